@@ -1,0 +1,268 @@
+"""Build the scenes dataset: pictures first, by several processes, then the words, by one.
+
+Pictures are cut into shards of two hundred; a shard's row file appears when its pictures are all there, so a build that was
+broken off goes on at the next shard. Words come after, from the finished truth of a split and in its order, because yes
+and no are balanced over the whole; they take a minute, and are written anew whenever what they depend on changed.
+Nothing depends on the number of processes or on the time.
+
+Two fingerprints: that of the pictures (catalogue, seed, sizes) guards the folder; that of the words (phrases, text chats,
+number of conversations) says whether what stands there is still what would be written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sensorium.conversation import Conversation
+from sensorium.data.dataset import Rows
+from sensorium.data.records import FORMAT, ConversationRow, Scene, scene_from_json
+from sensorium.data.scenes.balance import Balance
+from sensorium.data.scenes.catalogue import Catalogue
+from sensorium.data.scenes.claims import Asker
+from sensorium.data.scenes.compose import SPLITS, Composer
+from sensorium.data.scenes.phrases import Phrases
+from sensorium.data.scenes.probes import Prober
+from sensorium.data.scenes.questions import Speaker
+from sensorium.data.scenes.write import Writer
+from sensorium.errors import SensoriumError, did_you_mean
+
+PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
+WORDS_VERSION = 1  # raise when `write` or `probes` say other things about the same scenes
+SHARD = 200
+_JPEG_QUALITY = 87
+
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+
+
+class ScenesConfig(BaseModel):
+    """What to build. sizes: pictures a split; conversations_per_scene: one caption, the rest chats;
+    text_chats: JSON lines of `{"messages": […]}` without pictures, appended to train as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    catalogue: Path
+    out: Path
+    name: str = "scenes"
+    seed: int = Field(default=0, ge=0)
+    sizes: dict[str, int] = {"train": 16000, "val": 300, "test_seen": 300, "test_objects": 300, "test_style": 300}
+    conversations_per_scene: int = Field(default=3, ge=1)
+    text_chats: Path | None = None
+    processes: int = Field(default=2, ge=1)
+
+    @field_validator("sizes")
+    @classmethod
+    def _known_splits(cls, sizes: dict[str, int]) -> dict[str, int]:
+        for split, size in sizes.items():
+            if split not in SPLITS:
+                raise ValueError(f"unknown split {split!r}. {did_you_mean(split, SPLITS)}")
+            if size < 1:
+                raise ValueError(f"split {split!r} needs at least one picture; leave it out to have none.")
+        return sizes
+
+    def build(self, progress: Progress | None = None) -> Path:
+        return build_scenes(self, progress)
+
+
+def build_scenes(config: ScenesConfig, progress: Progress | None = None) -> Path:
+    """Build, or finish, the dataset of a config; returns its folder. What is complete is left as it is.
+
+    Raises SensoriumError: no catalogue, a folder that holds something else, a full disk. No file is ever half written.
+    """
+    report = progress or (lambda what, done, of: None)
+    catalogue = Catalogue.load(config.catalogue)
+    pictures = pictures_fingerprint(config)
+    fingerprint = _digest(
+        [pictures, WORDS_VERSION, Phrases.digest(), _text_digest(config), config.name, config.conversations_per_scene]
+    )
+    if _claim_folder(config.out, pictures) == fingerprint:
+        return config.out
+    _make_pictures(config, report)
+    splits, licences = {}, dict[str, set[str]]()
+    for split, size in config.sizes.items():
+        report(f"writing {split}", 0, size)
+        splits[split] = _write_words(config, catalogue, split)
+        _add_licences(licences, catalogue, config.out / split)
+        report(f"writing {split}", size, size)
+    entries = catalogue.vocabulary.entries
+    shown = {drawing.name for drawing in catalogue.drawings}
+    info = {
+        "format": FORMAT,
+        "name": config.name,
+        "seed": config.seed,
+        "fingerprint": fingerprint,
+        "splits": splits,
+        "vocabulary": [entry.name for entry in entries if entry.name in shown],
+        "licences": {licence: len(shown_under) for licence, shown_under in sorted(licences.items())},
+        "held_out": {
+            "objects": [entry.name for entry in entries if entry.held_out and entry.name in shown],
+            "styles": [catalogue.held_out_style],
+            "backgrounds": [background.name for background in catalogue.backgrounds if background.held_out],
+        },
+    }
+    write_whole(config.out / "dataset.json", (json.dumps(info, ensure_ascii=False, indent=1) + "\n").encode())
+    return config.out
+
+
+def pictures_fingerprint(config: ScenesConfig) -> str:
+    """What the pictures depend on, as one hash."""
+    table = config.catalogue / "catalogue.json"
+    return _digest([PICTURES_VERSION, hashlib.sha256(table.read_bytes()).hexdigest(), config.seed, config.sizes])
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _text_digest(config: ScenesConfig) -> str | None:
+    if config.text_chats is None:
+        return None
+    try:
+        return hashlib.sha256(config.text_chats.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SensoriumError(config.text_chats, f"cannot be read ({error.strerror}).", "Check `text_chats`.") from error
+
+
+def _claim_folder(out: Path, pictures: str) -> str | None:
+    """Make the folder ours, or find that it is. Returns the fingerprint of the finished dataset in it, if any."""
+    mark = out / "build.json"
+    if mark.exists():
+        try:
+            found = json.loads(mark.read_text(encoding="utf-8")).get("pictures")
+        except ValueError:
+            found = None
+        if found != pictures:
+            raise SensoriumError(
+                out, "holds a dataset of another config or catalogue.", "Choose another folder, or delete this one."
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SensoriumError(out, "exists and is not a dataset of ours.", "Choose an empty or new folder.")
+    else:
+        write_whole(mark, json.dumps({"pictures": pictures}).encode())
+    finished = out / "dataset.json"
+    return json.loads(finished.read_text(encoding="utf-8")).get("fingerprint") if finished.exists() else None
+
+
+def _make_pictures(config: ScenesConfig, report: Progress) -> None:
+    """Compose every shard that is not there yet, then join each split's shards into its `scenes.jsonl`."""
+    splits = [split for split in config.sizes if not (config.out / split / "scenes.jsonl").exists()]
+    shards = [(split, first) for split in splits for first in range(0, config.sizes[split], SHARD)]
+    missing = [shard for shard in shards if not _shard_file(config, *shard).exists()]
+    report("composing", len(shards) - len(missing), len(shards))
+    done = len(shards) - len(missing)
+    for _ in _shards_made(config, missing):
+        done += 1
+        report("composing", done, len(shards))
+    for split in splits:
+        files = [_shard_file(config, split, first) for first in range(0, config.sizes[split], SHARD)]
+        write_whole(config.out / split / "scenes.jsonl", b"".join(file.read_bytes() for file in files))
+        shutil.rmtree(config.out / split / "shards")
+
+
+def _shards_made(config: ScenesConfig, shards: list[tuple[str, int]]) -> Iterator[None]:
+    if config.processes == 1 or len(shards) <= 1:
+        for shard in shards:
+            make_shard(config, *shard)
+            yield
+        return
+    # Spawned, not forked: the caller may hold threads (torch, a progress bar) that do not survive a fork.
+    with ProcessPoolExecutor(config.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for future in as_completed([pool.submit(make_shard, config, *shard) for shard in shards]):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def make_shard(config: ScenesConfig, split: str, first: int) -> None:
+    """Compose the pictures `first` to `first + SHARD` of a split; its row file is written last."""
+    composer, rows = _composer(config.catalogue, split, config.seed), []
+    for number in range(first, min(first + SHARD, config.sizes[split])):
+        picture, scene = composer.compose(number)
+        jpeg = io.BytesIO()
+        picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
+        write_whole(config.out / split / scene.image, jpeg.getvalue())
+        rows.append(json.dumps(scene.to_json(), ensure_ascii=False))
+    write_whole(_shard_file(config, split, first), "".join(row + "\n" for row in rows).encode())
+
+
+@lru_cache(maxsize=1)
+def _composer(catalogue: Path, split: str, seed: int) -> Composer:
+    return Composer(Catalogue.load(catalogue), split, seed)
+
+
+def _shard_file(config: ScenesConfig, split: str, first: int) -> Path:
+    return config.out / split / "shards" / f"{first:06d}.jsonl"
+
+
+def _write_words(config: ScenesConfig, catalogue: Catalogue, split: str) -> dict[str, int]:
+    """Write the conversations and probes of a split; returns how many rows each of its files has."""
+    folder, number = config.out / split, SPLITS.index(split)
+    scenes = Rows(folder / "scenes.jsonl", scene_from_json)
+    casting = _composer(config.catalogue, split, config.seed).casting
+    phrases, vocabulary = Phrases.load(), catalogue.vocabulary
+
+    def speaker(targets: frozenset[str] = frozenset()) -> Speaker:
+        return Speaker(vocabulary, phrases, Asker(vocabulary, casting.others, targets, Balance()))
+
+    writer = Writer(speaker(), config.seed * 1000 + number, config.conversations_per_scene - 1, 1, casting.shows)
+    prober = Prober(speaker(frozenset(casting.lead)), config.seed * 1000 + number, casting.shows)
+    rows = [row for scene in scenes for row in writer.write(scene)]
+    if split == "train" and config.text_chats:
+        rows.extend(_text_rows(config.text_chats))
+    probes = [] if split == "train" else [probe for scene in scenes for probe in prober.write(scene)]
+    _write_rows(folder / "conversations.jsonl", (row.to_json() for row in rows))
+    _write_rows(folder / "probes.jsonl", (probe.to_json() for probe in probes))
+    return {"scenes": len(scenes), "conversations": len(rows), "probes": len(probes)}
+
+
+def _text_rows(path: Path) -> Iterator[ConversationRow]:
+    rows = Rows(path, lambda row, where: (row, where))
+    for number, (row, where) in enumerate(rows):
+        if Conversation.from_json(row.get("messages"), where).images:
+            raise SensoriumError(where, "has a picture; text chats have none.")
+        yield ConversationRow(f"text-{number:06d}", None, "text", row["messages"])
+
+
+def _add_licences(licences: dict[str, set[str]], catalogue: Catalogue, folder: Path) -> None:
+    """Add to licence -> ids the drawings and backgrounds that the pictures of a split show."""
+    scenes: list[Scene] = list(Rows(folder / "scenes.jsonl", scene_from_json))
+    drawings = {thing.drawing for scene in scenes for thing in scene.objects}
+    backgrounds = {scene.background for scene in scenes}
+    found = [(d.licence, d.id) for d in catalogue.drawings if d.id in drawings]
+    for licence, name in [*found, *((b.licence, b.name) for b in catalogue.backgrounds if b.name in backgrounds)]:
+        licences.setdefault(licence, set()).add(name)
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all. Raises SensoriumError when the disk will not have it."""
+    partial_file = path.with_name(path.name + ".part")
+    with _mended(path, partial_file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial_file.write_bytes(data)
+        partial_file.replace(path)
+
+
+@contextmanager
+def _mended(path: Path, partial_file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        partial_file.unlink(missing_ok=True)
+        remedy = "Make room or choose another folder, and build again: it goes on where it was."
+        raise SensoriumError(path, f"cannot be written ({error.strerror or error}).", remedy) from error

@@ -1,0 +1,288 @@
+"""Compose a picture whose truth is known: cut-outs on a background, with names, boxes and colours.
+
+A scene depends on (seed, split, number) alone, so any worker can make any scene and a broken build goes on where it was.
+What is shown is drawn first (`_plan`), then placed without crowding (`_place`), then pasted; boxes come from the pasted
+alpha. Nothing planned is ever dropped: things that do not fit shrink, so counts stay what the plan says.
+
+`Casting` says which names, styles and backgrounds a split may use; the rules of holding out live there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+from sensorium.data.records import Scene, SceneObject
+from sensorium.data.scenes.catalogue import Background, Catalogue, Drawing
+from sensorium.data.scenes.recolour import COLOURS, recolour
+from sensorium.errors import SensoriumError
+from sensorium.grounding import Box
+
+Item = TypeVar("Item")
+SPLITS = ("train", "val", "test_seen", "test_objects", "test_style")
+
+_CANVASES = ((320, 320), (320, 240), (240, 320))
+_CANVAS_SHARES = (0.4, 0.4, 0.2)
+_KINDS_SHARES = (0.10, 0.24, 0.36, 0.20, 0.10)  # one to five kinds of things in a picture
+# Of pictures with so many kinds, how many show one kind several times (three in ten of those, a second kind too). Of two
+# kinds mostly neither is repeated, because relations need two single things.
+_REPEAT_SHARES = {1: 0.6, 2: 0.35, 3: 0.75, 4: 0.75, 5: 0.75}
+_COUNT_SHARES = (0.4, 0.3, 0.18, 0.12)  # of two, three, four, five of a repeated kind
+_MOST_THINGS = 7
+_MOST_DRAWS = 60  # of names for one picture; a small catalogue may not fill the plan
+_SAME_DRAWING_SHARE = 0.85  # repeated things are mostly one drawing, as a reader expects of "three apples"
+_RECOLOUR_SHARE = 0.65
+_ALIKE_SHARE = 0.35  # chance that the next kind is of a category already shown: neighbours must be told apart
+# Number of things in a picture -> smallest and largest long side, as a share of the canvas's mean side.
+_SIZES = {1: (0.36, 0.6), 2: (0.32, 0.52), 3: (0.28, 0.45), 4: (0.25, 0.4), 5: (0.23, 0.36), 6: (0.21, 0.32)}
+_SIZES[7] = (0.2, 0.29)
+_MOST_COVERED = 0.1  # of either box by another
+_SOLID = 96  # alpha from which a pixel counts as the thing, not as its soft shadow
+_LARGEST_CUTOUT = 224
+
+
+@dataclass(frozen=True)
+class Casting:
+    """Who may appear in a split.
+
+    lead: names of which each picture shows at least one (empty: any); others: all names that may appear; alike: name ->
+    names of its category; shows: background -> names that can be seen in it, so must be neither placed nor asked.
+    """
+
+    split: str
+    lead: tuple[str, ...]
+    others: tuple[str, ...]
+    drawings: dict[str, tuple[Drawing, ...]]
+    backgrounds: tuple[Background, ...]
+    alike: dict[str, tuple[str, ...]]
+    shows: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, split: str) -> Casting:
+        """The rules of holding out: train and val see nothing held out; the three test splits see only held-out
+        backgrounds, test_objects shows held-out objects, test_style the held-out style.
+
+        Raises SensoriumError where the catalogue has nothing to show for a split.
+        """
+        in_test = split.startswith("test")
+        style = catalogue.held_out_style
+        drawings: dict[str, tuple[Drawing, ...]] = {}
+        for entry in catalogue.vocabulary.entries:
+            found = tuple(d for d in catalogue.drawings_of(entry.name) if (d.style == style) == (split == "test_style"))
+            if found and (not entry.held_out or split == "test_objects"):
+                drawings[entry.name] = found
+        held_out = tuple(e.name for e in catalogue.vocabulary.entries if e.held_out and e.name in drawings)
+        lead = held_out if split == "test_objects" else ()
+        backgrounds = tuple(b for b in catalogue.backgrounds if b.held_out == in_test)
+        if not drawings or not backgrounds or (split == "test_objects" and not lead):
+            raise SensoriumError(
+                catalogue.root, f"has no drawings or no backgrounds for split {split!r}.", "Build the catalogue again."
+            )
+        alike: dict[str, list[str]] = {}
+        for name in drawings:
+            alike.setdefault(catalogue.vocabulary[name].category, []).append(name)
+        neighbours = {name: tuple(group) for group in alike.values() for name in group}
+        # A background may hold things that the vocabulary has no word for: nobody will ask about them.
+        shows = {b.name: tuple(name for name in b.shows if name in catalogue.vocabulary) for b in backgrounds}
+        return cls(split, lead, tuple(sorted(drawings)), drawings, backgrounds, neighbours, shows)
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """A thing to be pasted: what it is, its pixels, its size in the picture."""
+
+    drawing: Drawing
+    colour: str | None
+    cutout: Image.Image
+
+
+class Composer:
+    """Makes the scenes of one split. Holds the casting and, through a cache, the decoded cut-outs."""
+
+    def __init__(self, catalogue: Catalogue, split: str, seed: int) -> None:
+        self.catalogue, self.casting, self.seed = catalogue, Casting.of(catalogue, split), seed
+
+    def compose(self, number: int) -> tuple[Image.Image, Scene]:
+        """Scene `number` of the split: an RGB picture with a long side of 320 pixels, and its truth."""
+        rng = np.random.default_rng((self.seed, SPLITS.index(self.casting.split), number))
+        size = _CANVASES[rng.choice(len(_CANVASES), p=_CANVAS_SHARES)]
+        background = _pick(self.casting.backgrounds, rng)
+        picture = _backdrop(_open_backdrop(self.catalogue.root / background.path), size, rng)
+        counts = self._plan(background, rng)
+        things = self._things(counts, size, rng)
+        objects = _paste(picture, things, rng)
+        image = f"images/{number // 1000:02d}/{number:06d}.jpg"
+        return picture, Scene(f"{number:06d}", image, *size, background.name, objects)
+
+    def _plan(self, background: Background, rng: np.random.Generator) -> dict[str, int]:
+        """Name -> how many, at most seven in all; no two that might be taken for one another, or for the background."""
+        n_kinds = int(rng.choice(len(_KINDS_SHARES), p=_KINDS_SHARES)) + 1
+        confusable, names = self.catalogue.vocabulary.confusable, list[str]()
+        for _ in range(_MOST_DRAWS):
+            if len(names) == n_kinds:
+                break
+            name = self._cast(names, rng)
+            if not any(confusable(name, other) for other in (*names, *self.casting.shows[background.name])):
+                names.append(name)
+        counts = dict.fromkeys(names, 1)
+        if rng.random() < _REPEAT_SHARES[len(names)]:
+            for name in (
+                {_pick(names, rng): None, _pick(names, rng): None} if rng.random() < 0.3 else [_pick(names, rng)]
+            ):
+                counts[name] = int(rng.choice(len(_COUNT_SHARES), p=_COUNT_SHARES)) + 2
+        for name in sorted(counts, key=lambda name: -counts[name]):
+            counts[name] = max(1, min(counts[name], _MOST_THINGS - sum(counts.values()) + counts[name]))
+        return counts
+
+    def _cast(self, names: Sequence[str], rng: np.random.Generator) -> str:
+        """One more name for a picture that has `names`."""
+        if self.casting.lead and (not names or rng.random() < 0.4):
+            return _pick(self.casting.lead, rng)
+        if names and rng.random() < _ALIKE_SHARE:
+            return _pick(self.casting.alike[_pick(names, rng)], rng)
+        return _pick(self.casting.others, rng)
+
+    def _things(self, counts: dict[str, int], size: tuple[int, int], rng: np.random.Generator) -> list[_Thing]:
+        """The cut-outs of a picture, scaled, coloured and turned."""
+        low, high = _SIZES[sum(counts.values())]
+        side = (size[0] * size[1]) ** 0.5
+        things = []
+        for name, count in counts.items():
+            drawings = self.casting.drawings[name]
+            drawing, colour = _pick(drawings, rng), _new_colour(name, rng)
+            long_side = rng.uniform(low, high) * side
+            for _ in range(count):
+                if count > 1 and rng.random() > _SAME_DRAWING_SHARE:
+                    drawing, colour = _pick(drawings, rng), _new_colour(name, rng)
+                things.append(self._thing(drawing, colour, long_side * rng.uniform(0.88, 1.12), rng))
+        return things
+
+    def _thing(self, drawing: Drawing, colour: str | None, long_side: float, rng: np.random.Generator) -> _Thing:
+        cutout = _open_cutout(self.catalogue.root / drawing.path)
+        cutout = _scaled(cutout, long_side)
+        known = drawing.colour
+        if colour is not None and drawing.hue_share >= 0.6:
+            repainted = recolour(cutout, colour, rng)
+            cutout, known = (cutout, known) if repainted is None else (repainted, colour)
+        if rng.random() < 0.5:
+            cutout = cutout.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if rng.random() < 0.6:
+            cutout = cutout.rotate(rng.uniform(-12, 12), Image.Resampling.BICUBIC, expand=True)
+        light = ImageEnhance.Brightness(cutout.convert("RGB")).enhance(rng.uniform(0.88, 1.1))
+        light.putalpha(cutout.getchannel("A"))
+        return _Thing(drawing, known, _trimmed(light))
+
+
+def _new_colour(name: str, rng: np.random.Generator) -> str | None:
+    """A colour to paint a kind with, or None to leave it. A name that holds a colour word ("orange") keeps its own."""
+    if rng.random() > _RECOLOUR_SHARE or any(word in COLOURS for word in name.split()):
+        return None
+    return _pick(COLOURS, rng)
+
+
+def _paste(picture: Image.Image, things: Sequence[_Thing], rng: np.random.Generator) -> tuple[SceneObject, ...]:
+    """Paste the things where they do not crowd; returns the truth, in the order of `things`."""
+    cutouts = [thing.cutout for thing in things]
+    while (places := _place([c.size for c in cutouts], picture.size, rng)) is None:
+        cutouts = [_trimmed(_scaled(c, max(c.size) * 0.88)) for c in cutouts]
+    objects = []
+    for thing, cutout, (x, y) in zip(things, cutouts, places, strict=True):
+        picture.paste(cutout, (x, y), cutout)
+        left, top, right, bottom = _solid_box(cutout)
+        box = Box.from_pixels(x + left, y + top, x + right - 0.01, y + bottom - 0.01, *picture.size)
+        drawing = thing.drawing
+        objects.append(SceneObject(drawing.name, box, thing.colour, drawing.id, drawing.style))
+    return tuple(objects)
+
+
+def _place(
+    sizes: Sequence[tuple[int, int]], canvas: tuple[int, int], rng: np.random.Generator
+) -> list[tuple[int, int]] | None:
+    """Top-left corners, all inside and no box more than a tenth covered by another; None when that was not found.
+
+    The largest are placed first, forty tries each: what is hard to place should have the empty canvas.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i][0] * sizes[i][1])
+    taken: dict[int, tuple[int, int, int, int]] = {}
+    for i in order:
+        (w, h), (width, height) = sizes[i], canvas
+        if w > width or h > height:
+            return None
+        xs, ys = rng.integers(0, width - w + 1, 40).tolist(), rng.integers(0, height - h + 1, 40).tolist()
+        boxes = ((x, y, x + w, y + h) for x, y in zip(xs, ys, strict=True))
+        free = next((b for b in boxes if all(_covered(b, other) <= _MOST_COVERED for other in taken.values())), None)
+        if free is None:
+            return None
+        taken[i] = free
+    return [taken[i][:2] for i in range(len(sizes))]
+
+
+def _covered(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """The shared area as a share of the smaller box."""
+    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if w <= 0 or h <= 0:
+        return 0.0
+    return w * h / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+
+
+def _backdrop(source: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """A crop of the background at the canvas's size, mirrored, tinted and softened a little."""
+    width, height = source.size
+    fit = min(width / size[0], height / size[1]) * rng.uniform(0.55, 1.0)
+    w, h = size[0] * fit, size[1] * fit
+    x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    picture = source.resize(size, Image.Resampling.BILINEAR, box=(x, y, x + w, y + h))
+    if rng.random() < 0.5:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    picture = ImageEnhance.Color(picture).enhance(rng.uniform(0.6, 1.15))
+    picture = ImageEnhance.Brightness(picture).enhance(rng.uniform(0.85, 1.12))
+    if rng.random() < 0.5:
+        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 1.8)))
+    return picture
+
+
+def _scaled(cutout: Image.Image, long_side: float) -> Image.Image:
+    scale = long_side / max(cutout.size)
+    w, h = (max(4, round(side * scale)) for side in cutout.size)
+    return cutout.resize((w, h), Image.Resampling.BILINEAR)
+
+
+def _trimmed(cutout: Image.Image) -> Image.Image:
+    return cutout.crop(cutout.getchannel("A").getbbox() or (0, 0, *cutout.size))
+
+
+def _solid_box(cutout: Image.Image) -> tuple[int, int, int, int]:
+    """The box of what is plainly there, in the cut-out's pixels."""
+    solid = cutout.getchannel("A").point([255 * (alpha >= _SOLID) for alpha in range(256)])
+    return solid.getbbox() or (0, 0, *cutout.size)
+
+
+@lru_cache(maxsize=2048)
+def _open_cutout(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as file:
+            cutout = file.convert("RGBA")
+    except OSError as error:
+        raise SensoriumError(path, f"cannot be read ({error}).", "Build the catalogue again.") from error
+    return _scaled(cutout, _LARGEST_CUTOUT) if max(cutout.size) > _LARGEST_CUTOUT else cutout
+
+
+@lru_cache(maxsize=128)
+def _open_backdrop(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as file:
+            backdrop = file.convert("RGB")
+    except OSError as error:
+        raise SensoriumError(path, f"cannot be read ({error}).", "Build the catalogue again.") from error
+    backdrop.thumbnail((640, 640))
+    return backdrop
+
+
+def _pick(items: Sequence[Item], rng: np.random.Generator) -> Item:
+    return items[int(rng.integers(len(items)))]

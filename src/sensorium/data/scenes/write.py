@@ -1,0 +1,206 @@
+"""Write what is said about a scene: captions and chats, true by construction.
+
+The main path is `Writer.write`: facts from the scene, one caption, then chats of three to six turns. Turns of a chat are
+drawn by `_SHARES`; a turn that the picture does not offer, or that earlier words gave away, gives its place to another.
+Yes and no are kept even over the whole split by `balance`, therefore a writer takes its scenes in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sensorium.data.records import ConversationRow, Scene
+from sensorium.data.scenes.balance import Claim
+from sensorium.data.scenes.facts import RELATIONS, Facts
+from sensorium.data.scenes.phrases import capital, name_words
+from sensorium.data.scenes.questions import OPEN, Speaker, Talk, Turn, listing
+from sensorium.grounding import format_grounded
+
+# What a turn of a chat asks, and how often. Keys that end in "?" are answered with yes or no.
+_SHARES = {
+    "existence?": 0.32,
+    "count?": 0.09,
+    "color?": 0.09,
+    "position?": 0.12,
+    "count": 0.09,
+    "color": 0.09,
+    "where": 0.05,
+    "relative": 0.05,
+    "beside": 0.03,
+    "which": 0.03,
+    "largest": 0.02,
+    "this": 0.02,
+    "ground": 0.08,
+    "region": 0.07,
+    "list": 0.03,
+}
+_KINDS = tuple(_SHARES)
+_PROBABILITIES = np.array(list(_SHARES.values())) / sum(_SHARES.values())
+_TRIES = 12  # draws of a kind for each turn wanted
+_FOLLOW_UPS = ("count", "color", "where", "ground")
+_FOLLOW_UP_SHARE = 0.35  # of turns go on about what the last one was about
+_MME_SHARE, _SHORT_SHARE = 0.55, 0.2  # of yes/no questions; the rest are answered in a sentence
+_GROUNDED_CAPTION_SHARE = 0.25  # of captions are followed by a request for every box
+_PICTURE_FIRST_SHARE = 0.75
+_CAPTIONS = ("brief", "plain", "detail")
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the conversations of one split. seed and the scene's number fix all that `balance` does not.
+
+    speaker: words, names and the balance of yes and no. shows: background -> the names seen in it.
+    """
+
+    speaker: Speaker
+    seed: int
+    chats: int = 2
+    captions: int = 1
+    shows: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def write(self, scene: Scene) -> Iterator[ConversationRow]:
+        """The conversations about one scene, captions first."""
+        rng = np.random.default_rng((self.seed, int(scene.id)))
+        facts = Facts(scene, self.shows.get(scene.background, ()))
+        told: set[tuple[str, str]] = set()
+        talks = [("caption", self.caption(facts, rng)) for _ in range(self.captions)]
+        talks += [("chat", self.chat(Talk(facts, told), rng)) for _ in range(self.chats)]
+        for number, (task, turns) in enumerate(talks):
+            yield ConversationRow(f"{scene.id}-{number}", scene.id, task, messages(turns, scene.image, rng))
+
+    def caption(self, facts: Facts, rng: np.random.Generator) -> list[Turn]:
+        """A description as brief or full as it is asked for; sometimes every box after it."""
+        phrases, words = self.speaker.phrases, {"list": listing(self.speaker.vocabulary, facts)}
+        first = next(iter(facts.counts.values()))
+        words["is"] = "is" if first == 1 else "are"
+        kind = _CAPTIONS[int(rng.choice(3, p=(0.2, 0.4, 0.4)))]
+        request = phrases.say(f"caption.{kind}", rng, words)
+        if kind == "detail":
+            answer = self._details(facts, rng)
+        else:
+            if rng.random() < 0.3:
+                words["list"] = listing(self.speaker.vocabulary, facts, with_colours=True)
+            answer = phrases.say(f"caption.answer_{kind}", rng, words)
+        turns = [Turn("caption", request, answer)]
+        if rng.random() < _GROUNDED_CAPTION_SHARE:
+            turns.append(Turn("ground", phrases.say("ground.everything", rng, {}), self._all_boxes(facts)))
+        return turns
+
+    def chat(self, talk: Talk, rng: np.random.Generator) -> list[Turn]:
+        """Three to six turns. Where the picture offers little, what earlier talks told may be asked again."""
+        wanted, turns, told_before = int(rng.integers(3, 7)), list[Turn](), set(talk.told)
+        for attempt in range(_TRIES * wanted):
+            if len(turns) == wanted:
+                break
+            if attempt == _TRIES * wanted // 2 and len(turns) < 3:
+                talk.told.difference_update(told_before)
+            if turn := self._turn(talk, rng):
+                talk.focus, talk.last = turn.focus, turn.kind
+                turns.append(turn)
+        while len(turns) < 3:
+            # A picture of one thing may have been talked out. What is absent can always be asked.
+            turns.append(self._yes_or_no("existence", talk, rng, truth=False) or self._last_resort(talk, rng))
+        return turns
+
+    def _turn(self, talk: Talk, rng: np.random.Generator) -> Turn | None:
+        """One turn of a kind drawn at random, if the picture and the talk so far offer it."""
+        kind = _KINDS[int(rng.choice(len(_KINDS), p=_PROBABILITIES))]
+        if talk.focus and rng.random() < _FOLLOW_UP_SHARE:
+            kind = _FOLLOW_UPS[int(rng.integers(len(_FOLLOW_UPS)))]
+        if kind.endswith("?"):
+            return self._yes_or_no(kind[:-1], talk, rng)
+        return OPEN[kind](self.speaker, talk, rng)
+
+    def _last_resort(self, talk: Talk, rng: np.random.Generator) -> Turn:
+        """A list of everything: what is left when a small catalogue has no absent names either."""
+        words = {"list": listing(self.speaker.vocabulary, talk.facts)}
+        phrases = self.speaker.phrases
+        return Turn("list", phrases.say("list.question", rng, words), phrases.say("list.answer", rng, words))
+
+    def _yes_or_no(
+        self, kind: str, talk: Talk, rng: np.random.Generator, truth: bool | None = None
+    ) -> Turn | None:
+        claim = self.speaker.asker.ask(kind, talk.facts, rng, truth, lambda claim: _is_fresh(claim, talk))
+        if claim is None:
+            return None
+        phrases, words, form = self.speaker.phrases, claim.words, rng.random()
+        follows = kind == "existence" and talk.last == "existence" and rng.random() < 0.5
+        key = f"{claim.template}.{'follow' if follows else 'question'}"
+        yes, focus = "yes" if claim.truth else "no", _focus(claim, talk)
+        talk.told.update(_facts_of(claim))
+        talk.mentioned.update(claim.names)
+        if form < _MME_SHARE and not follows:
+            return Turn(kind, phrases.say(f"{claim.template}.mme", rng, words), capital(yes), focus)
+        question = phrases.say(key, rng, words)
+        if form < _MME_SHARE + _SHORT_SHARE:
+            return Turn(kind, f"{question} {phrases.say('short', rng, words)}", capital(yes), focus)
+        if kind == "existence" and not claim.truth and rng.random() < 0.35:
+            yes = "no_but"
+        if yes == "no_but" and claim.other:
+            talk.tell("count", claim.other)
+        elif kind == "existence" and claim.truth:
+            talk.tell("count", *claim.names)  # "Yes, there are three dogs."
+        return Turn(kind, question, phrases.say(f"{claim.template}.{yes}", rng, words), focus)
+
+    def _details(self, facts: Facts, rng: np.random.Generator) -> str:
+        """Every kind with its count, then its color and its place, then how two of them stand."""
+        vocabulary, phrases = self.speaker.vocabulary, self.speaker.phrases
+        first = next(iter(facts.counts.values()))
+        sentences = [f"There {'is' if first == 1 else 'are'} {listing(vocabulary, facts)}."]
+        for name, count in facts.counts.items():
+            colour, place = facts.colours.get(name), facts.place(name)
+            said = [part for part in (colour, place) if part]
+            if said:
+                words = name_words(vocabulary, name, count)
+                the = words["the"] if count == 1 else words["the_many"]
+                sentences.append(f"{capital(the)} {words['is']} {' and '.join(said)}.")
+        if facts.relations and rng.random() < 0.7:
+            pairs = list(facts.relations)
+            name, other = pairs[int(rng.integers(len(pairs)))]
+            words = {**name_words(vocabulary, name), **name_words(vocabulary, other, 1, "other_")}
+            words["true_relation"] = RELATIONS[facts.relations[name, other]]
+            sentences.append(phrases.say("relative.answer", rng, words))
+        return " ".join(sentences)
+
+    def _all_boxes(self, facts: Facts) -> str:
+        spoken = []
+        for name, count in facts.counts.items():
+            words = name_words(self.speaker.vocabulary, name, count)
+            spoken.append(format_grounded(words["the" if count == 1 else "the_many"], *facts.boxes[name]))
+        return ", ".join(spoken)
+
+
+def messages(turns: list[Turn], image: str, rng: np.random.Generator) -> list[dict]:
+    """Turns as content parts, the picture in the first user turn, mostly before the words."""
+    rows: list[dict] = []
+    for turn in turns:
+        rows.append({"role": "user", "content": [{"type": "text", "text": turn.question}]})
+        rows.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
+    position = 0 if rng.random() < _PICTURE_FIRST_SHARE else 1
+    rows[0]["content"].insert(position, {"type": "image", "path": image})
+    return rows
+
+
+def _is_fresh(claim: Claim, talk: Talk) -> bool:
+    """Whether the talk has left a claim open. Existence must not have been given away by mentioning."""
+    if claim.kind == "existence" and claim.names[0] in talk.mentioned:
+        return False
+    return talk.told.isdisjoint(_facts_of(claim))
+
+
+def _facts_of(claim: Claim) -> set[tuple[str, str]]:
+    """The facts that a claim is about, as `Talk.told` keeps them."""
+    if len(claim.names) == 2:
+        name, other = claim.names
+        return {("relation", f"{name} {other}"), ("relation", f"{other} {name}")}
+    return {("place" if claim.kind == "position" else claim.kind, claim.names[0])}
+
+
+def _focus(claim: Claim, talk: Talk) -> str | None:
+    """What "it" means after a claim: the one thing spoken of, if it is there and as many as was said."""
+    if len(claim.names) > 1 or (claim.kind in ("existence", "count") and not claim.truth):
+        return None
+    return claim.names[0]

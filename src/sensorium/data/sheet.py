@@ -1,0 +1,77 @@
+"""A contact sheet of a dataset: pictures with their boxes and names, and what is said about them.
+
+A person sees at a glance what no check can: that a cut-out is not what its name says, that a sentence is clumsy, that a box
+is off. Works for any dataset of our format.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from sensorium.data.dataset import Dataset
+from sensorium.data.records import ConversationRow, Scene
+from sensorium.errors import SensoriumError
+from sensorium.grounding import Grounded, draw_grounded
+
+_CELL, _MARGIN, _LINE = 420, 12, 15  # pixels
+_INK = {"user": "#1c4f9c", "assistant": "#222222", "system": "#777777"}
+
+
+def contact_sheet(root: Path | str, split: str, rows: int = 3, seed: int = 0, columns: int = 4) -> Image.Image:
+    """Scenes drawn at random by `seed`, `rows` x `columns` of them, each above its conversations; an RGB picture.
+
+    Raises SensoriumError where the dataset, the split or a picture cannot be read, or the split has no pictures.
+    """
+    dataset = Dataset(root)
+    scenes = dataset.scenes(split)
+    if not len(scenes):
+        raise SensoriumError(dataset.folder(split), "has no pictures to show.")
+    chosen = np.random.default_rng(seed).permutation(len(scenes))[: rows * columns]
+    shown = [scenes[int(i)] for i in sorted(chosen)]
+    said: dict[str, list[ConversationRow]] = {scene.id: [] for scene in shown}
+    for row in dataset.conversations(split):
+        if row.scene in said:
+            said[row.scene].append(row)
+    cells = [_cell(scene, said[scene.id]) for scene in shown]
+    return _grid(cells, columns)
+
+
+def _cell(scene: Scene, rows: list[ConversationRow]) -> Image.Image:
+    """One picture with boxes, its conversations wrapped below it."""
+    try:
+        with Image.open(scene.image) as file:
+            picture = file.convert("RGB")
+    except OSError as error:
+        raise SensoriumError(scene.image, f"cannot be read ({error}).", "Build the dataset again.") from error
+    names = dict.fromkeys(thing.name for thing in scene.objects)
+    picture = picture.resize((_CELL, round(picture.height * _CELL / picture.width)), Image.Resampling.BICUBIC)
+    marked = draw_grounded(picture, [Grounded(name, tuple(t.box for t in scene.of(name))) for name in names])
+    truth = ", ".join(f"{t.name} ({t.colour or '?'}, {t.style})" for t in scene.objects)
+    lines = [(f"{scene.id}: {truth}", "#777777")]
+    for row in rows:
+        lines.append((f"— {row.task}", "#b03020"))
+        lines.extend((f"{'Q' if m.role == 'user' else 'A'}: {m.text}", _INK[m.role]) for m in row.conversation())
+    wrapped = [(line, ink) for text, ink in lines for line in textwrap.wrap(text, 66, subsequent_indent="   ")]
+    cell = Image.new("RGB", (_CELL, marked.height + 8 + _LINE * len(wrapped)), "white")
+    cell.paste(marked, (0, 0))
+    pen, font = ImageDraw.Draw(cell), ImageFont.load_default(size=12)
+    for number, (line, ink) in enumerate(wrapped):
+        pen.text((2, marked.height + 6 + number * _LINE), line, fill=ink, font=font)
+    return cell
+
+
+def _grid(cells: list[Image.Image], columns: int) -> Image.Image:
+    rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
+    heights = [max(cell.height for cell in row) + _MARGIN for row in rows]
+    width = min(columns, len(cells)) * (_CELL + _MARGIN) + _MARGIN
+    sheet = Image.new("RGB", (width, sum(heights) + _MARGIN), "white")
+    y = _MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        for column, cell in enumerate(row):
+            sheet.paste(cell, (_MARGIN + column * (_CELL + _MARGIN), y))
+        y += height
+    return sheet

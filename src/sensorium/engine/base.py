@@ -1,0 +1,95 @@
+"""The line between models and everything that uses them: what an engine is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from sensorium.conversation import Conversation
+from sensorium.errors import SensoriumError
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an engine can do and where its model comes from.
+
+    context_length: tokens of prompt and reply together; visual_tokens: what one picture costs of them.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    context_length: int
+    visual_tokens: int
+    licence: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose tokens. temperature 0 is greedy; top_p and top_k cut the distribution; the same seed, the same reply.
+
+    stop: strings that end the reply and are not part of it. repetition_penalty: divides the scores of tokens already in
+    the reply (CTRL, arXiv:1909.05858); 1 changes nothing. Raises SensoriumError for impossible values.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        limits = {
+            "max_new_tokens": self.max_new_tokens >= 1,
+            "temperature": 0 <= self.temperature <= 10,
+            "top_p": 0 < self.top_p <= 1,
+            "top_k": self.top_k >= 0,
+            "repetition_penalty": 1 <= self.repetition_penalty <= 10,
+        }
+        for name, holds in limits.items():
+            if not holds:
+                raise SensoriumError(f"sampling.{name}", f"{getattr(self, name)} is out of range.")
+        if "" in self.stop:
+            raise SensoriumError("sampling.stop", "an empty stop string would end every reply at once.")
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of a reply. The last one has `finish` set and may be empty."""
+
+    text: str
+    finish: FinishReason | None = None
+    n_tokens: int = 0  # of the reply so far
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole reply; n_prompt counts visual tokens too."""
+
+    text: str
+    finish: FinishReason
+    n_prompt: int
+    n_tokens: int
+
+
+class Engine(Protocol):
+    """Anything that can be asked."""
+
+    card: Card
+
+    def stream(self, conversation: Conversation, sampling: Sampling = Sampling()) -> Iterator[Delta]:
+        """The reply, piece by piece; pieces joined equal `answer`'s text."""
+        ...
+
+    def answer(self, conversations: Sequence[Conversation], sampling: Sampling = Sampling()) -> list[Reply]:
+        """Replies to many conversations at once; work on a picture that several of them show is done once."""
+        ...
+
+    def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
+        """log P(candidate | conversation) of each candidate as the next reply, summed over its tokens and turn end."""
+        ...

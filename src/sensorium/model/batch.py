@@ -1,0 +1,44 @@
+"""What the model is fed: token ids with visual slots, and the pictures (or their cached features) that fill them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+IGNORE = -100  # label of a position that is not supervised, torch's convention
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded batch of rendered conversations.
+
+    input_ids [b, t]: token ids; visual slots hold the model's slot id, padding anything.
+    attention_mask [b, t]: True for tokens, False for padding (on the right).
+    labels [b, t]: the token itself where it is supervised, IGNORE elsewhere. None in use.
+    pixel_values [n, 3, h, w]: views of all pictures in the order of their slots; or
+    stem_states [n, prefix + patches, width]: what the frozen stem made of them (the feature cache).
+    sample_ids: one name a row, for error messages.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor | None = None
+    pixel_values: Tensor | None = None
+    stem_states: Tensor | None = None
+    sample_ids: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        moved = {
+            f.name: value.to(device, non_blocking=True)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
+
+    @property
+    def n_supervised(self) -> int:
+        """How many positions are predicted: labels after the first column."""
+        return 0 if self.labels is None else int((self.labels[:, 1:] != IGNORE).sum())

@@ -1,0 +1,135 @@
+"""Thin checkpoints: what was trained, and the names and hashes of what was not.
+
+A folder with config.json (how to assemble the model, which parts, what they hash to) and trained.safetensors (connector,
+added tokens, vision tail, adapters, in bfloat16 unless asked otherwise). Frozen parts are fetched again by name, so the
+embedded default fits into the package. Whoever trains a language model in full gets its full weights here too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sensorium.errors import SensoriumError
+from sensorium.model.multimodal import ModelConfig, MultimodalModel
+from sensorium.parts import parse_part
+from sensorium.parts.cache import whole_or_nothing
+from sensorium.parts.package import ProgressCallback
+
+FORMAT = "sensorium-1"
+MODULES = ("vision", "connector", "tokens", "language")
+
+
+def module_parameters(model: MultimodalModel, module: str) -> dict[str, nn.Parameter]:
+    """The parameters that a stage trains under a module's name, by their names in the model.
+
+    vision: the tail and the norm after it, or the whole tower when it has no tail; connector; tokens: the added
+    embeddings; language: the adapters when there are any, else everything.
+    """
+    named = dict(model.named_parameters())
+    if module == "tokens":
+        return {"added_embeddings": named["added_embeddings"]}
+    chosen = {name: p for name, p in named.items() if name.startswith(f"{module}.")}
+    if module == "vision" and model.config.vision.tail_blocks:
+        return {name: p for name, p in chosen.items() if not name.startswith("vision.stem.")}
+    if module == "language" and model.config.lora is not None:
+        return {name: p for name, p in chosen.items() if "lora_" in name}
+    if not chosen and module not in MODULES:
+        raise SensoriumError(module, "is not a module of the model.", f"Known: {', '.join(MODULES)}.")
+    return chosen
+
+
+def thin_state(model: MultimodalModel, trained: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors a thin checkpoint holds: the trained modules, and whatever no part could give back."""
+    modules = set(trained) | {"connector", "tokens"}
+    if model.config.lora is not None:
+        modules.add("language")
+    state = {name: p.detach() for module in sorted(modules) for name, p in module_parameters(model, module).items()}
+    if model.config.vision.fresh_norm:
+        state |= {f"vision.norm.{name}": p.detach() for name, p in model.vision.norm.named_parameters()}
+    return state
+
+
+def save_model(
+    model: MultimodalModel,
+    folder: Path,
+    trained: Iterable[str],
+    provenance: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Path:
+    """Write a thin checkpoint; the folder appears whole or not at all. It must not exist yet.
+
+    Raises SensoriumError when it does, or when the disk is full.
+    """
+    if folder.exists():
+        raise SensoriumError(folder, "exists already.", "Choose another folder, or remove it.")
+    parts = {}
+    for part in (model.config.vision.part, model.config.language.part):
+        package = parse_part(part).package
+        parts[part] = package.sha256 if package else None
+    config = {
+        "format": FORMAT,
+        "model": model.config.model_dump(mode="json"),
+        "trained": sorted(set(trained)),
+        "parts": parts,
+        "provenance": provenance or {},
+    }
+    with whole_or_nothing(folder) as scratch:
+        tensors = {name: p.to("cpu", dtype).contiguous() for name, p in thin_state(model, trained).items()}
+        save_file(tensors, scratch / "trained.safetensors")
+        (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    return folder
+
+
+def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """A checkpoint's model configuration and everything else its config.json says. Raises SensoriumError."""
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SensoriumError(path, f"cannot be read ({error}).", "A model folder has config.json.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise SensoriumError(path, f"is not a checkpoint of the format {FORMAT}.")
+    try:
+        return ModelConfig.model_validate(content["model"]), content
+    except (KeyError, ValidationError) as error:
+        raise SensoriumError(path, f"its `model` does not describe a model ({error}).") from error
+
+
+def load_model(folder: Path, progress: ProgressCallback | None = None) -> MultimodalModel:
+    """Assemble the model of a checkpoint: parts from where they come, trained tensors from the folder; in eval mode.
+
+    Raises SensoriumError when a tensor is missing, unknown or of another shape, or a part is not the one trained with.
+    """
+    config, content = read_config(folder)
+    for part, digest in content.get("parts", {}).items():
+        package = parse_part(part).package
+        if package and digest and package.sha256 != digest:
+            raise SensoriumError(folder, f"was trained with another {part} (sha256 {digest[:12]}…).")
+    model = config.build(progress)
+    load_trained(model, folder, content.get("trained", []))
+    return model.eval()
+
+
+def load_trained(model: MultimodalModel, folder: Path, trained: Iterable[str]) -> None:
+    """Copy a checkpoint's trained tensors into an assembled model."""
+    path = folder / "trained.safetensors"
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SensoriumError(path, f"cannot be read ({error}).", "The checkpoint is damaged; fetch it again.") from error
+    own = thin_state(model, trained)
+    if missing := sorted(set(own) ^ set(tensors)):
+        raise SensoriumError(path, f"does not fit the model: {len(missing)} tensors differ, first {missing[0]}.")
+    for name, tensor in tensors.items():
+        if own[name].shape != tensor.shape:
+            raise SensoriumError(path, f"{name} is {list(tensor.shape)}, the model has {list(own[name].shape)}.")
+        own[name].copy_(tensor)

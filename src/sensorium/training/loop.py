@@ -1,0 +1,250 @@
+"""The training loop: a recipe in, a model folder out. Plain PyTorch, read from the top.
+
+For each stage: make it ready, then step by step draw batches, add up their losses exactly, clip, step, tell, and now and
+then validate and save. A run is a folder; starting it again goes on from its newest checkpoint, bit for bit on CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Queue
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sensorium.data.dataset import Dataset
+from sensorium.errors import SensoriumError
+from sensorium.model.checkpoint import save_model, thin_state
+from sensorium.model.multimodal import MultimodalModel
+from sensorium.training.checkpoint import load_latest, restore_rng, rng_state, save_checkpoint
+from sensorium.training.journal import Journal, plot_losses
+from sensorium.training.objective import Loss, Objective
+from sensorium.training.optimizer import set_learning_rates
+from sensorium.training.progress import Progress
+from sensorium.training.recipe import Recipe
+from sensorium.training.stage import Stage, Tell, prepare_stage
+
+AHEAD = 3  # batches prepared in the background
+
+
+def train(recipe: Recipe, run: Path, say: Callable[[str], None] | None = None, tell: Tell | None = None) -> Path | None:
+    """Train a recipe in the folder `run`; returns the finished model's folder, or None when it was interrupted.
+
+    Ctrl-C (or SIGTERM) finishes the step, saves and returns; calling again goes on. say: gets plain progress lines
+    instead of the live display; tell: (what, done, total) of preparations.
+    Raises SensoriumError when the run folder belongs to another recipe.
+    """
+    final = run / "model"
+    if final.exists():
+        return final
+    run.mkdir(parents=True, exist_ok=True)
+    _claim(run, recipe)
+    tell = tell or (lambda what, done, total: None)
+    data = Dataset(recipe.data)
+    torch.manual_seed(recipe.seed)
+    model = recipe.model.build(tell)
+    saved = load_latest(run / "checkpoints")
+    start = saved["stage"] if saved else 0
+    step = 0
+    with Journal(run / "journal.jsonl") as journal, _interruptible() as interrupted:
+        for number in range(start, len(recipe.stages)):
+            stage = prepare_stage(model, recipe, number, data, tell)
+            stage_step = 0
+            if saved is not None:
+                step, stage_step = saved["step"], saved["stage_step"]
+                _restore(model, stage, saved)
+                journal.truncate_after(stage_step, stage.config.name)
+                saved = None
+            for stage_step, step in _run_stage(model, recipe, stage, journal, stage_step, step, interrupted, say):
+                _save(run, model, recipe, stage, stage_step, step)
+            if interrupted.is_set():
+                return None
+            _save(run, model, recipe, stage, stage.total_steps, step)
+            if journal.path.stat().st_size:
+                plot_losses(journal.path, run / "losses.png")
+    return save_model(model, final, _trained(recipe), provenance={"recipe": recipe.name, "seed": recipe.seed, "steps": step})
+
+
+def _run_stage(
+    model: MultimodalModel, recipe: Recipe, stage: Stage, journal: Journal, done: int, step: int,
+    interrupted: threading.Event, say: Callable[[str], None] | None,
+) -> Iterator[tuple[int, int]]:
+    """Run one stage from optimizer step `done` on; yields (steps of the stage, steps of the run) whenever it is time to save."""
+    config = stage.config
+    saved_at = time.monotonic()
+    with Progress(stage.total_steps, config.name, start_step=done, say=say) as progress, _batches(stage, done) as batches:
+        for stage_step in range(done + 1, stage.total_steps + 1):
+            started = time.monotonic()
+            work = [next(batches) for _ in range(config.accumulate)]
+            waited = time.monotonic() - started
+            rates = set_learning_rates(stage.optimizer, config.optimizer.share(stage_step - 1, stage.total_steps))
+            losses = train_step(model, stage, work, recipe.precision)
+            step += 1
+            row = _journal_row(losses, config.name, stage_step, rates, time.monotonic() - started)
+            journal.write(row)
+            progress.update(step=stage_step, loss=row["loss"], samples=row["samples"], tokens=row["tokens"], wait_s=waited, lr=rates)
+            if stage_step % recipe.validate_every == 0 or stage_step == stage.total_steps:
+                found = validate(model, stage.validation, recipe.precision)
+                journal.write({"stage": config.name, "step": stage_step, "validation": found})
+                progress.validated(found)
+            late = time.monotonic() - saved_at > 60 * recipe.checkpoint_minutes
+            if (late or interrupted.is_set()) and stage_step < stage.total_steps:
+                yield stage_step, step
+                saved_at = time.monotonic()
+            if interrupted.is_set() and stage_step < stage.total_steps:
+                progress.note(f"Stopped after step {stage_step}; run the same command to go on.")
+                return
+    yield stage.total_steps, step
+
+
+def train_step(model: MultimodalModel, stage: Stage, work: list[Any], precision: str) -> list[Loss]:
+    """One optimizer step over some batches: the gradient of the mean over all their supervised tokens, exactly."""
+    model.train()
+    model.vision.stem.eval()
+    losses = []
+    for batch in work:
+        with _autocast(model, precision):
+            loss = stage.objective.loss(batch)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss)
+    weight = sum(loss.weight for loss in losses)
+    for parameter in stage.parameters:
+        if parameter.grad is not None:
+            parameter.grad.div_(weight)
+    torch.nn.utils.clip_grad_norm_(stage.parameters, stage.config.optimizer.clip_norm)
+    stage.optimizer.step()
+    stage.optimizer.zero_grad(set_to_none=True)
+    return losses
+
+
+@torch.inference_mode()
+def validate(model: MultimodalModel, objective: Objective, precision: str, samples: int = 16) -> dict[str, float]:
+    """Mean loss and metrics over all samples of a validation objective."""
+    model.eval()
+    total = weight = 0.0
+    right: dict[str, list[int]] = {}
+    for start in range(0, len(objective.lengths), samples):
+        batch = objective.batch(range(start, min(start + samples, len(objective.lengths))))
+        with _autocast(model, precision):
+            loss = objective.loss(batch)
+        total, weight = total + float(loss.total), weight + loss.weight
+        for name, (good, of) in loss.metrics.items():
+            seen = right.setdefault(name, [0, 0])
+            seen[0], seen[1] = seen[0] + good, seen[1] + of
+    return {"loss": total / weight} | {name: good / of for name, (good, of) in right.items() if of}
+
+
+def _autocast(model: MultimodalModel, precision: str) -> torch.autocast:
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _journal_row(losses: list[Loss], stage: str, step: int, rates: dict[str, float], seconds: float) -> dict[str, Any]:
+    weight = sum(loss.weight for loss in losses)
+    return {
+        "stage": stage,
+        "step": step,
+        "loss": sum(float(loss.total.detach()) for loss in losses) / weight,
+        "samples": sum(loss.samples for loss in losses),
+        "tokens": sum(loss.tokens for loss in losses),
+        "lr": rates,
+        "seconds": round(seconds, 4),
+    }
+
+
+@contextmanager
+def _batches(stage: Stage, done: int) -> Iterator[Iterator[Any]]:
+    """Batches from where the stage stands, prepared a few ahead in a thread; the sampler's own state is not used."""
+    queue: Queue[Any] = Queue(AHEAD)
+    stopped = threading.Event()
+    order = [list(batch) for batch in stage.sampler.batches(0)][done * stage.config.accumulate :]
+
+    def produce() -> None:
+        for indices in order:
+            if stopped.is_set():
+                return
+            try:
+                queue.put(stage.objective.batch(indices))
+            except SensoriumError as error:  # raised again where the loop can be stopped
+                queue.put(error)
+                return
+
+    def consume() -> Iterator[Any]:
+        while True:
+            item = queue.get()
+            if isinstance(item, SensoriumError):
+                raise item
+            yield item
+
+    thread = threading.Thread(target=produce, name="batches", daemon=True)
+    thread.start()
+    try:
+        yield consume()
+    finally:
+        stopped.set()
+        while thread.is_alive():  # the producer may stand before a full queue
+            while not queue.empty():
+                queue.get()
+            thread.join(0.05)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once."""
+    interrupted = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _trained(recipe: Recipe, n_stages: int | None = None) -> list[str]:
+    """The modules that the first `n_stages` stages (all by default) train."""
+    return sorted({module for stage in recipe.stages[:n_stages] for module in stage.learning_rates})
+
+
+def _save(run: Path, model: MultimodalModel, recipe: Recipe, stage: Stage, stage_step: int, step: int) -> None:
+    state = {
+        "step": step,
+        "stage": stage.number,
+        "stage_step": stage_step,
+        "model": {name: tensor.clone() for name, tensor in thin_state(model, _trained(recipe, stage.number + 1)).items()},
+        "optimizer": stage.optimizer.state_dict(),
+        "rng": rng_state(),
+    }
+    save_checkpoint(run / "checkpoints", state)
+
+
+def _restore(model: MultimodalModel, stage: Stage, saved: dict[str, Any]) -> None:
+    own: dict[str, Tensor] = dict(model.named_parameters())
+    for name, tensor in saved["model"].items():
+        own[name].data.copy_(tensor)
+    stage.optimizer.load_state_dict(saved["optimizer"])
+    restore_rng(saved["rng"])
+
+
+def _claim(run: Path, recipe: Recipe) -> None:
+    """Write the resolved recipe into the run, or check that the run is this recipe's."""
+    path = run / "recipe.json"
+    content = recipe.model_dump(mode="json")
+    if path.exists() and json.loads(path.read_text()) != content:
+        raise SensoriumError(run, "holds a run of another recipe.", "Choose another --out, or remove the folder.")
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,42 @@
+"""What a stage asks of the model: batches of samples, and a loss that adds up exactly.
+
+A loss is a sum and the weight it is a sum over, never a mean: means of means are not the mean, and accumulation would
+then change what is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Loss:
+    """total: differentiable sum; weight: what it is a sum over (supervised tokens); metrics: name -> (right, of)."""
+
+    total: Tensor
+    weight: float
+    samples: int
+    tokens: int
+    metrics: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """Samples 0..len(lengths)-1 in an order that the sampler decides; `batch` may run in another thread."""
+
+    lengths: np.ndarray
+
+    def batch(self, indices: Sequence[int]) -> Any: ...
+
+    def loss(self, batch: Any) -> Loss: ...
+
+
+def passes(n_rows: int, samples: int, seed: int) -> np.ndarray:
+    """Row numbers of `samples` samples: whole shuffled passes over the rows, the last one cut."""
+    random = np.random.default_rng(seed)
+    rounds = [random.permutation(n_rows) for _ in range(-(-samples // n_rows))]
+    return np.concatenate(rounds)[:samples]

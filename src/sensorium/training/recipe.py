@@ -1,0 +1,141 @@
+"""The recipe: what to build, on which data, in which stages. One YAML file with the same tree as the objects it builds.
+
+A stage is named by what it trains. Its `objective` is `words` (the word warm-up: visual tokens learn to point at the
+embeddings of the names of what they cover, the language model is not run) or `replies` (next-token loss on the
+assistant's words). Unknown keys are errors that suggest the nearest key.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.model.language import LoraConfig
+from sensorium.model.multimodal import ModelConfig
+from sensorium.training.optimizer import OptimizerConfig
+from sensorium.training.sampler import SamplerConfig
+
+Module = Literal["vision", "connector", "tokens", "language"]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class StageConfig(BaseModel):
+    """One stage.
+
+    learning_rates: the peak rate of each module that trains; what is not named is frozen.
+    samples: how many pictures (words) or conversations (replies) are shown, passes over the data included.
+    tasks: replies only; the share of each task among the samples.
+    lora: adapters for the language model from this stage on; then `language` trains them and nothing else of it.
+    accumulate: batches a step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    objective: Literal["words", "replies"]
+    learning_rates: dict[Module, Rate] = Field(min_length=1)
+    samples: int = Field(ge=1)
+    tasks: dict[str, Annotated[float, Field(gt=0)]] = {"caption": 1.0}
+    lora: LoraConfig | None = None
+    batch: SamplerConfig = SamplerConfig()
+    accumulate: int = Field(default=1, ge=1)
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+class Recipe(BaseModel):
+    """A whole training. `data`: a dataset folder made by `sensorium data build`, relative to the working folder.
+
+    precision: bfloat16 runs matrices in bfloat16 (autocast) and keeps frozen weights so; trained weights and the
+    optimizer stay float32. validate_every: steps between validations. checkpoint_minutes: time between checkpoints.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    seed: int = 0
+    model: ModelConfig
+    data: Path
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    validate_every: int = Field(default=200, ge=1)
+    validation_samples: int = Field(default=128, ge=1)
+    checkpoint_minutes: float = Field(default=4.0, ge=0)
+
+    def model_at(self, stage: int) -> ModelConfig:
+        """The model's configuration in a stage: adapters come with the first stage that names them, and stay."""
+        lora = next((s.lora for s in reversed(self.stages[: stage + 1]) if s.lora), self.model.lora)
+        return self.model.model_copy(update={"lora": lora})
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe file. Raises SensoriumError naming the file, the key and what was expected."""
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SensoriumError(path, f"cannot be read ({error.strerror}).", "Recipes are YAML files; see recipes/.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SensoriumError(path, f"is not YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(tree, dict):
+        raise SensoriumError(path, "is not a recipe: expected keys and values.")
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(path, error) from error
+
+
+def _explain(path: Path, error: ValidationError) -> SensoriumError:
+    """pydantic's first complaint as one line of ours."""
+    first = error.errors()[0]
+    place = _place(first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"][:-1])
+        remedy = did_you_mean(str(first["loc"][-1]), known) if known else ""
+        return SensoriumError(f"{path}: {place}", "unknown key.", remedy)
+    if first["type"] == "missing":
+        return SensoriumError(f"{path}: {place}", "is missing.")
+    given = first.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return SensoriumError(f"{path}: {place}", f"{first['msg'][0].lower()}{first['msg'][1:]}{shown}.")
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    text = ""
+    for key in loc:
+        if key == "[key]":
+            continue
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
+    return text
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that the model at a place of the tree knows; [] where the tree is not ours to list."""
+    model: Any = Recipe
+    for key in loc:
+        if isinstance(key, int):
+            continue
+        fields = getattr(model, "model_fields", {})
+        if key not in fields:  # a tagged union's tag: the class whose `kind` default says so
+            model = next((c for c in _classes(model) if _kind(c) == key), None)
+        else:
+            model = fields[key].annotation
+        classes = _classes(model)
+        model = classes[0] if len(classes) == 1 else model
+    return list(getattr(model, "model_fields", {}))
+
+
+def _classes(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models inside an annotation: itself, or the arms of a union or a tuple."""
+    from typing import get_args
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [c for arm in get_args(annotation) for c in _classes(arm)]
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("kind")
+    return field.default if field is not None else None

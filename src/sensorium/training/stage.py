@@ -1,0 +1,111 @@
+"""One stage made ready: the model's trainable parts chosen, data opened, optimizer and sampler built.
+
+Kept apart from the loop so that the loop can be read as what happens in time, and this as what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from sensorium.data.dataset import Dataset
+from sensorium.errors import SensoriumError
+from sensorium.model.checkpoint import MODULES, module_parameters
+from sensorium.model.language import add_lora
+from sensorium.model.multimodal import MultimodalModel
+from sensorium.training.features import FeatureCache, build_feature_cache
+from sensorium.training.objective import Objective
+from sensorium.training.optimizer import build_optimizer
+from sensorium.training.recipe import Recipe, StageConfig
+from sensorium.training.replies import ReplyObjective
+from sensorium.training.sampler import LengthSampler
+from sensorium.training.words import WordObjective
+
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass
+class Stage:
+    """What the loop works with. total_steps: optimizer steps of this stage."""
+
+    number: int
+    config: StageConfig
+    objective: Objective
+    validation: Objective
+    sampler: LengthSampler
+    optimizer: AdamW
+    parameters: list[nn.Parameter]
+    total_steps: int
+
+
+def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, data: Dataset, tell: Tell) -> Stage:
+    """Freeze and unfreeze, add adapters where the stage brings them, open the data.
+
+    Raises SensoriumError when the stage has less than one step of data, or asks for what the data does not hold.
+    """
+    config = recipe.stages[number]
+    wanted = recipe.model_at(number)
+    if wanted.lora is not None and model.config.lora is None:
+        add_lora(model.language, wanted.lora)
+        model.config = wanted
+    groups = choose_trainable(model, config)
+    to_precision(model, recipe.precision)
+    seed = recipe.seed * 1000 + number
+    objective = _objective(model, recipe, config, data, "train", config.samples, seed, tell)
+    validation = _objective(model, recipe, config, data, "val", recipe.validation_samples, seed=0, tell=tell)
+    sampler = config.batch.build(objective.lengths, seed)
+    total_steps = len(sampler.batches(0)) // config.accumulate
+    if total_steps == 0:
+        raise SensoriumError(f"stage {config.name}", "has less data than one step takes.", "Raise `samples`.")
+    optimizer = build_optimizer(groups, dict(config.learning_rates), config.optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return Stage(number, config, objective, validation, sampler, optimizer, parameters, total_steps)
+
+
+def choose_trainable(model: MultimodalModel, config: StageConfig) -> dict[str, list[tuple[str, nn.Parameter]]]:
+    """Let the modules with a learning rate train, freeze all else; returns each module's named parameters."""
+    model.requires_grad_(False)
+    groups = {module: list(module_parameters(model, module).items()) for module in MODULES}
+    for module in config.learning_rates:
+        for _, parameter in groups[module]:
+            parameter.requires_grad_(True)
+    return groups
+
+
+def to_precision(model: MultimodalModel, precision: str) -> None:
+    """Frozen weights of the language model in the recipe's precision, whatever trains in float32."""
+    frozen = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    for parameter in model.language.parameters():
+        parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else frozen)
+
+
+def _objective(
+    model: MultimodalModel, recipe: Recipe, config: StageConfig, data: Dataset, split: str, samples: int, seed: int, tell: Tell
+) -> Any:
+    cache = _cache(model, recipe, data, split, tell)
+    if config.objective == "words":
+        if cache is None:
+            raise SensoriumError(f"stage {config.name}", "the word warm-up needs a frozen vision stem.",
+                                 "Set vision.tail_blocks, or leave `vision` out of learning_rates.")
+        scenes = data.scenes(split)
+        return WordObjective(model, scenes, cache, samples, seed, data.info["vocabulary"])
+    tell(f"reading conversations of {split}", 0, 0)
+    rows = {task: data.conversations(split, [task]) for task in config.tasks}
+    shares = {task: share for task, share in config.tasks.items() if split == "train" or rows[task]}
+    return ReplyObjective(model, rows, shares, cache, samples, seed)
+
+
+def _cache(model: MultimodalModel, recipe: Recipe, data: Dataset, split: str, tell: Tell) -> FeatureCache | None:
+    """The feature cache of a split, or None when the stem trains in this stage."""
+    if any(p.requires_grad for p in model.vision.stem.parameters()):
+        return None
+    paths = [scene.image for scene in data.scenes(split)]
+    precision = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+    return build_feature_cache(
+        model, paths, precision, lambda done, total: tell(f"vision features of {split}", done, total)
+    )

@@ -1,0 +1,191 @@
+"""What was written is read, torn lines are not, a resumed run repeats no step, and the picture shows the numbers."""
+
+import errno
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sensorium.errors import SensoriumError
+from sensorium.training.journal import Journal, loss_figure, plot_losses, read_journal
+
+ROWS = [
+    {"stage": "warm", "step": 1, "loss": 5.0, "lr": {"connector": 1e-4}},
+    {"stage": "warm", "step": 2, "loss": 4.0, "lr": {"connector": 2e-4}},
+    {"stage": "align", "step": 1, "loss": 3.0},
+    {"stage": "align", "step": 2, "loss": 2.5},
+    {"stage": "align", "step": 2, "validation": {"loss": 2.6, "existence": 0.7}},
+    {"stage": "align", "step": 3, "loss": 2.0},
+    {"stage": "instruct", "step": 1, "loss": 1.5},
+]
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _journal(path: Path, rows=ROWS) -> Path:
+    with Journal(path) as journal:
+        for row in rows:
+            journal.write(row)
+    return path
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.dictionaries(st.text(), values, max_size=4), max_size=5))
+def test_rows_come_back_as_they_were_written(tmp_path_factory, rows):
+    path = _journal(tmp_path_factory.mktemp("run") / "journal.jsonl", rows)
+    assert read_journal(path) == rows
+    assert len(path.read_bytes().splitlines()) == len(rows)
+
+
+def test_each_row_is_in_the_file_at_once_and_opening_again_appends(tmp_path):
+    path = tmp_path / "new" / "journal.jsonl"
+    journal = Journal(path)
+    journal.write(ROWS[0])
+    assert read_journal(path) == ROWS[:1]
+    with Journal(path) as second:
+        second.write(ROWS[1])
+    assert read_journal(path) == ROWS[:2]
+    journal.close()
+
+
+def test_a_number_that_json_does_not_have_is_written_as_null(tmp_path):
+    path = _journal(tmp_path / "j", [{"step": 1, "loss": math.nan, "lr": {"a": math.inf}, "list": [1.5, -math.inf]}])
+    assert json.loads(path.read_text()) == {"step": 1, "loss": None, "lr": {"a": None}, "list": [1.5, None]}
+
+
+@pytest.mark.parametrize("torn_bytes", [1, 10, 40])
+def test_a_torn_last_line_is_passed_over_and_cut_off_at_opening(tmp_path, torn_bytes):
+    path = _journal(tmp_path / "j")
+    path.write_bytes(path.read_bytes()[:-torn_bytes])
+    assert read_journal(path) == ROWS[:-1]
+    _journal(path, [{"step": 9}])
+    assert read_journal(path) == [*ROWS[:-1], {"step": 9}]
+
+
+@pytest.mark.parametrize("line", ["{half", "[1]", "7", ""])
+def test_a_bad_line_in_the_middle_is_named(tmp_path, line):
+    path = tmp_path / "j"
+    path.write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
+    with pytest.raises(SensoriumError, match=r"j line 2: this is no JSON object"):
+        read_journal(path)
+
+
+def test_a_missing_journal_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(SensoriumError, match=r"none\.jsonl: cannot read this journal \(No such file"):
+        read_journal(tmp_path / "none.jsonl")
+
+
+def test_truncating_by_stage_forgets_later_steps_and_later_stages(tmp_path):
+    with Journal(_journal(tmp_path / "j")) as journal:
+        journal.truncate_after(2, stage="align")
+        assert read_journal(journal.path) == ROWS[:5]
+        journal.write(ROWS[5])
+    assert read_journal(tmp_path / "j") == ROWS[:6]
+
+
+def test_truncating_at_the_start_of_a_stage_not_yet_recorded_keeps_those_before(tmp_path):
+    with Journal(_journal(tmp_path / "j", ROWS[:2])) as journal:
+        journal.truncate_after(0, stage="align")
+    assert read_journal(tmp_path / "j") == ROWS[:2]
+
+
+def test_truncating_without_a_stage_counts_through_the_run_and_keeps_rows_without_a_step(tmp_path):
+    rows = [{"event": "started"}, *({"stage": "a" if step < 4 else "b", "step": step} for step in range(1, 8))]
+    with Journal(_journal(tmp_path / "j", rows)) as journal:
+        journal.truncate_after(5)
+    assert read_journal(tmp_path / "j") == rows[:6]
+    assert [path.name for path in tmp_path.iterdir()] == ["j"]
+
+
+def test_a_full_disk_takes_back_the_line_that_did_not_fit(tmp_path, monkeypatch):
+    class FullDisk(io.FileIO):
+        def write(self, data) -> int:
+            room = 300 - self.seek(0, os.SEEK_END)
+            if room <= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(bytes(data)[:room])
+
+    monkeypatch.setattr("sensorium.training.journal.io.FileIO", FullDisk)
+    with Journal(tmp_path / "j") as journal:
+        written = 0
+        with pytest.raises(SensoriumError, match=r"cannot write \(No space left on device\)"):
+            for step in range(100):
+                journal.write({"step": step, "loss": 1.0})
+                written += 1
+    assert 0 < written < 20
+    assert (tmp_path / "j").read_bytes().endswith(b"}\n")
+    assert len(read_journal(tmp_path / "j")) == written
+
+
+def test_a_folder_where_the_journal_should_be_is_an_error(tmp_path):
+    with pytest.raises(SensoriumError, match=r"cannot write \(Is a directory\)"):
+        Journal(tmp_path)
+
+
+def _curves(panel) -> dict:
+    return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in panel.lines}
+
+
+def test_the_picture_shows_losses_one_stage_after_the_other_and_validation():
+    losses, shares = loss_figure(ROWS).axes
+    curves = _curves(losses)
+    assert curves["each step"] == ([1, 2], [5.0, 4.0])
+    assert curves["validation"] == ([4], [2.6])  # step 2 of align comes after the 2 steps of warm
+    assert curves["smoothed"][1] == pytest.approx([5.0, (0.8 * 5 + 4) / 1.8])
+    assert [text.get_text() for text in losses.texts] == ["warm", "align", "instruct"]
+    assert [text.get_position()[0] for text in losses.texts] == [1, 3, 6]
+    assert _curves(shares)["existence"] == ([4], [0.7])
+
+
+def test_steps_that_count_through_the_run_keep_their_places():
+    rows = [{"stage": "a" if step <= 10 else "b", "step": step, "loss": 1.0} for step in range(1, 21)]
+    losses = loss_figure(rows).axes[0]
+    assert sorted({x for line in losses.lines for x in line.get_xdata()}) == list(range(1, 21))
+    assert [text.get_position()[0] for text in losses.texts] == [1, 11]
+
+
+def test_numbers_of_another_size_get_a_panel_of_their_own():
+    rows = [{"step": step, "loss": 2.0, "validation": {"perplexity": 20.0, "count": 0.6}} for step in (1, 2)]
+    figure = loss_figure(rows)
+    assert [panel.get_ylabel() for panel in figure.axes] == ["loss", "validation", "validation, 0–1"]
+
+
+def test_one_wild_step_does_not_press_the_rest_flat():
+    rows = [{"step": step, "loss": 500.0 if step == 60 else 2.0 - step / 100} for step in range(1, 101)]
+    bottom, top = loss_figure(rows).axes[0].get_ylim()
+    assert 0 < bottom < 1.2 and top < 500
+
+
+def test_the_png_is_whole_and_drawn_without_pyplot(tmp_path):
+    path = _journal(tmp_path / "j", [*ROWS, {"stage": "instruct", "step": 2, "loss": math.nan}])
+    script = (
+        "import sys; from pathlib import Path; from sensorium.training.journal import plot_losses\n"
+        "plot_losses(Path(sys.argv[1]), Path(sys.argv[2])); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    source = Path(__file__).parents[2] / "src"
+    png = tmp_path / "plots" / "loss.png"
+    environment = os.environ | {"PYTHONPATH": str(source), "DISPLAY": ""}
+    subprocess.run([sys.executable, "-c", script, path, png], env=environment, check=True, timeout=60)
+    with Image.open(png) as image:
+        image.load()
+        assert image.format == "PNG" and image.width > 800
+    assert [found.name for found in png.parent.iterdir()] == ["loss.png"]
+
+
+def test_a_journal_without_losses_is_not_drawn(tmp_path):
+    path = _journal(tmp_path / "j", [{"stage": "warm", "step": 1, "loss": None}])
+    with pytest.raises(SensoriumError, match="there is no loss in it to draw"):
+        plot_losses(path, tmp_path / "loss.png")
+    assert not (tmp_path / "loss.png").exists()
