@@ -40,7 +40,7 @@ SOURCE_KEYS = {"image", "url", "path", "base64", "video", "audio", "image_url", 
 @st.composite
 def in_any_order(draw, item, extras=None):
     """The object with further keys and in a drawn order: JSON objects have one, and people's tools vary in it."""
-    whole = {**(draw(extras) if extras else {}), **item}
+    whole = {**({} if extras is None else draw(extras)), **item}
     return {key: whole[key] for key in draw(st.permutations(list(whole)))}
 
 

@@ -1,8 +1,8 @@
 """Read a folder of conversations about pictures: the format `sensorium-conversations-1`, whoever built it.
 
-A dataset is a folder with `dataset.json` and one folder a split; a split holds pictures, `scenes.jsonl` (what truly is
-in each picture), `conversations.jsonl` (what is trained on) and `probes.jsonl` (what is measured). Rows are found by byte
-offsets and parsed when asked for, so a hundred thousand of them open at once and cost nothing until used.
+A dataset is a folder with `dataset.json` and one folder a split; a split holds pictures, `scenes.jsonl` (what truly
+is in each picture), `conversations.jsonl` (what is trained on) and `probes.jsonl` (what is measured). Rows are found
+by byte offsets and parsed when asked for, so a hundred thousand of them open at once and cost nothing until used.
 """
 
 from __future__ import annotations

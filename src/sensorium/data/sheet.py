@@ -1,7 +1,7 @@
 """A contact sheet of a dataset: pictures with their boxes and names, and what is said about them.
 
-A person sees at a glance what no check can: that a cut-out is not what its name says, that a sentence is clumsy, that a box
-is off. Works for any dataset of our format.
+A person sees at a glance what no check can: that a cut-out is not what its name says, that a sentence is clumsy, that
+a box is off. Works for any dataset of our format.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _cell(scene: Scene, rows: list[ConversationRow]) -> Image.Image:
     truth = ", ".join(f"{t.name} ({t.colour or '?'}, {t.style})" for t in scene.objects)
     lines = [(f"{scene.id}: {truth}", "#777777")]
     for row in rows:
-        lines.append((f"— {row.task}", "#b03020"))
+        lines.append((f"[{row.task}]", "#b03020"))
         lines.extend((f"{'Q' if m.role == 'user' else 'A'}: {m.text}", _INK[m.role]) for m in row.conversation())
     wrapped = [(line, ink) for text, ink in lines for line in textwrap.wrap(text, 66, subsequent_indent="   ")]
     cell = Image.new("RGB", (_CELL, marked.height + 8 + _LINE * len(wrapped)), "white")

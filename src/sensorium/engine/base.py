@@ -29,7 +29,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to choose tokens. temperature 0 is greedy; top_p and top_k cut the distribution; the same seed, the same reply.
+    """How to choose tokens: temperature 0 is greedy; top_p and top_k cut the distribution. Same seed, same reply.
 
     stop: strings that end the reply and are not part of it. repetition_penalty: divides the scores of tokens already in
     the reply (CTRL, arXiv:1909.05858); 1 changes nothing. Raises SensoriumError for impossible values.
@@ -58,6 +58,9 @@ class Sampling:
             raise SensoriumError("sampling.stop", "an empty stop string would end every reply at once.")
 
 
+GREEDY = Sampling()
+
+
 @dataclass(frozen=True)
 class Delta:
     """A piece of a reply. The last one has `finish` set and may be empty."""
@@ -82,11 +85,11 @@ class Engine(Protocol):
 
     card: Card
 
-    def stream(self, conversation: Conversation, sampling: Sampling = Sampling()) -> Iterator[Delta]:
+    def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece; pieces joined equal `answer`'s text."""
         ...
 
-    def answer(self, conversations: Sequence[Conversation], sampling: Sampling = Sampling()) -> list[Reply]:
+    def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """Replies to many conversations at once; work on a picture that several of them show is done once."""
         ...
 

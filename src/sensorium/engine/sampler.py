@@ -28,7 +28,8 @@ class TokenSampler:
             logits[said] = torch.where(scores > 0, scores / s.repetition_penalty, scores * s.repetition_penalty)
         if s.temperature == 0:
             return int(logits.argmax())
-        probabilities = torch.softmax(logits / s.temperature, dim=-1)
+        # The largest is moved to 0 first: a temperature near 0 then gives the greedy choice instead of overflow.
+        probabilities = torch.softmax((logits - logits.max()).double() / s.temperature, dim=-1)
         if s.top_k:
             floor = probabilities.topk(min(s.top_k, len(probabilities))).values[-1]
             probabilities = probabilities.where(probabilities >= floor, 0.0)
@@ -59,8 +60,8 @@ class TextStream:
         return self._show(text[: self._safe(text)])
 
     def finish(self) -> str:
-        """What was held back, at the end."""
-        return "" if self.stopped else self._show(self._decode(self._ids))
+        """What was held back, at the end; half a character is not shown."""
+        return "" if self.stopped else self._show(self._decode(self._ids).rstrip("\ufffd"))
 
     def _safe(self, text: str) -> int:
         """How much of the text can no longer change or become a stop string."""

@@ -1,7 +1,7 @@
 """The reference engine: our checkpoints in PyTorch, exactly as they were trained.
 
-A prompt is rendered by the training renderer, its pictures are encoded once each (and remembered for the next question),
-then tokens are drawn one by one with the language model's key-value cache.
+A prompt is rendered by the training renderer, its pictures are encoded once each (and remembered for the next
+question), then tokens are drawn one by one with the language model's key-value cache.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sensorium.conversation import Conversation, Image
-from sensorium.engine.base import Card, Delta, FinishReason, Reply, Sampling
+from sensorium.engine.base import GREEDY, Card, Delta, FinishReason, Reply, Sampling
 from sensorium.engine.sampler import TextStream, TokenSampler
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
@@ -54,7 +54,7 @@ class TorchEngine:
         _, content = read_config(folder)
         return cls(load_model(folder, progress), name or folder.name, content.get("provenance"))
 
-    def stream(self, conversation: Conversation, sampling: Sampling = Sampling()) -> Iterator[Delta]:
+    def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece."""
         prompt = self._prompt(conversation, sampling)
         text = TextStream(self.renderer.decode, sampling.stop)
@@ -72,7 +72,7 @@ class TorchEngine:
                 break
         yield Delta(text.finish(), finish, n_tokens)
 
-    def answer(self, conversations: Sequence[Conversation], sampling: Sampling = Sampling()) -> list[Reply]:
+    def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """Replies in the order of the conversations, computed in batches of similar prompt length."""
         prompts = [self._prompt(conversation, sampling) for conversation in conversations]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -109,9 +109,8 @@ class TorchEngine:
         """log P of each candidate as the next reply; the candidates run as one batch."""
         if not candidates:
             return []
-        prompt = self._prompt(conversation, Sampling(max_new_tokens=1))
-        end = min(self._stop_ids)
-        tails = [[*self.renderer.encode_reply(candidate), end] for candidate in candidates]
+        tails = [self.renderer.encode_reply(candidate) + self.renderer.turn_end for candidate in candidates]
+        prompt = self._prompt(conversation, Sampling(max_new_tokens=max(map(len, tails))))
         rows = [replace(prompt, ids=prompt.ids + tail) for tail in tails]
         embeddings, mask = self._embed(rows, left=False)
         hidden = self.model.language_states(embeddings, mask)

@@ -30,7 +30,7 @@ from sensorium.errors import SensoriumError
 from sensorium.media.pixels import to_rgb
 from sensorium.media.recognise import HEIC, recognise
 
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")  # JPEG opens MPO as well
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF"}
 HEAD = 512  # bytes looked at to name what is no picture
 ORIENTATION = 0x0112  # the EXIF tag

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class Batch:
     labels [b, t]: the token itself where it is supervised, IGNORE elsewhere. None in use.
     pixel_values [n, 3, h, w]: views of all pictures in the order of their slots; or
     stem_states [n, prefix + patches, width]: what the frozen stem made of them (the feature cache).
+    segments [b, t]: who sees whom, see `model.attention.additive_mask`; None: each row is one conversation.
+    position_ids [b, t]: given with segments; each segment counts on from the shared beginning.
     sample_ids: one name a row, for error messages.
     """
 
@@ -27,11 +30,13 @@ class Batch:
     labels: Tensor | None = None
     pixel_values: Tensor | None = None
     stem_states: Tensor | None = None
+    segments: Tensor | None = None
+    position_ids: Tensor | None = None
     sample_ids: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        moved = {
+        moved: dict[str, Any] = {
             f.name: value.to(device, non_blocking=True)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)

@@ -1,8 +1,9 @@
 """Thin checkpoints: what was trained, and the names and hashes of what was not.
 
-A folder with config.json (how to assemble the model, which parts, what they hash to) and trained.safetensors (connector,
-added tokens, vision tail, adapters, in bfloat16 unless asked otherwise). Frozen parts are fetched again by name, so the
-embedded default fits into the package. Whoever trains a language model in full gets its full weights here too.
+A folder with config.json (how to assemble the model, which parts, what they hash to) and trained.safetensors
+(connector, added tokens, vision tail, adapters, in bfloat16 unless asked otherwise). Frozen parts are fetched again by
+name, so the embedded default fits into the package. Whoever trains a language model in full gets its full weights here
+too.
 """
 
 from __future__ import annotations
@@ -84,7 +85,10 @@ def save_model(
     }
     with whole_or_nothing(folder) as scratch:
         tensors = {name: p.to("cpu", dtype).contiguous() for name, p in thin_state(model, trained).items()}
-        save_file(tensors, scratch / "trained.safetensors")
+        try:
+            save_file(tensors, scratch / "trained.safetensors")
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise SensoriumError(folder, f"cannot be written ({error}).", "Free some space and try again.") from error
         (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     return folder
 
@@ -125,7 +129,8 @@ def load_trained(model: MultimodalModel, folder: Path, trained: Iterable[str]) -
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise SensoriumError(path, f"cannot be read ({error}).", "The checkpoint is damaged; fetch it again.") from error
+        remedy = "The checkpoint is damaged; fetch it again."
+        raise SensoriumError(path, f"cannot be read ({error}).", remedy) from error
     own = thin_state(model, trained)
     if missing := sorted(set(own) ^ set(tensors)):
         raise SensoriumError(path, f"does not fit the model: {len(missing)} tensors differ, first {missing[0]}.")

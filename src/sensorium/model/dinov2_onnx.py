@@ -1,8 +1,9 @@
 """Read DINOv2 weights out of an exported ONNX graph into a `transformers` Dinov2Model folder.
 
-The export keeps names for biases, norms and LayerScale, but turned every linear weight into an unnamed MatMul constant:
-those are found by the *node* that uses them and transposed (ONNX multiplies x @ W, torch x @ W.T). The position table is
-there in full, 37x37, so the folder says `image_size: 518` and the model interpolates to whatever it is shown.
+The export keeps names for biases, norms and LayerScale, but turned every linear weight into an unnamed MatMul
+constant: those are found by the *node* that uses them and transposed (ONNX multiplies x @ W, torch x @ W.T). The
+position table is there in full, 37x37, so the folder says `image_size: 518` and the model interpolates to whatever it
+is shown.
 
 Used once for each file; `parts.derived` caches the folder.
 """

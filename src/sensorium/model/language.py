@@ -65,7 +65,10 @@ def add_lora(language: nn.Module, config: LoraConfig) -> None:
     from peft import inject_adapter_in_model
 
     peft_config = PeftLoraConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules="all-linear",
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]
+        lora_dropout=config.dropout,
+        target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
     trainable = {name for name, parameter in language.named_parameters() if parameter.requires_grad}

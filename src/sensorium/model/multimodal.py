@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from sensorium.errors import SensoriumError
+from sensorium.model.attention import additive_mask
 from sensorium.model.batch import IGNORE, Batch
 from sensorium.model.connectors import ConnectorConfig
 from sensorium.model.language import LanguageConfig, LoraConfig, add_lora
@@ -85,7 +86,7 @@ class MultimodalModel(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Logits [supervised positions, vocabulary + added] in the order of `supervised_labels(batch)`."""
         embeddings = self.embed(batch)
-        hidden = self.language_states(embeddings, batch.attention_mask)
+        hidden = self.language_states(embeddings, batch.attention_mask, batch.segments, batch.position_ids)
         assert batch.labels is not None, "a batch in training has labels"
         predicts = batch.labels[:, 1:] != IGNORE  # position t predicts the label at t + 1
         return self.head(hidden[:, :-1][predicts])
@@ -113,9 +114,15 @@ class MultimodalModel(nn.Module):
         added = nn.functional.embedding((ids - self.vocabulary_size).clamp(min=0), self.added_embeddings).to(base.dtype)
         return torch.where(is_added[..., None], added, base)
 
-    def language_states(self, embeddings: Tensor, attention_mask: Tensor) -> Tensor:
-        """Last hidden states [b, t, d_llm] of the language model without its head."""
-        output = self.decoder(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
+    def language_states(
+        self, embeddings: Tensor, mask: Tensor, segments: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Tensor:
+        """Last hidden states [b, t, d_llm], without the head. mask [b, t]; segments, position_ids: as in Batch."""
+        if segments is not None:
+            mask = additive_mask(segments, embeddings.dtype)
+        output = self.decoder(
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=position_ids, use_cache=False
+        )
         return output.last_hidden_state
 
     @property
@@ -127,10 +134,11 @@ class MultimodalModel(nn.Module):
         """Hidden states [..., d_llm] -> logits [..., vocabulary + added]; a slot is never predicted."""
         base = self.language.get_output_embeddings()(hidden)  # type: ignore[operator]
         added = hidden @ self.added_embeddings.to(hidden.dtype).T
-        added = added.masked_fill(torch.arange(len(ADDED_TOKENS), device=added.device) == 0, torch.finfo(added.dtype).min)
         logits = torch.cat([base, added], dim=-1)
         cap = getattr(self.language.config, "final_logit_softcapping", None)
-        return torch.tanh(logits / cap) * cap if cap else logits
+        logits = torch.tanh(logits / cap) * cap if cap else logits
+        logits[..., self.slot_id] = torch.finfo(logits.dtype).min
+        return logits
 
 
 def supervised_labels(batch: Batch) -> Tensor:
@@ -151,7 +159,8 @@ def fuse(embeddings: Tensor, visual: Tensor, slots: Tensor, sample_ids: tuple[st
         names = ", ".join(sample_ids[:8]) or "unnamed"
         raise SensoriumError(
             f"batch of samples {names}",
-            f"has {n_slots} visual slots in its text ({slots.sum(1).tolist()} a sample) but {visual.shape[0]} visual vectors.",
+            f"has {n_slots} visual slots in its text ({slots.sum(1).tolist()} a sample) "
+            f"but {visual.shape[0]} visual vectors.",
             "Every picture needs exactly its own slots, rendered by the model's renderer.",
         )
     if n_slots == 0:

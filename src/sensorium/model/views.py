@@ -1,8 +1,8 @@
 """A picture's views: which square crops the encoder sees, as normalised pixels.
 
-One view a picture for now, `squash` (resize to the square, as InternVL does for its tiles and llama.cpp repeats) or `pad`
-(to a square of the mean colour first, as LLaVA-1.5 does). Boxes are fractions of the whole picture, so squashing keeps
-them; `pad` does not, and says so to whoever maps boxes back.
+One view a picture for now, `squash` (resize to the square, as InternVL does for its tiles and llama.cpp repeats) or
+`pad` (to a square of the mean colour first, as LLaVA-1.5 does). Boxes are fractions of the whole picture, so squashing
+keeps them; `pad` does not, and says so to whoever maps boxes back.
 """
 
 from __future__ import annotations

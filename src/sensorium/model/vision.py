@@ -1,9 +1,9 @@
 """The vision encoder: any `transformers` vision model, cut at a chosen layer, class token dropped.
 
 The tower is split in two for the sake of training on small machines. The *stem* (patch embedding and the first blocks)
-stays frozen, so its output for a picture never changes and can be cached on disk; the *tail* (a few more of the tower's
-own blocks, a fresh norm) may train, and is cheap because the stem is not run again. With no tail blocks this is the usual
-encoder that hands out one hidden layer, as LLaVA does.
+stays frozen, so its output for a picture never changes and can be cached on disk; the *tail* (a few more of the
+tower's own blocks, a fresh norm) may train, and is cheap because the stem is not run again. With no tail blocks this is
+the usual encoder that hands out one hidden layer, as LLaVA does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class VisionConfig(BaseModel):
     """Which encoder, and where it is cut.
 
     part: a vision model (hub id, folder, package part or known name).
-    layer: the hidden state taken, as transformers counts them: 0 is the embedding, k the output of block k-1; negative
+    layer: the hidden state taken, as transformers counts them: k is the output of block k-1, from 1 on; negative
         counts from the end (-2 is LLaVA's choice).
     tail_blocks: how many of the blocks after `layer` follow as the trainable tail.
     fresh_norm: end with a new LayerNorm, for towers whose own last norm belongs to blocks that were cut off.
@@ -72,7 +72,7 @@ class VisionEncoder(nn.Module):
         self.config = config
         blocks_name, blocks = _find_blocks(backbone)
         n_stem = config.layer if config.layer >= 0 else len(blocks) + 1 + config.layer
-        if not 0 <= n_stem <= len(blocks) - config.tail_blocks:
+        if not 1 <= n_stem <= len(blocks) - config.tail_blocks:
             raise SensoriumError(
                 "vision.layer",
                 f"is {config.layer} with {config.tail_blocks} tail blocks, but {config.part} has {len(blocks)} blocks.",
@@ -134,7 +134,7 @@ def _drop_pooler(backbone: nn.Module) -> None:
         if isinstance(getattr(backbone, name, None), nn.Module):
             setattr(backbone, name, None)
     if hasattr(backbone, "use_head"):
-        backbone.use_head = False
+        setattr(backbone, "use_head", False)  # noqa: B010 (a module's attributes are tensors to the type checker)
 
 
 def _takes(function: object, argument: str) -> bool:

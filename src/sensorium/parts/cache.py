@@ -38,7 +38,7 @@ def whole_or_nothing(target: Path) -> Iterator[Path]:
         yield scratch
         if target.exists():  # another process was faster; its folder is as good as ours
             return
-        os.replace(scratch, target)
+        scratch.replace(target)
     except OSError as error:
         if target.exists():
             return

@@ -1,7 +1,7 @@
 """Rendered conversations -> one padded batch.
 
 Padding on the right; batches are cut from samples of similar length (see `training.sampler`), so little of it remains.
-Packing several samples into one row keeps its place here.
+Rows that hold several conversations (see `prefix`) bring their segments and positions along.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from torch import Tensor
 from sensorium.errors import SensoriumError
 from sensorium.model.batch import IGNORE, Batch
 from sensorium.rendering.renderer import Rendered
+
+PADDING = -1  # the segment of padding, which nothing looks at
 
 
 def collate(
@@ -37,7 +39,13 @@ def collate(
         ids[row, : len(sample)] = torch.tensor(sample.ids)
         labels[row, : len(sample)] = torch.tensor(sample.labels)
         mask[row, : len(sample)] = True
-    batch = Batch(ids, mask, labels, pixel_values, stem_states, tuple(sample_ids))
+    segments = positions = None
+    if any(sample.segments for sample in samples):
+        segments, positions = torch.full_like(ids, PADDING), torch.zeros_like(ids)
+        for row, sample in enumerate(samples):
+            segments[row, : len(sample)] = torch.tensor(sample.segments or [0] * len(sample))
+            positions[row, : len(sample)] = torch.tensor(sample.positions or range(len(sample)))
+    batch = Batch(ids, mask, labels, pixel_values, stem_states, segments, positions, tuple(sample_ids))
     if supervised and batch.n_supervised == 0:
         raise SensoriumError(f"batch of samples {', '.join(sample_ids) or 'unnamed'}", "has no supervised token.",
                              "Every training conversation needs an assistant turn.")

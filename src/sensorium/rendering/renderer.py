@@ -1,21 +1,24 @@
 """Conversation -> ids, labels, visual slots.
 
-Template text may hold special tokens; people's text never does: it is encoded with special tokens switched off, so
-`<|im_end|>` typed by a user is ten plain characters. Supervised are exactly the tokens of the assistant's words and the
-token that ends its turn. A visual slot is atomic: `<img>`, n slot ids, `</img>`.
+Template text may hold special tokens; people's text never does: it is encoded by a copy of the tokenizer that knows no
+added tokens, so `<|im_end|>` typed by a user is ten plain characters. Supervised are exactly the tokens of the
+assistant's words and the token that ends its turn. A visual slot is atomic: `<img>`, n slot ids, `</img>`.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from sensorium.conversation import Conversation, Image, Part, Text
 from sensorium.errors import SensoriumError
 from sensorium.grounding import parse_grounded
+from sensorium.model.batch import IGNORE
 from sensorium.rendering.template import Piece, pieces, require_images_only
 
-IGNORE = -100
 _MARKS = ("<ref>", "</ref>", "<box>", "</box>")
 
 
@@ -30,11 +33,16 @@ class Slot:
 
 @dataclass(frozen=True)
 class Rendered:
-    """ids and labels of equal length (IGNORE where not supervised), and the visual slots in order."""
+    """ids and labels of equal length (IGNORE where not supervised), and the visual slots in order.
+
+    segments, positions: empty for one conversation; of the same length where `share_prefix` joined several.
+    """
 
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
+    segments: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,13 +60,21 @@ class Renderer:
     """
 
     def __init__(
-        self, tokenizer: Any, visual_tokens: int, slot: str = "<visual>", image_open: str = "<img>", image_close: str = "</img>"
+        self,
+        tokenizer: Any,
+        visual_tokens: int,
+        slot: str = "<visual>",
+        image_open: str = "<img>",
+        image_close: str = "</img>",
     ) -> None:
         self.tokenizer = tokenizer
         self.visual_tokens = visual_tokens
         self.slot_id, self.open_id, self.close_id = tokenizer.convert_tokens_to_ids([slot, image_open, image_close])
         self._marks = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in _MARKS}
         self._special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+        # A copy, because the tokenizer's own switch would have to be set and reset around each text, and training
+        # renders batches ahead in one thread while another renders validation with the same tokenizer.
+        self._plain = _without_added_tokens(tokenizer)
 
     def render(self, conversation: Conversation, generate: bool = False) -> Rendered:
         """ids, labels and slots. generate: end where the assistant is to speak.
@@ -67,32 +83,31 @@ class Renderer:
         """
         require_images_only(conversation)
         out = Rendered()
-        opened = False  # whether an assistant's words were just rendered and the turn's end is still to be supervised
+        opened = None  # the assistant's message just rendered, whose end is still to be supervised
         for piece in pieces(self.tokenizer, conversation, generate):
-            if piece.part is None:
+            if opened not in (None, piece.message):
                 ids = self._encode_template(piece.template)
-                n_supervised = self._turn_end(ids) if opened else 0
-                self._append(out, ids, n_supervised)
-            elif isinstance(piece.part, Image):
+                self._append(out, ids, self._turn_end(ids))
+            elif piece.part is None:
+                self._append(out, self._encode_template(piece.template), 0)
+            if isinstance(piece.part, Image):
                 self._append_slot(out, piece.part)
-            else:
+            elif piece.part is not None:
                 ids = self._encode_part(piece)
                 self._append(out, ids, len(ids) if piece.role == "assistant" else 0)
-            opened = piece.role == "assistant" if piece.part is not None else False
+            opened = piece.message if piece.role == "assistant" else None
+        if opened is not None:
+            self._turn_end([])  # the template ends with the answer's last word: an error
         return out
 
     def encode_text(self, text: str) -> list[int]:
         """Plain characters only: no special token whatever the text says."""
-        backend = self.tokenizer.backend_tokenizer
-        backend.encode_special_tokens = True
-        try:
-            ids = backend.encode(text, add_special_tokens=False).ids
-        finally:
-            backend.encode_special_tokens = False
+        text = text.encode(errors="replace").decode()  # half a surrogate pair, which JSON allows, is no character
+        ids = self._plain.encode(text, add_special_tokens=False).ids
         if self._special.isdisjoint(ids):
             return ids
-        # Tokenizers with added tokens that are not marked special still match them; one character at a time cannot.
-        return [i for c in text for i in backend.encode(c, add_special_tokens=False).ids if i not in self._special]
+        # Some vocabularies hold special tokens as words of their own (Unigram's do); one character never is one.
+        return [i for c in text for i in self._plain.encode(c, add_special_tokens=False).ids if i not in self._special]
 
     def decode(self, ids: list[int]) -> str:
         """Ids -> text as a reader sees it: grounding marks kept, turn ends and slots left out."""
@@ -100,11 +115,16 @@ class Renderer:
         return self.tokenizer.decode([i for i in ids if i not in self._special or i in kept])
 
     @property
-    def stop_ids(self) -> set[int]:
-        """Tokens that end an assistant's turn."""
+    def turn_end(self) -> list[int]:
+        """The ids that close an assistant's turn, supervised after its words; the last one is special."""
         probe = Conversation.from_json([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
         ids = self._encode_template(pieces(self.tokenizer, probe, generate=False)[-1].template)
-        return {ids[self._turn_end(ids) - 1], self.tokenizer.eos_token_id} - {None}
+        return ids[: self._turn_end(ids)]
+
+    @property
+    def stop_ids(self) -> set[int]:
+        """Tokens that end a reply: the turn's last one, and the tokenizer's end of text."""
+        return {self.turn_end[-1], self.tokenizer.eos_token_id} - {None}
 
     def _encode_template(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
@@ -145,3 +165,9 @@ class Renderer:
     def _append_slot(self, out: Rendered, image: Image) -> None:
         out.slots.append(Slot(len(out.ids) + 1, self.visual_tokens, image))
         self._append(out, [self.open_id, *[self.slot_id] * self.visual_tokens, self.close_id], 0)
+
+
+def _without_added_tokens(tokenizer: Any) -> Tokenizer:
+    """The tokenizer's vocabulary and rules, to which `<|im_end|>` is only characters."""
+    description = json.loads(tokenizer.backend_tokenizer.to_str())
+    return Tokenizer.from_str(json.dumps(description | {"added_tokens": [], "truncation": None, "padding": None}))

@@ -35,20 +35,23 @@ class Piece:
 def pieces(tokenizer: Any, conversation: Conversation, generate: bool) -> list[Piece]:
     """The conversation in reading order as template text and parts.
 
-    generate: end with the template's opening of an assistant turn.
+    generate: end where the next assistant's words would begin. That is the rendering of one more, empty answer, cut
+    where it stands, and not the template's own generation prompt: several templates write `ASSISTANT:` there but
+    `ASSISTANT: ` before the answers that were trained on.
     Raises SensoriumError when the template refuses the conversation (some refuse system messages, or two user turns in
     a row), or drops or repeats one of its parts.
     """
     parts: list[tuple[int, Message, Part]] = []
     messages = []
-    for index, message in enumerate(conversation):
+    said = (*conversation, Message("assistant", ())) if generate else tuple(conversation)
+    for index, message in enumerate(said):
         content = ""
         # An empty turn still needs a place in the template, so it is rendered as one empty text.
         for part in message.parts or (Text(""),):
             content += f"{_OPEN}{len(parts)}{_CLOSE}"
             parts.append((index, message, part))
         messages.append({"role": message.role, "content": content})
-    text = _render(tokenizer, messages, generate)
+    text = _render(tokenizer, messages)
     found: list[Piece] = []
     seen = []
     position = 0
@@ -59,29 +62,31 @@ def pieces(tokenizer: Any, conversation: Conversation, generate: bool) -> list[P
         found.append(Piece(part=part, message=index, role=message.role))
         seen.append(int(match[1]))
         position = match.end()
-    if position < len(text):
+    if position < len(text) and not generate:
         found.append(Piece(template=text[position:]))
     if seen != list(range(len(parts))):
         raise SensoriumError("chat template", f"rendered {len(seen)} of {len(parts)} parts, or in another order.",
                              "This model's template changes messages and cannot be trained on.")
-    return found
+    return found[:-1] if generate else found
 
 
-def _render(tokenizer: Any, messages: list[dict[str, str]], generate: bool) -> str:
+def _render(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
+        return tokenizer.apply_chat_template(messages, tokenize=False)
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise SensoriumError("chat template", f"refuses a conversation of turns {roles}: {error}") from error
     except ValueError as error:  # transformers: the tokenizer has no template
-        raise SensoriumError("tokenizer", f"cannot render a chat ({error}).", "Use an instruction-tuned model.") from error
+        remedy = "Use an instruction-tuned model."
+        raise SensoriumError("tokenizer", f"cannot render a chat ({error}).", remedy) from error
 
 
 def require_images_only(conversation: Conversation) -> None:
-    """Raises SensoriumError at the first part that is neither text nor a picture, or a picture outside a user's turn."""
+    """Raises SensoriumError at a part that is neither text nor a picture, or a picture outside a user's turn."""
     for i, message in enumerate(conversation):
+        where = f"messages[{i}]"
         for part in message.parts:
             if not isinstance(part, Text | Image):
-                raise SensoriumError(f"messages[{i}]", f"has {type(part).__name__.lower()}; this model sees pictures only.")
+                raise SensoriumError(where, f"has {type(part).__name__.lower()}; this model sees pictures only.")
             if isinstance(part, Image) and message.role != "user":
-                raise SensoriumError(f"messages[{i}]", f"has a picture in a {message.role} turn; only users show pictures.")
+                raise SensoriumError(where, f"has a picture in a {message.role} turn; only users show pictures.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,11 +42,17 @@ class FeatureCache:
 
     def get(self, paths: Sequence[str]) -> Tensor:
         """Stem states [n, tokens, width], float32, in the order of the paths."""
+        if unknown := [path for path in paths if path not in self._row]:
+            raise SensoriumError(unknown[0], "is shown in a conversation but is in no scene of the dataset.",
+                                 "Build the dataset again.")
         return torch.from_numpy(np.stack([self.states[self._row[path]] for path in paths])).float()
 
 
 def build_feature_cache(
-    model: MultimodalModel, paths: Sequence[str], precision: torch.dtype = torch.float32, progress: Progress | None = None
+    model: MultimodalModel,
+    paths: Sequence[str],
+    precision: torch.dtype = torch.float32,
+    progress: Progress | None = None,
 ) -> FeatureCache:
     """The cache of those pictures, computed where it is not there yet; an interrupted build goes on where it stopped.
 
@@ -71,27 +78,41 @@ def _fill(
     model: MultimodalModel, paths: Sequence[str], folder: Path, done: int, precision: torch.dtype, tell: Progress
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    model.vision.stem.eval()
     size, views = model.vision.config.image_size, model.config.views
-    rows, columns = model.vision.grid
 
     def pixels(path: str) -> Tensor:
         return make_views(open_image(Image(path)), views, size)
 
-    stop = range(done, len(paths), BATCH)
     states: np.memmap | None = None
     with ThreadPoolExecutor(2) as pool, torch.inference_mode():
-        for start in stop:
+        for start in range(done, len(paths), BATCH):
             batch = torch.cat(list(pool.map(pixels, paths[start : start + BATCH])))
             with torch.autocast("cpu", precision, enabled=precision != torch.float32):
                 output = model.vision.stem_states(batch.to(model.device)).float().cpu()
             if states is None:
                 shape = (len(paths), *output.shape[1:])
                 mode = "r+" if done else "w+"
+                _require_space(folder, 2 * output[0].numel() * (len(paths) - done))
                 states = np.lib.format.open_memmap(folder / "states.npy", mode, np.float16, shape)
             states[start : start + len(output)] = output.half().numpy()
             states.flush()
-            (folder / "done.json").write_text(json.dumps({"rows": start + len(output)}))
+            _tell_done(folder, start + len(output))
             tell(start + len(output), len(paths))
+
+
+def _require_space(folder: Path, n_bytes: int) -> None:
+    """Raises SensoriumError beforehand: a memory map that meets a full disk kills the process without a word."""
+    if (free := shutil.disk_usage(folder).free) < n_bytes:
+        raise SensoriumError(folder, f"needs {n_bytes / 1e9:.1f} GB for vision features, {free / 1e9:.1f} GB are free.",
+                             "Free some space, or set SENSORIUM_CACHE to another folder.")
+
+
+def _tell_done(folder: Path, rows: int) -> None:
+    """Replaced whole, so that a kill leaves the old number or the new one."""
+    part = folder / "done.json.part"
+    part.write_text(json.dumps({"rows": rows}))
+    part.replace(folder / "done.json")
 
 
 def _fingerprint(model: MultimodalModel, paths: Sequence[str], precision: torch.dtype) -> str:

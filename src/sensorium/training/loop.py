@@ -1,7 +1,7 @@
 """The training loop: a recipe in, a model folder out. Plain PyTorch, read from the top.
 
-For each stage: make it ready, then step by step draw batches, add up their losses exactly, clip, step, tell, and now and
-then validate and save. A run is a folder; starting it again goes on from its newest checkpoint, bit for bit on CPU.
+For each stage: make it ready, then step by step draw batches, add up their losses exactly, clip, step, tell, and now
+and then validate and save. A run is a folder; starting it again goes on from its newest checkpoint, bit for bit on CPU.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import json
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from queue import Queue
 from types import FrameType
 from typing import Any
 
@@ -38,78 +40,81 @@ AHEAD = 3  # batches prepared in the background
 def train(recipe: Recipe, run: Path, say: Callable[[str], None] | None = None, tell: Tell | None = None) -> Path | None:
     """Train a recipe in the folder `run`; returns the finished model's folder, or None when it was interrupted.
 
-    Ctrl-C (or SIGTERM) finishes the step, saves and returns; calling again goes on. say: gets plain progress lines
-    instead of the live display; tell: (what, done, total) of preparations.
+    Ctrl-C (or SIGTERM) finishes the step, saves and returns; calling again goes on. While a stage is made ready it
+    stops at once, as KeyboardInterrupt: what is ready by then is kept. say: gets plain progress lines instead of the
+    live display; tell: (what, done, total) of preparations.
     Raises SensoriumError when the run folder belongs to another recipe.
     """
     final = run / "model"
     if final.exists():
+        _claim(run, recipe)
         return final
-    run.mkdir(parents=True, exist_ok=True)
-    _claim(run, recipe)
     tell = tell or (lambda what, done, total: None)
     data = Dataset(recipe.data)
+    _claim(run, recipe)
     torch.manual_seed(recipe.seed)
     model = recipe.model.build(tell)
     saved = load_latest(run / "checkpoints")
     start = saved["stage"] if saved else 0
     step = 0
-    with Journal(run / "journal.jsonl") as journal, _interruptible() as interrupted:
+    with Journal(run / "journal.jsonl") as journal:
         for number in range(start, len(recipe.stages)):
             stage = prepare_stage(model, recipe, number, data, tell)
-            stage_step = 0
-            if saved is not None:
-                step, stage_step = saved["step"], saved["stage_step"]
+            done = 0
+            if saved is not None and number == start:
+                step, done = saved["step"], saved["stage_step"]
                 _restore(model, stage, saved)
-                journal.truncate_after(stage_step, stage.config.name)
-                saved = None
-            for stage_step, step in _run_stage(model, recipe, stage, journal, stage_step, step, interrupted, say):
-                _save(run, model, recipe, stage, stage_step, step)
+            if number == start:  # what a killed run did after its last checkpoint, or before its first, is done again
+                journal.truncate_after(done, stage.config.name)
+            with _interruptible() as interrupted:
+                for stage_step in _run_stage(model, recipe, stage, journal, done, interrupted, say):
+                    _save(run, model, recipe, stage, stage_step, step + stage_step - done)
+            step += stage.total_steps - done
             if interrupted.is_set():
                 return None
-            _save(run, model, recipe, stage, stage.total_steps, step)
             if journal.path.stat().st_size:
                 plot_losses(journal.path, run / "losses.png")
-    return save_model(model, final, _trained(recipe), provenance={"recipe": recipe.name, "seed": recipe.seed, "steps": step})
+    provenance = {"recipe": recipe.name, "seed": recipe.seed, "steps": step}
+    return save_model(model, final, _trained(recipe), provenance)
 
 
 def _run_stage(
-    model: MultimodalModel, recipe: Recipe, stage: Stage, journal: Journal, done: int, step: int,
+    model: MultimodalModel, recipe: Recipe, stage: Stage, journal: Journal, done: int,
     interrupted: threading.Event, say: Callable[[str], None] | None,
-) -> Iterator[tuple[int, int]]:
-    """Run one stage from optimizer step `done` on; yields (steps of the stage, steps of the run) whenever it is time to save."""
-    config = stage.config
+) -> Iterator[int]:
+    """Run one stage from optimizer step `done` on; yields the stage's step whenever it is time to save."""
+    config, total = stage.config, stage.total_steps
     saved_at = time.monotonic()
-    with Progress(stage.total_steps, config.name, start_step=done, say=say) as progress, _batches(stage, done) as batches:
-        for stage_step in range(done + 1, stage.total_steps + 1):
+    with Progress(total, config.name, start_step=done, say=say) as progress, _batches(stage, done) as batches:
+        for stage_step in range(done + 1, total + 1):
             started = time.monotonic()
             work = [next(batches) for _ in range(config.accumulate)]
             waited = time.monotonic() - started
-            rates = set_learning_rates(stage.optimizer, config.optimizer.share(stage_step - 1, stage.total_steps))
+            rates = set_learning_rates(stage.optimizer, config.optimizer.share(stage_step - 1, total))
             losses = train_step(model, stage, work, recipe.precision)
-            step += 1
             row = _journal_row(losses, config.name, stage_step, rates, time.monotonic() - started)
             journal.write(row)
-            progress.update(step=stage_step, loss=row["loss"], samples=row["samples"], tokens=row["tokens"], wait_s=waited, lr=rates)
-            if stage_step % recipe.validate_every == 0 or stage_step == stage.total_steps:
+            numbers = {name: row[name] for name in ("step", "loss", "samples", "tokens", "lr")}
+            progress.update(**numbers, wait_s=waited)
+            if stage_step % recipe.validate_every == 0 or stage_step == total:
                 found = validate(model, stage.validation, recipe.precision)
                 journal.write({"stage": config.name, "step": stage_step, "validation": found})
                 progress.validated(found)
             late = time.monotonic() - saved_at > 60 * recipe.checkpoint_minutes
-            if (late or interrupted.is_set()) and stage_step < stage.total_steps:
-                yield stage_step, step
+            if (late or interrupted.is_set()) and stage_step < total:
+                yield stage_step
                 saved_at = time.monotonic()
-            if interrupted.is_set() and stage_step < stage.total_steps:
+            if interrupted.is_set() and stage_step < total:
                 progress.note(f"Stopped after step {stage_step}; run the same command to go on.")
                 return
-    yield stage.total_steps, step
+    yield total
 
 
 def train_step(model: MultimodalModel, stage: Stage, work: list[Any], precision: str) -> list[Loss]:
     """One optimizer step over some batches: the gradient of the mean over all their supervised tokens, exactly."""
     model.train()
     model.vision.stem.eval()
-    losses = []
+    losses: list[Loss] = []
     for batch in work:
         with _autocast(model, precision):
             loss = stage.objective.loss(batch)
@@ -162,37 +167,22 @@ def _journal_row(losses: list[Loss], stage: str, step: int, rates: dict[str, flo
 @contextmanager
 def _batches(stage: Stage, done: int) -> Iterator[Iterator[Any]]:
     """Batches from where the stage stands, prepared a few ahead in a thread; the sampler's own state is not used."""
-    queue: Queue[Any] = Queue(AHEAD)
-    stopped = threading.Event()
-    order = [list(batch) for batch in stage.sampler.batches(0)][done * stage.config.accumulate :]
+    order = iter(stage.sampler.batches(0)[done * stage.config.accumulate :])
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
-    def produce() -> None:
-        for indices in order:
-            if stopped.is_set():
-                return
-            try:
-                queue.put(stage.objective.batch(indices))
-            except SensoriumError as error:  # raised again where the loop can be stopped
-                queue.put(error)
-                return
-
-    def consume() -> Iterator[Any]:
+    def prepared() -> Iterator[Any]:
+        ahead: deque[Future[Any]] = deque()
         while True:
-            item = queue.get()
-            if isinstance(item, SensoriumError):
-                raise item
-            yield item
+            for indices in islice(order, AHEAD - len(ahead)):
+                ahead.append(pool.submit(stage.objective.batch, indices.tolist()))
+            if not ahead:
+                return
+            yield ahead.popleft().result()  # whatever went wrong in the thread is raised here
 
-    thread = threading.Thread(target=produce, name="batches", daemon=True)
-    thread.start()
     try:
-        yield consume()
+        yield prepared()
     finally:
-        stopped.set()
-        while thread.is_alive():  # the producer may stand before a full queue
-            while not queue.empty():
-                queue.get()
-            thread.join(0.05)
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -222,18 +212,21 @@ def _trained(recipe: Recipe, n_stages: int | None = None) -> list[str]:
 
 
 def _save(run: Path, model: MultimodalModel, recipe: Recipe, stage: Stage, stage_step: int, step: int) -> None:
+    trained = thin_state(model, _trained(recipe, stage.number + 1))
     state = {
         "step": step,
         "stage": stage.number,
         "stage_step": stage_step,
-        "model": {name: tensor.clone() for name, tensor in thin_state(model, _trained(recipe, stage.number + 1)).items()},
+        "model": {name: tensor.clone() for name, tensor in trained.items()},
         "optimizer": stage.optimizer.state_dict(),
+        "sampler": stage.sampler.state_dict(stage_step * stage.config.accumulate),
         "rng": rng_state(),
     }
     save_checkpoint(run / "checkpoints", state)
 
 
 def _restore(model: MultimodalModel, stage: Stage, saved: dict[str, Any]) -> None:
+    stage.sampler.load_state_dict(saved["sampler"])  # refuses when the data is no longer what it was
     own: dict[str, Tensor] = dict(model.named_parameters())
     for name, tensor in saved["model"].items():
         own[name].data.copy_(tensor)
@@ -244,7 +237,16 @@ def _restore(model: MultimodalModel, stage: Stage, saved: dict[str, Any]) -> Non
 def _claim(run: Path, recipe: Recipe) -> None:
     """Write the resolved recipe into the run, or check that the run is this recipe's."""
     path = run / "recipe.json"
-    content = recipe.model_dump(mode="json")
-    if path.exists() and json.loads(path.read_text()) != content:
-        raise SensoriumError(run, "holds a run of another recipe.", "Choose another --out, or remove the folder.")
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    content = json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n"
+    try:
+        if path.exists():
+            if path.read_text() != content:
+                remedy = "Choose another --out, or remove the folder."
+                raise SensoriumError(run, "holds a run of another recipe.", remedy)
+            return
+        run.mkdir(parents=True, exist_ok=True)
+        part = path.with_name("recipe.json.part")
+        part.write_text(content)
+        part.replace(path)
+    except OSError as error:
+        raise SensoriumError(run, f"cannot be written ({error.strerror}).", "Choose another --out.") from error

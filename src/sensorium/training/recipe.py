@@ -7,11 +7,13 @@ assistant's words). Unknown keys are errors that suggest the nearest key.
 
 from __future__ import annotations
 
+import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.model.language import LoraConfig
@@ -20,6 +22,7 @@ from sensorium.training.optimizer import OptimizerConfig
 from sensorium.training.sampler import SamplerConfig
 
 Module = Literal["vision", "connector", "tokens", "language"]
+Task = Literal["caption", "chat", "text"]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -30,6 +33,7 @@ class StageConfig(BaseModel):
     samples: how many pictures (words) or conversations (replies) are shown, passes over the data included.
     tasks: replies only; the share of each task among the samples.
     lora: adapters for the language model from this stage on; then `language` trains them and nothing else of it.
+    together: replies only; at most so many conversations about one picture share a row and its visual tokens.
     accumulate: batches a step.
     """
 
@@ -39,9 +43,10 @@ class StageConfig(BaseModel):
     objective: Literal["words", "replies"]
     learning_rates: dict[Module, Rate] = Field(min_length=1)
     samples: int = Field(ge=1)
-    tasks: dict[str, Annotated[float, Field(gt=0)]] = {"caption": 1.0}
+    tasks: dict[Task, Annotated[float, Field(gt=0)]] = Field(default={"caption": 1.0}, min_length=1)
     lora: LoraConfig | None = None
     batch: SamplerConfig = SamplerConfig()
+    together: int = Field(default=1, ge=1)
     accumulate: int = Field(default=1, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig()
 
@@ -65,10 +70,30 @@ class Recipe(BaseModel):
     validation_samples: int = Field(default=128, ge=1)
     checkpoint_minutes: float = Field(default=4.0, ge=0)
 
+    @model_validator(mode="after")
+    def _stages_fit_together(self) -> Recipe:
+        for number, stage in enumerate(self.stages):
+            before, place = self.stages[:number], f"stages[{number}]"
+            if stage.name in [s.name for s in before]:
+                raise ValueError(f"{place}.name: `{stage.name}` is taken by an earlier stage")
+            if stage.lora is not None and self.model_at(number - 1).lora not in (None, stage.lora):
+                raise ValueError(f"{place}.lora: an earlier stage already brought other adapters")
+            if stage.lora is not None and self.model.lora is None and _trains_language_in_full(before):
+                raise ValueError(f"{place}.lora: an earlier stage trains the language model itself, not adapters")
+            if stage.objective == "words" and "vision" in stage.learning_rates and not self.model.vision.tail_blocks:
+                raise ValueError(f"{place}.learning_rates.vision: `words` needs a frozen stem; set vision.tail_blocks")
+        return self
+
     def model_at(self, stage: int) -> ModelConfig:
         """The model's configuration in a stage: adapters come with the first stage that names them, and stay."""
         lora = next((s.lora for s in reversed(self.stages[: stage + 1]) if s.lora), self.model.lora)
         return self.model.model_copy(update={"lora": lora})
+
+
+def _trains_language_in_full(stages: tuple[StageConfig, ...]) -> bool:
+    """Whether a stage before any adapters trains the language model."""
+    plain = list(takewhile(lambda stage: stage.lora is None, stages))
+    return any("language" in stage.learning_rates for stage in plain)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -76,7 +101,8 @@ def load_recipe(path: Path) -> Recipe:
     try:
         tree = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise SensoriumError(path, f"cannot be read ({error.strerror}).", "Recipes are YAML files; see recipes/.") from error
+        remedy = "Recipes are YAML files; see recipes/."
+        raise SensoriumError(path, f"cannot be read ({error.strerror}).", remedy) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SensoriumError(path, f"is not YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(tree, dict):
@@ -97,6 +123,14 @@ def _explain(path: Path, error: ValidationError) -> SensoriumError:
         return SensoriumError(f"{path}: {place}", "unknown key.", remedy)
     if first["type"] == "missing":
         return SensoriumError(f"{path}: {place}", "is missing.")
+    if first["type"] == "literal_error" and first["loc"][-1] == "[key]":
+        known = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        return SensoriumError(f"{path}: {place}", "unknown key.", did_you_mean(str(first["loc"][-2]), known))
+    if first["type"] == "union_tag_invalid":
+        tag, known = first["ctx"]["tag"], re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
+        return SensoriumError(f"{path}: {place}.kind", f"there is no kind `{tag}`.", did_you_mean(tag, known))
+    if first["type"] == "value_error":  # ours, which name their own place
+        return SensoriumError(path, f"{first['ctx']['error']}.")
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return SensoriumError(f"{path}: {place}", f"{first['msg'][0].lower()}{first['msg'][1:]}{shown}.")

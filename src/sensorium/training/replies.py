@@ -1,7 +1,8 @@
 """Next-token loss on the assistant's words: the objective of the align and instruct stages.
 
-Conversations are drawn from the tasks by their shares, rendered by the renderer that also serves, and their pictures come
-from the feature cache when the stem is frozen.
+Conversations are drawn from the tasks by their shares, rendered by the renderer that also serves, and their pictures
+come from the feature cache when the stem is frozen. Conversations about one picture can share a row, and with it the
+cost of the picture's tokens (`rendering.prefix`).
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from torch import Tensor
 from sensorium.data.dataset import ConversationRow, Rows
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
-from sensorium.model.batch import Batch
+from sensorium.model.batch import IGNORE, Batch
 from sensorium.model.multimodal import MultimodalModel, supervised_labels
 from sensorium.model.views import make_views
-from sensorium.rendering import Rendered, Renderer, collate
+from sensorium.rendering import Rendered, Renderer, collate, share_prefix
 from sensorium.training.features import FeatureCache
 from sensorium.training.objective import Loss, passes
 
+Drawn = tuple[str, int]  # a task and the number of one of its rows
+
 
 class ReplyObjective:
-    """rows: conversations of each task; shares: how many samples come from each task, in proportion.
+    """rows: conversations of each task; shares: how many of the `conversations` come from each task, in proportion.
 
-    Raises SensoriumError for a task without rows.
+    together: at most so many drawn conversations about one picture stand in one row and share its beginning.
+    A sample is such a row. Raises SensoriumError for a task without rows.
     """
 
     def __init__(
@@ -36,40 +40,39 @@ class ReplyObjective:
         rows: Mapping[str, Rows[ConversationRow]],
         shares: Mapping[str, float],
         cache: FeatureCache | None,
-        samples: int,
+        conversations: int,
         seed: int,
+        together: int = 1,
     ) -> None:
         self.model, self.cache = model, cache
         self.renderer = Renderer(model.tokenizer, model.tokens_per_picture)
         self.pad_id = model.tokenizer.pad_token_id or 0
         self.rows = rows
-        self.drawn = _draw(rows, shares, samples, seed)
-        self.lengths = self._lengths()
+        drawn = _draw(rows, shares, conversations, seed)
+        scenes = [self.rows[task][row].scene for task, row in drawn] if together > 1 else [None] * len(drawn)
+        self.samples = _together(drawn, scenes, together)
+        self.lengths = np.array([len(self._render(sample)) for sample in self.samples])
 
-    def _lengths(self) -> np.ndarray:
-        """Tokens of each sample. Each row is rendered once, however often it is drawn."""
-        known: dict[tuple[str, int], int] = {}
-        for task, row in self.drawn:
-            if (task, row) not in known:
-                known[task, row] = len(self._render(self.rows[task][row]))
-        return np.array([known[key] for key in self.drawn])
-
-    def _render(self, row: ConversationRow) -> Rendered:
-        rendered = self.renderer.render(row.conversation())
-        if all(label == -100 for label in rendered.labels):
-            raise SensoriumError(row.where, "has no assistant turn, so there is nothing to learn from it.")
-        return rendered
+    def _render(self, sample: Sequence[Drawn]) -> Rendered:
+        rendered = []
+        for task, number in sample:
+            row = self.rows[task][number]
+            rendered.append(self.renderer.render(row.conversation()))
+            if all(label == IGNORE for label in rendered[-1].labels):
+                raise SensoriumError(row.where, "has no assistant turn, so there is nothing to learn from it.")
+        return rendered[0] if len(rendered) == 1 else share_prefix(rendered)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows = [self.rows[task][row] for task, row in (self.drawn[i] for i in indices)]
-        rendered = [self._render(row) for row in rows]
+        samples = [self.samples[i] for i in indices]
+        rendered = [self._render(sample) for sample in samples]
         paths = [str(image.source) for sample in rendered for image in sample.images]
         pixels = stem = None
         if paths and self.cache is not None:
             stem = self.cache.get(paths)
         elif paths:
             pixels = self._pixels(rendered)
-        return collate(rendered, self.pad_id, pixels, stem, [row.id for row in rows])
+        names = ["+".join(self.rows[task][number].id for task, number in sample) for sample in samples]
+        return collate(rendered, self.pad_id, pixels, stem, names)
 
     def _pixels(self, rendered: Sequence[Rendered]) -> Tensor:
         size, views = self.model.vision.config.image_size, self.model.config.views
@@ -82,13 +85,13 @@ class ReplyObjective:
         total = F.cross_entropy(logits.float(), labels, reduction="sum")
         right = logits.detach().argmax(-1) == labels
         metrics = {"tokens_right": (int(right.sum()), len(labels)), "answers_right": _answers_right(batch, right)}
-        return Loss(total, len(labels), len(batch.input_ids), int(batch.attention_mask.sum()), metrics)
+        return Loss(total, len(labels), _n_conversations(batch), int(batch.attention_mask.sum()), metrics)
 
 
 def _answers_right(batch: Batch, right: Tensor) -> tuple[int, int]:
     """How many answers are right in every token, and how many answers there are. An answer is a run of labels."""
     assert batch.labels is not None
-    supervised = batch.labels[:, 1:] != -100
+    supervised = batch.labels[:, 1:] != IGNORE
     starts = supervised & ~F.pad(supervised, (1, 0))[:, :-1]
     answer = (starts.flatten().cumsum(0) - 1)[supervised.flatten()]
     n_answers = int(starts.sum())
@@ -96,16 +99,38 @@ def _answers_right(batch: Batch, right: Tensor) -> tuple[int, int]:
     return int((wrong == 0).sum()), n_answers
 
 
+def _n_conversations(batch: Batch) -> int:
+    """Rows, or the segments in them where several conversations share a row."""
+    if batch.segments is None:
+        return len(batch.input_ids)
+    return int(batch.segments.amax(dim=1).clamp(min=1).sum())
+
+
 def _draw(
-    rows: Mapping[str, Rows[ConversationRow]], shares: Mapping[str, float], samples: int, seed: int
-) -> list[tuple[str, int]]:
-    """(task, row) of every sample: each task its share, whole shuffled passes over its rows."""
+    rows: Mapping[str, Rows[ConversationRow]], shares: Mapping[str, float], count: int, seed: int
+) -> list[Drawn]:
+    """`count` conversations: each task its share, whole shuffled passes over its rows."""
     whole = sum(shares.values())
-    drawn: list[tuple[str, int]] = []
+    drawn: list[Drawn] = []
     for number, (task, share) in enumerate(sorted(shares.items())):
         if not rows.get(task):
             raise SensoriumError(f"tasks.{task}", "the data has no conversation of this task.",
                                  "Build the data with it, or leave the task out.")
-        count = max(1, round(samples * share / whole))
-        drawn += [(task, int(row)) for row in passes(len(rows[task]), count, seed + number)]
+        of_task = max(1, round(count * share / whole))
+        drawn += [(task, int(row)) for row in passes(len(rows[task]), of_task, seed + number)]
     return drawn
+
+
+def _together(drawn: Sequence[Drawn], scenes: Sequence[str | None], most: int) -> list[list[Drawn]]:
+    """Group what was drawn by picture, at most `most` different conversations a group; what has no picture is alone."""
+    open_groups: dict[str, list[list[Drawn]]] = {}
+    groups: list[list[Drawn]] = []
+    for item, scene in zip(drawn, scenes, strict=True):
+        fitting = open_groups.setdefault(scene, []) if scene is not None else []
+        group = next((g for g in fitting if len(g) < most and item not in g), None)
+        if group is None:
+            group = []
+            groups.append(group)
+            fitting.append(group)
+        group.append(item)
+    return groups

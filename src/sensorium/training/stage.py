@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from sensorium.data.dataset import Dataset
+from sensorium.data.dataset import ConversationRow, Dataset, Rows
 from sensorium.errors import SensoriumError
+from sensorium.model.attention import use_grouped_attention
 from sensorium.model.checkpoint import MODULES, module_parameters
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
@@ -53,6 +54,8 @@ def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, data: Dat
     if wanted.lora is not None and model.config.lora is None:
         add_lora(model.language, wanted.lora)
         model.config = wanted
+    if model.device.type == "cpu":
+        use_grouped_attention(model.language)
     groups = choose_trainable(model, config)
     to_precision(model, recipe.precision)
     seed = recipe.seed * 1000 + number
@@ -62,7 +65,8 @@ def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, data: Dat
     total_steps = len(sampler.batches(0)) // config.accumulate
     if total_steps == 0:
         raise SensoriumError(f"stage {config.name}", "has less data than one step takes.", "Raise `samples`.")
-    optimizer = build_optimizer(groups, dict(config.learning_rates), config.optimizer)
+    rates = {str(name): rate for name, rate in config.learning_rates.items()}
+    optimizer = build_optimizer(groups, rates, config.optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return Stage(number, config, objective, validation, sampler, optimizer, parameters, total_steps)
 
@@ -85,19 +89,31 @@ def to_precision(model: MultimodalModel, precision: str) -> None:
 
 
 def _objective(
-    model: MultimodalModel, recipe: Recipe, config: StageConfig, data: Dataset, split: str, samples: int, seed: int, tell: Tell
+    model: MultimodalModel,
+    recipe: Recipe,
+    config: StageConfig,
+    data: Dataset,
+    split: str,
+    samples: int,
+    seed: int,
+    tell: Tell,
 ) -> Any:
     cache = _cache(model, recipe, data, split, tell)
     if config.objective == "words":
         if cache is None:
             raise SensoriumError(f"stage {config.name}", "the word warm-up needs a frozen vision stem.",
                                  "Set vision.tail_blocks, or leave `vision` out of learning_rates.")
-        scenes = data.scenes(split)
-        return WordObjective(model, scenes, cache, samples, seed, data.info["vocabulary"])
+        # Held-out names are no negatives either: to push visual tokens away from them would spoil the test of them.
+        held_out = set(data.info.get("held_out", {}).get("objects", ()))
+        names = [name for name in data.info["vocabulary"] if name not in held_out]
+        return WordObjective(model, data.scenes(split), cache, samples, seed, names)
     tell(f"reading conversations of {split}", 0, 0)
-    rows = {task: data.conversations(split, [task]) for task in config.tasks}
-    shares = {task: share for task, share in config.tasks.items() if split == "train" or rows[task]}
-    return ReplyObjective(model, rows, shares, cache, samples, seed)
+    rows: dict[str, Rows[ConversationRow]] = {task: data.conversations(split, [task]) for task in config.tasks}
+    shares: dict[str, float] = {task: share for task, share in config.tasks.items() if split == "train" or rows[task]}
+    if not shares:
+        raise SensoriumError(f"{data.root}: split {split!r}", f"has no conversation of {', '.join(config.tasks)}.",
+                             "Build the data with them, or change the stage's tasks.")
+    return ReplyObjective(model, rows, shares, cache, samples, seed, config.together)
 
 
 def _cache(model: MultimodalModel, recipe: Recipe, data: Dataset, split: str, tell: Tell) -> FeatureCache | None:

@@ -1,9 +1,9 @@
 """The word warm-up: teach visual tokens to be words before the language model is run at all.
 
-Each visual token learns to point at the mean input embedding of the name of what it covers, among the names of the whole
-vocabulary and "background"; where the colour of the thing is known, also at the colour's embedding among the colours.
-Names and boxes are known because the scenes were composed. No language model runs, so a picture costs a hundredth of
-what it costs later, and the language model afterwards reads warmed tokens almost as words.
+Each visual token learns to point at the mean input embedding of the name of what it covers, among the names of the
+whole vocabulary and "background"; where the colour of the thing is known, also at the colour's embedding among the
+colours. Names and boxes are known because the scenes were composed. No language model runs, so a picture costs a
+hundredth of what it costs later, and the language model afterwards reads warmed tokens almost as words.
 
 The loss of a token is cross-entropy over cosine similarities, plus a pull of its norm to the embeddings' own, since the
 language model has never seen vectors of another size.
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.data.dataset import Rows, Scene
+from sensorium.errors import SensoriumError
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.features import FeatureCache
 from sensorium.training.objective import Loss, passes
@@ -46,8 +47,18 @@ class WordObjective:
     """Scenes as targets for single visual tokens."""
 
     def __init__(
-        self, model: MultimodalModel, scenes: Rows[Scene], cache: FeatureCache, samples: int, seed: int, vocabulary: Sequence[str]
+        self,
+        model: MultimodalModel,
+        scenes: Rows[Scene],
+        cache: FeatureCache,
+        samples: int,
+        seed: int,
+        vocabulary: Sequence[str],
     ) -> None:
+        kind, tokens = model.config.connector.kind, model.tokens_per_picture
+        if kind in ("qformer", "resampler"):
+            raise SensoriumError("connector", f"each token of {kind} sees the whole picture, so none covers a place.",
+                                 "Leave the word warm-up out, or choose pixel_shuffle, mlp or linear.")
         self.model, self.scenes, self.cache = model, scenes, cache
         self.vocabulary = ["background", *vocabulary]
         self.index = {name: i for i, name in enumerate(self.vocabulary)}
@@ -57,7 +68,6 @@ class WordObjective:
         self.colour_table = F.normalize(word_embeddings(model, COLOURS), dim=-1)
         table = model.language.get_input_embeddings().weight.detach()  # type: ignore[operator, union-attr]
         self.norm = float(table.float().norm(dim=-1).mean())
-        tokens = model.tokens_per_picture
         self.grid = (round(tokens**0.5), round(tokens**0.5))
 
     def batch(self, indices: Sequence[int]) -> WordBatch:
@@ -71,22 +81,26 @@ class WordObjective:
         visual = self.model.visual_tokens(None, batch.stem_states).float()
         direction = F.normalize(visual, dim=-1).flatten(0, 1)
         names, colours = batch.names.flatten(), batch.colours.flatten()
-        scores = direction @ self.name_table.T / TEMPERATURE
+        # Cosines of 0.9 and 0.902 are one number in bfloat16, so autocast ends before them.
+        with torch.autocast(direction.device.type, enabled=False):
+            scores = direction @ self.name_table.T / TEMPERATURE
+            colour_scores = direction @ self.colour_table.T / TEMPERATURE
         losses = F.cross_entropy(scores, names, ignore_index=IGNORED, reduction="none")
         weights = torch.where(names == BACKGROUND, BACKGROUND_WEIGHT, 1.0) * (names != IGNORED)
         total = (losses * weights).sum()
         coloured = colours != IGNORED
         if coloured.any():
-            colour_scores = direction[coloured] @ self.colour_table.T / TEMPERATURE
-            total = total + COLOUR_WEIGHT * F.cross_entropy(colour_scores, colours[coloured], reduction="sum")
+            colour_loss = F.cross_entropy(colour_scores[coloured], colours[coloured], reduction="sum")
+            total = total + COLOUR_WEIGHT * colour_loss
         spread = (visual.norm(dim=-1).flatten() / self.norm - 1).square()
         total = total + NORM_WEIGHT * (spread * (names != IGNORED)).sum()
         named = names > BACKGROUND
         best = scores.argmax(-1)
-        metrics = {"named_right": (int((best == names)[named].sum()), int(named.sum())),
-                   "background_right": (int((best == names)[names == BACKGROUND].sum()), int((names == BACKGROUND).sum()))}
+        is_right, behind = best == names, names == BACKGROUND
+        metrics = {"named_right": (int(is_right[named].sum()), int(named.sum())),
+                   "background_right": (int(is_right[behind].sum()), int(behind.sum()))}
         if coloured.any():
-            right = int((colour_scores.argmax(-1) == colours[coloured]).sum())
+            right = int((colour_scores[coloured].argmax(-1) == colours[coloured]).sum())
             metrics["colour_right"] = (right, int(coloured.sum()))
         return Loss(total, float(weights.sum()), len(batch.names), int(names.numel()), metrics)
 

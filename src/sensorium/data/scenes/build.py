@@ -1,12 +1,12 @@
 """Build the scenes dataset: pictures first, by several processes, then the words, by one.
 
-Pictures are cut into shards of two hundred; a shard's row file appears when its pictures are all there, so a build that was
-broken off goes on at the next shard. Words come after, from the finished truth of a split and in its order, because yes
-and no are balanced over the whole; they take a minute, and are written anew whenever what they depend on changed.
-Nothing depends on the number of processes or on the time.
+Pictures are cut into shards of two hundred; a shard's row file appears when its pictures are all there, so a build
+that was broken off goes on at the next shard. Words come after, from the finished truth of a split and in its order,
+because yes and no are balanced over the whole; they take a minute, and are written anew whenever what they depend on
+changed. Nothing depends on the number of processes or on the time.
 
-Two fingerprints: that of the pictures (catalogue, seed, sizes) guards the folder; that of the words (phrases, text chats,
-number of conversations) says whether what stands there is still what would be written.
+Two fingerprints: that of the pictures (catalogue, seed, sizes) guards the folder; that of the words (phrases, text
+chats, number of conversations) says whether what stands there is still what would be written.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ from sensorium.errors import SensoriumError, did_you_mean
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
 WORDS_VERSION = 1  # raise when `write` or `probes` say other things about the same scenes
 SHARD = 200
+# Not every picture offers every probe; of 400, at least 200 offer each, in every test split.
+SIZES = {"train": 16000, "val": 300, "test_seen": 400, "test_objects": 400, "test_style": 400}
 _JPEG_QUALITY = 87
 
+Shard = tuple[str, int, int]  # split, first number, number after the last
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
@@ -56,7 +59,7 @@ class ScenesConfig(BaseModel):
     out: Path
     name: str = "scenes"
     seed: int = Field(default=0, ge=0)
-    sizes: dict[str, int] = {"train": 16000, "val": 300, "test_seen": 300, "test_objects": 300, "test_style": 300}
+    sizes: dict[str, int] = SIZES
     conversations_per_scene: int = Field(default=3, ge=1)
     text_chats: Path | None = None
     processes: int = Field(default=2, ge=1)
@@ -157,44 +160,49 @@ def _claim_folder(out: Path, pictures: str) -> str | None:
 def _make_pictures(config: ScenesConfig, report: Progress) -> None:
     """Compose every shard that is not there yet, then join each split's shards into its `scenes.jsonl`."""
     splits = [split for split in config.sizes if not (config.out / split / "scenes.jsonl").exists()]
-    shards = [(split, first) for split in splits for first in range(0, config.sizes[split], SHARD)]
-    missing = [shard for shard in shards if not _shard_file(config, *shard).exists()]
+    shards = [shard for split in splits for shard in _shards(split, config.sizes[split])]
+    missing = [shard for shard in shards if not _shard_file(config, shard).exists()]
     report("composing", len(shards) - len(missing), len(shards))
     done = len(shards) - len(missing)
     for _ in _shards_made(config, missing):
         done += 1
         report("composing", done, len(shards))
     for split in splits:
-        files = [_shard_file(config, split, first) for first in range(0, config.sizes[split], SHARD)]
+        files = [_shard_file(config, shard) for shard in _shards(split, config.sizes[split])]
         write_whole(config.out / split / "scenes.jsonl", b"".join(file.read_bytes() for file in files))
         shutil.rmtree(config.out / split / "shards")
 
 
-def _shards_made(config: ScenesConfig, shards: list[tuple[str, int]]) -> Iterator[None]:
+def _shards(split: str, size: int) -> list[Shard]:
+    return [(split, first, min(first + SHARD, size)) for first in range(0, size, SHARD)]
+
+
+def _shards_made(config: ScenesConfig, shards: list[Shard]) -> Iterator[None]:
     if config.processes == 1 or len(shards) <= 1:
         for shard in shards:
-            make_shard(config, *shard)
+            make_shard(config, shard)
             yield
         return
     # Spawned, not forked: the caller may hold threads (torch, a progress bar) that do not survive a fork.
     with ProcessPoolExecutor(config.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            for future in as_completed([pool.submit(make_shard, config, *shard) for shard in shards]):
+            for future in as_completed([pool.submit(make_shard, config, shard) for shard in shards]):
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def make_shard(config: ScenesConfig, split: str, first: int) -> None:
-    """Compose the pictures `first` to `first + SHARD` of a split; its row file is written last."""
+def make_shard(config: ScenesConfig, shard: Shard) -> None:
+    """Compose the pictures of a shard; its row file is written last."""
+    split, first, end = shard
     composer, rows = _composer(config.catalogue, split, config.seed), []
-    for number in range(first, min(first + SHARD, config.sizes[split])):
+    for number in range(first, end):
         picture, scene = composer.compose(number)
         jpeg = io.BytesIO()
         picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
         write_whole(config.out / split / scene.image, jpeg.getvalue())
         rows.append(json.dumps(scene.to_json(), ensure_ascii=False))
-    write_whole(_shard_file(config, split, first), "".join(row + "\n" for row in rows).encode())
+    write_whole(_shard_file(config, shard), "".join(row + "\n" for row in rows).encode())
 
 
 @lru_cache(maxsize=1)
@@ -202,7 +210,8 @@ def _composer(catalogue: Path, split: str, seed: int) -> Composer:
     return Composer(Catalogue.load(catalogue), split, seed)
 
 
-def _shard_file(config: ScenesConfig, split: str, first: int) -> Path:
+def _shard_file(config: ScenesConfig, shard: Shard) -> Path:
+    split, first, _ = shard
     return config.out / split / "shards" / f"{first:06d}.jsonl"
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -77,7 +78,7 @@ class Catalogue:
         root = Path(root)
         table = root / "catalogue.json"
         if not table.exists():
-            raise SensoriumError(root, "there is no catalogue here.", "Build one with `sensorium data catalogue`.")
+            raise SensoriumError(root, "there is no catalogue here.", "Build it first (`build_catalogue`).")
         tree = json.loads(table.read_text("utf-8"))
         if tree.get("format") != FORMAT:
             raise SensoriumError(table, f"format is {tree.get('format')!r}, not {FORMAT!r}.", "Build it again.")
@@ -136,10 +137,15 @@ def build_catalogue(root: Path, progress: Progress | None = None, processes: int
 
 
 def collect(vocabulary: Vocabulary, packages: Path) -> Iterator[Artwork]:
-    """Every artwork of every source, each id once."""
-    yield from openclipart_artworks(vocabulary)
-    yield from stamp_artworks(vocabulary)
-    yield from emoji_artworks(vocabulary, packages)
+    """Every artwork of every source. Raises SensoriumError when one drawing would show two names."""
+    names: dict[str, str] = {}
+    sources = (openclipart_artworks(vocabulary), stamp_artworks(vocabulary), emoji_artworks(vocabulary, packages))
+    for artwork in chain.from_iterable(sources):
+        if artwork.id in names:
+            raise SensoriumError(f"vocabulary: {artwork.name}", f"{artwork.id} draws {names[artwork.id]} already.",
+                                 f"List it under `exclude` of {artwork.name}.")
+        names[artwork.id] = artwork.name
+        yield artwork
 
 
 def write_drawing(root: Path, artwork: Artwork) -> Drawing:

@@ -1,7 +1,7 @@
 """What can be asked about a scene with yes or no: existence, count, color, position (MME's four perception subsets).
 
-Each function gives the candidates with one truth value; `balance` chooses among them. Training chats and probes both ask
-from here, so a probe differs from training in its pictures, never in what counts as true.
+Each function gives the candidates with one truth value; `balance` chooses among them. Training chats and probes both
+ask from here, so a probe differs from training in its pictures, never in what counts as true.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ _SAMPLE = 48  # absent names weighed against each other; all of them would cost 
 _HARD_SHARE = 0.5  # of the negatives are of a category that is in the picture
 
 
+def _anything(claim: Claim) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Asker:
     """Makes claims for one split.
@@ -37,23 +41,33 @@ class Asker:
     balance: Balance
 
     def ask(
+        self, kind: str, facts: Facts, rng: np.random.Generator, turn: int, about: Callable[[Claim], bool] = _anything
+    ) -> Claim | None:
+        """A claim with the answer that the deck of that kind and turn deals, or None where there is no such claim.
+
+        about: which claims the talk so far allows. The claim is recorded as asked.
+        """
+        deck = (kind, turn)
+        truth = self.balance.deal(deck, rng)
+        claims = [claim for claim in self.candidates(kind, facts, truth, rng) if about(claim)]
+        claim = self.balance.choose(claims, rng)
+        if claim:
+            self.balance.take(claim, deck)
+        return claim
+
+    def find(
         self,
         kind: str,
         facts: Facts,
         rng: np.random.Generator,
-        truth: bool | None = None,
-        about: Callable[[Claim], bool] = lambda claim: True,
+        truth: bool,
+        about: Callable[[Claim], bool] = _anything,
     ) -> Claim | None:
-        """A claim of a kind, or None where the scene has none. truth: None takes what the deck deals.
-
-        about: which claims the talk so far allows. The claim is recorded as asked.
-        """
-        wanted = self.balance.deal(kind, rng) if truth is None else truth
-        claims = [claim for claim in self.candidates(kind, facts, wanted, rng) if about(claim)]
-        if not claims:
-            return None
-        claim = self.balance.choose(claims, rng)
-        self.balance.take(claim)
+        """A claim with a given answer, dealt from no deck; recorded as asked."""
+        claims = [claim for claim in self.candidates(kind, facts, truth, rng) if about(claim)]
+        claim = self.balance.choose(claims, rng, strict=False)
+        if claim:
+            self.balance.take(claim)
         return claim
 
     def candidates(self, kind: str, facts: Facts, truth: bool, rng: np.random.Generator) -> list[Claim]:
@@ -71,14 +85,18 @@ class Asker:
         return [claim for claim in claims if self.targets.intersection(claim.names)]
 
     def absent_names(self, facts: Facts, rng: np.random.Generator) -> list[str]:
-        """Names that are certainly not in the picture; half of the time of a category that is."""
-        pool: Sequence[str] = self.names
-        if self.targets:
-            pool = sorted(self.targets)
+        """A sample of names that are certainly not in the picture; half of the time of a category that is."""
+        pool = sorted(self.targets) if self.targets else self.names
+        seen = (*facts.counts, *facts.shows)
         if rng.random() < _HARD_SHARE:
             categories = {self.vocabulary[name].category for name in facts.counts}
-            pool = [name for name in pool if self.vocabulary[name].category in categories] or pool
-        seen = (*facts.counts, *facts.shows)
+            alike = self._clear_of(seen, [n for n in pool if self.vocabulary[n].category in categories], rng)
+            if alike:
+                return alike
+        return self._clear_of(seen, pool, rng)
+
+    def _clear_of(self, seen: Sequence[str], pool: Sequence[str], rng: np.random.Generator) -> list[str]:
+        """A sample of the pool without what might be said of anything seen."""
         sample = [pool[int(i)] for i in rng.permutation(len(pool))[:_SAMPLE]]
         return [name for name in sample if not any(self.vocabulary.confusable(name, other) for other in seen)]
 
@@ -112,7 +130,7 @@ class Asker:
                     }
                     words["things"] = things(self.vocabulary, name, count, numeral=True)
                     template = "count_one" if asked == 1 else "count_many"
-                    claims.append(Claim("count", template, truth, (("asked", asked), name), (name,), words))
+                    claims.append(Claim("count", template, truth, (name,), (name,), words, marked=(asked,)))
         return claims
 
     def _colours(self, facts: Facts, truth: bool) -> list[Claim]:
@@ -127,8 +145,8 @@ class Asker:
                     "true_color": true_colour,
                 }
                 template = "color_one" if facts.counts[name] == 1 else "color_many"
-                subject = (("asked", asked), name, (name, asked))
-                claims.append(Claim("color", template, truth, subject, (name,), words))
+                subject = (name, (name, asked))
+                claims.append(Claim("color", template, truth, subject, (name,), words, marked=(asked,)))
         return claims
 
     def _relations(self, facts: Facts, truth: bool) -> list[Claim]:
@@ -143,7 +161,7 @@ class Asker:
             }
             template = "relative_across" if asked in ("left", "right") else "relative_down"
             words["side"] = asked
-            claims.append(Claim("position", template, truth, (("asked", asked),), (name, other), words))
+            claims.append(Claim("position", template, truth, (), (name, other), words, marked=(asked,)))
         return claims
 
     def _places(self, facts: Facts, truth: bool) -> list[Claim]:
@@ -155,5 +173,5 @@ class Asker:
                     continue
                 asked = zone if truth else opposite[zone]
                 words = {**name_words(self.vocabulary, name), "place": SIDES[asked], "true_place": SIDES[zone]}
-                claims.append(Claim("position", "absolute", truth, (("place", asked),), (name,), words))
+                claims.append(Claim("position", "absolute", truth, (), (name,), words, marked=(("place", asked),)))
         return claims

@@ -1,8 +1,8 @@
 """Compose a picture whose truth is known: cut-outs on a background, with names, boxes and colours.
 
-A scene depends on (seed, split, number) alone, so any worker can make any scene and a broken build goes on where it was.
-What is shown is drawn first (`_plan`), then placed without crowding (`_place`), then pasted; boxes come from the pasted
-alpha. Nothing planned is ever dropped: things that do not fit shrink, so counts stay what the plan says.
+A scene depends on (seed, split, number) alone, so any worker can make any scene and a broken build goes on where it
+was. What is shown is drawn first (`_plan`), then placed without crowding (`_place`), then pasted; boxes come from the
+pasted alpha. Nothing planned is ever dropped: things that do not fit shrink, so counts stay what the plan says.
 
 `Casting` says which names, styles and backgrounds a split may use; the rules of holding out live there.
 """
@@ -30,14 +30,16 @@ SPLITS = ("train", "val", "test_seen", "test_objects", "test_style")
 _CANVASES = ((320, 320), (320, 240), (240, 320))
 _CANVAS_SHARES = (0.4, 0.4, 0.2)
 _KINDS_SHARES = (0.10, 0.24, 0.36, 0.20, 0.10)  # one to five kinds of things in a picture
-# Of pictures with so many kinds, how many show one kind several times (three in ten of those, a second kind too). Of two
-# kinds mostly neither is repeated, because relations need two single things.
+# Of pictures with so many kinds, how many show one of them several times (three in ten of those, a second one too). Of
+# two kinds mostly neither is repeated, because relations need two single things.
 _REPEAT_SHARES = {1: 0.6, 2: 0.35, 3: 0.75, 4: 0.75, 5: 0.75}
 _COUNT_SHARES = (0.4, 0.3, 0.18, 0.12)  # of two, three, four, five of a repeated kind
 _MOST_THINGS = 7
 _MOST_DRAWS = 60  # of names for one picture; a small catalogue may not fill the plan
 _SAME_DRAWING_SHARE = 0.85  # repeated things are mostly one drawing, as a reader expects of "three apples"
-_RECOLOUR_SHARE = 0.65
+_RECOLOUR_SHARE = 0.85
+_LEAST_HUE_SHARE = 0.45  # of a drawing, for a try; `recolour` has a wider window of hues, and the last word
+_KEEP_COLOUR = ("food", "plant", "person", "nature", "animal")  # a green lemon is a lime, a gray fox is a wolf
 _ALIKE_SHARE = 0.35  # chance that the next kind is of a category already shown: neighbours must be told apart
 # Number of things in a picture -> smallest and largest long side, as a share of the canvas's mean side.
 _SIZES = {1: (0.36, 0.6), 2: (0.32, 0.52), 3: (0.28, 0.45), 4: (0.25, 0.4), 5: (0.23, 0.36), 6: (0.21, 0.32)}
@@ -132,9 +134,8 @@ class Composer:
                 names.append(name)
         counts = dict.fromkeys(names, 1)
         if rng.random() < _REPEAT_SHARES[len(names)]:
-            for name in (
-                {_pick(names, rng): None, _pick(names, rng): None} if rng.random() < 0.3 else [_pick(names, rng)]
-            ):
+            leading = [name for name in names if name in self.casting.lead] or names
+            for name in dict.fromkeys([_pick(leading, rng), _pick(names, rng)][: 2 if rng.random() < 0.3 else 1]):
                 counts[name] = int(rng.choice(len(_COUNT_SHARES), p=_COUNT_SHARES)) + 2
         for name in sorted(counts, key=lambda name: -counts[name]):
             counts[name] = max(1, min(counts[name], _MOST_THINGS - sum(counts.values()) + counts[name]))
@@ -154,12 +155,12 @@ class Composer:
         side = (size[0] * size[1]) ** 0.5
         things = []
         for name, count in counts.items():
-            drawings = self.casting.drawings[name]
-            drawing, colour = _pick(drawings, rng), _new_colour(name, rng)
+            drawings, category = self.casting.drawings[name], self.catalogue.vocabulary[name].category
+            drawing, colour = _pick(drawings, rng), _new_colour(name, category, rng)
             long_side = rng.uniform(low, high) * side
             for _ in range(count):
                 if count > 1 and rng.random() > _SAME_DRAWING_SHARE:
-                    drawing, colour = _pick(drawings, rng), _new_colour(name, rng)
+                    drawing, colour = _pick(drawings, rng), _new_colour(name, category, rng)
                 things.append(self._thing(drawing, colour, long_side * rng.uniform(0.88, 1.12), rng))
         return things
 
@@ -167,7 +168,7 @@ class Composer:
         cutout = _open_cutout(self.catalogue.root / drawing.path)
         cutout = _scaled(cutout, long_side)
         known = drawing.colour
-        if colour is not None and drawing.hue_share >= 0.6:
+        if colour is not None and drawing.hue_share >= _LEAST_HUE_SHARE:
             repainted = recolour(cutout, colour, rng)
             cutout, known = (cutout, known) if repainted is None else (repainted, colour)
         if rng.random() < 0.5:
@@ -179,9 +180,13 @@ class Composer:
         return _Thing(drawing, known, _trimmed(light))
 
 
-def _new_colour(name: str, rng: np.random.Generator) -> str | None:
-    """A colour to paint a kind with, or None to leave it. A name that holds a colour word ("orange") keeps its own."""
-    if rng.random() > _RECOLOUR_SHARE or any(word in COLOURS for word in name.split()):
+def _new_colour(name: str, category: str, rng: np.random.Generator) -> str | None:
+    """A colour to paint a kind with, or None to leave it.
+
+    A name that holds a colour word ("orange", "blueberries") keeps its own, and so do the categories whose members are
+    told apart by colour.
+    """
+    if category in _KEEP_COLOUR or any(word in name for word in COLOURS) or rng.random() > _RECOLOUR_SHARE:
         return None
     return _pick(COLOURS, rng)
 

@@ -1,8 +1,9 @@
 """From an artwork to a cut-out: rendered, trimmed to what is opaque, shrunk to size, and its colour named.
 
-A colour is named only when it is clear: one named colour over at least 60 % of the opaque pixels. The shares are
-taken in HSV because that is how the names of colours are cut in English: by hue, with brown, pink, black, white and
-gray carved out by saturation and brightness.
+A colour is named only when it is clear: one named colour over at least 60 % of the opaque pixels, and, for black, white
+and gray, hardly anything of another (the outlines of a drawing are not its colour). The shares are taken in HSV because
+that is how the names of colours are cut in English: by hue, with brown, pink, black, white and gray carved out by
+saturation and brightness.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ LONG_SIDE = 320
 RENDER_SIDE = 384  # SVGs leave a margin round the drawing, which is trimmed before shrinking
 RENDER_VERSION = 1  # counted up when this file would draw the same source differently
 CLEAR_SHARE = 0.6
+TINT_SHARE = 0.1  # as much of any other colour spoils black, white and gray
 OPAQUE = 128
 
 
 def render(artwork: Artwork) -> Image.Image:
     """RGBA, trimmed to its alpha box, long side at most 320. Raises SensoriumError when nothing opaque is drawn."""
     if artwork.svg is not None:
-        picture = Image.open(io.BytesIO(rasterise(artwork.svg))).convert("RGBA")
+        picture = Image.open(io.BytesIO(rasterise(artwork.svg, artwork.id))).convert("RGBA")
     else:
         assert artwork.file is not None
         picture = Image.open(artwork.file).convert("RGBA")
@@ -44,14 +46,17 @@ def render(artwork: Artwork) -> Image.Image:
     return picture
 
 
-def rasterise(svg: str) -> bytes:
-    """An SVG document as PNG bytes, its long side RENDER_SIDE pixels."""
+def rasterise(svg: str, where: str) -> bytes:
+    """An SVG document as PNG bytes, RENDER_SIDE pixels wide; `where` names it in the SensoriumError of a broken one."""
     try:
         import resvg_py
     except ImportError as error:
         raise SensoriumError("resvg_py", "this package draws SVG and is not installed.",
                              "Install `sensorium[data]`.") from error
-    return cast(bytes, resvg_py.svg_to_bytes(svg_string=svg, width=RENDER_SIDE, skip_system_fonts=True))
+    try:
+        return cast(bytes, resvg_py.svg_to_bytes(svg_string=svg, width=RENDER_SIDE, skip_system_fonts=True))
+    except ValueError as error:
+        raise SensoriumError(where, f"this SVG cannot be drawn ({error}).", "Take it out of the vocabulary.") from error
 
 
 def dominant_colour(picture: Image.Image) -> tuple[str | None, float]:
@@ -62,24 +67,35 @@ def dominant_colour(picture: Image.Image) -> tuple[str | None, float]:
         return None, 0.0
     hsv = np.asarray(Image.fromarray(opaque[None, :, :3], "RGB").convert("HSV"))[0].astype(np.float32)
     hue, saturation, value = hsv[:, 0] * (360 / 256), hsv[:, 1] / 255, hsv[:, 2] / 255
-    shares = np.bincount(name_colours(hue, saturation, value), minlength=len(COLOURS)) / len(opaque)
+    counts = np.bincount(name_colours(hue, saturation, value), minlength=len(COLOURS) + 1)
+    shares = counts[: len(COLOURS)] / len(opaque)
     best = int(shares.argmax())
-    return (COLOURS[best] if shares[best] >= CLEAR_SHARE else None), round(_hue_share(hue, saturation, value), 3)
+    is_clear = shares[best] >= CLEAR_SHARE
+    if COLOURS[best] in ("black", "white", "gray"):
+        is_clear = is_clear and shares.sum() - shares[best] < TINT_SHARE
+    return (COLOURS[best] if is_clear else None), round(_hue_share(hue, saturation, value), 3)
 
 
 def name_colours(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Indices into COLOURS of pixels given as hue in degrees, saturation and value in 0-1 (arrays of one shape)."""
-    edges = (14, 42, 68, 165, 255, 292, 345)  # upper ends of red, orange, yellow, green, blue, purple, pink; then red
-    by_hue = np.array([0, 1, 2, 3, 4, 5, 6, 0])[np.digitize(hue, edges)]
-    warm = (hue < 45) | (hue >= 345)
-    brown = warm & (value < 0.72) & (hue >= 8) & (hue < 45) | warm & (value < 0.45) & (saturation < 0.7)
-    pink = ((hue >= 292) | (hue < 14)) & (saturation < 0.55) & (value >= 0.7)
-    gray = (saturation < 0.14) | (saturation < 0.25) & (value < 0.6)
-    named = np.where(brown, COLOURS.index("brown"), by_hue)
-    named = np.where(pink, COLOURS.index("pink"), named)
-    named = np.where(gray, COLOURS.index("gray"), named)
-    named = np.where((saturation < 0.12) & (value >= 0.86), COLOURS.index("white"), named)
-    return np.where(value < 0.22, COLOURS.index("black"), named)
+    """Indices into COLOURS of pixels given as hue in degrees, saturation and value in 0-1 (arrays of one shape).
+
+    len(COLOURS) where no basic name is sure: beige, tan, olive, teal, pastels, and hues on a border.
+    """
+    edges = (12, 18, 40, 46, 66, 75, 158, 190, 255, 262, 292, 300, 345)
+    unsure = len(COLOURS)
+    red, orange, yellow, green, blue, purple, pink = (COLOURS.index(name) for name in COLOURS[:7])
+    spans = (red, unsure, orange, unsure, yellow, unsure, green, unsure, blue, unsure, purple, unsure, pink, red)
+    named = np.array(spans)[np.digitize(hue, edges)]
+    named = np.where((saturation < 0.3) | (value < 0.35), unsure, named)
+    warm = (hue >= 12) & (hue < 46)
+    named = np.where(warm & ((saturation < 0.6) | (value < 0.8)), unsure, named)
+    named = np.where(warm & (value < 0.66) & (saturation >= 0.3), COLOURS.index("brown"), named)
+    reddish = (hue >= 292) | (hue < 12)
+    named = np.where(reddish & (saturation < 0.6), unsure, named)
+    named = np.where(reddish & (saturation >= 0.18) & (saturation < 0.52) & (value >= 0.78), pink, named)
+    named = np.where((saturation < 0.12) & (value < 0.8), COLOURS.index("gray"), named)
+    named = np.where((saturation < 0.1) & (value >= 0.88), COLOURS.index("white"), named)
+    return np.where(value < 0.2, COLOURS.index("black"), named)
 
 
 def _hue_share(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """What is plainly true of a scene, ready to be asked: counts, colours, places, relations.
 
-Everything doubtful is left out: a place near a border between regions, a pair that is neither beside nor above one another,
-a kind whose instances differ in colour. A question about it would teach noise.
+Everything doubtful is left out: a place near a border between regions, a pair that is neither beside nor above one
+another, a kind whose instances differ in colour. A question about it would teach noise.
 """
 
 from __future__ import annotations

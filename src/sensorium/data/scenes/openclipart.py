@@ -23,5 +23,6 @@ def openclipart_artworks(vocabulary: Vocabulary, folder: Path = OPENCLIPART) -> 
         raise SensoriumError(folder, "the clip-art collection is not installed.", "Run `apt install openclipart-png`.")
     for entry in vocabulary.entries:
         for key in entry.openclipart:
+            artwork_id = f"openclipart-{key.replace('/', '-')}"
             if (file := folder / f"{key}.png").exists():
-                yield Artwork(f"openclipart-{key.replace('/', '-')}", entry.name, "openclipart", "CC0-1.0", file=file)
+                yield Artwork(artwork_id, entry.name, "openclipart", "public domain", file=file)

@@ -41,7 +41,8 @@ class Phrases:
     def digest(path: Path = PHRASES) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def keys(self) -> tuple[str, ...]:
+    @property
+    def lists(self) -> tuple[str, ...]:
         return tuple(self._lists)
 
     def wordings(self, key: str) -> tuple[str, ...]:

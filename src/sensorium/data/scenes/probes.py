@@ -1,7 +1,8 @@
 """Probes: what a model is measured by, in MME's shape and wording (arXiv:2306.13394, section 2).
 
-On one picture each of existence, count, position and color asks two questions about the same thing, answered Yes and then
-No; a model scores only if it looks. Beside them stand the names that a caption should give, and one thing to be boxed.
+On one picture each of existence, count, position and color asks two questions about the same thing, answered Yes and
+then No; a model scores only if it looks. Beside them stand the names that a caption should give, and one thing to be
+boxed.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class Prober:
     def _questions(self, kind: str, facts: Facts, rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
         """A true and a false claim; about the same thing, save for existence, where the false one must be absent."""
         asker, phrases = self.speaker.asker, self.speaker.phrases
-        true = asker.ask(kind, facts, rng, truth=True, about=lambda claim: claim.template != "absolute")
+        true = asker.find(kind, facts, rng, True, lambda claim: claim.template != "absolute")
         if true is None:
             return ()
 
         def matches(claim: Claim) -> bool:
             return kind == "existence" or (claim.names == true.names and claim.template != "absolute")
 
-        false = asker.ask(kind, facts, rng, truth=False, about=matches)
+        false = asker.find(kind, facts, rng, False, matches)
         if false is None:
             return ()
         return tuple(

@@ -37,7 +37,7 @@ class Talk:
     """What a conversation has said so far.
 
     told: facts given away, as (what, name); shared by all talks on one picture, so that they differ.
-    mentioned: names spoken in this talk. focus: what the last turn was about; last: its kind.
+    mentioned: names spoken in this talk. focus: what the last turn was about; last: its kind; turn: how many before.
     """
 
     facts: Facts
@@ -45,6 +45,7 @@ class Talk:
     mentioned: set[str] = field(default_factory=set)
     focus: str | None = None
     last: str | None = None
+    turn: int = 0
 
     def fresh(self, what: str, names: Sequence[str]) -> list[str]:
         """The names of which that fact is untold; the focus alone if it is among them, so that talks hang together."""

@@ -1,8 +1,9 @@
 """Give a drawing another colour, and know what it is called.
 
-An apple that is always red teaches "apples are red", not what red looks like. A drawing whose opaque pixels are mostly of
-one hue is repainted in one of the eleven basic colours, shading kept, so that the colour is exact and says nothing about
-the object. Each colour is painted well inside the range that people call by its name (Berlin and Kay's basic terms).
+An apple that is always red teaches "apples are red", not what red looks like. A drawing whose opaque pixels are
+mostly of one hue is repainted in one of the eleven basic colours, shading kept, so that the colour is exact and says
+nothing about the object. Each colour is painted well inside the range that people call by its name (Berlin and Kay's
+basic terms).
 """
 
 from __future__ import annotations

@@ -47,9 +47,9 @@ class VocabularyEntry:
 
     name: as a child says it ("cat", "scissors"); article: what goes before it in the singular ("a", "an", "a pair of");
     plural: the whole plural phrase ("cats", "pairs of scissors"); coco: one of COCO's 80 classes; held_out: never in
-    training. like: names of others that a drawing of this one may also be taken for or contain (a duck is a bird, a
-    jockey's horse); `emoji`, `openclipart` and `stamps` are keys of its drawings in these collections, `exclude` ids of drawings
-    (see `Artwork`) that do not show it well.
+    training. like: names of others that a drawing of this one may also be taken for, or contains (a duck is a bird, a
+    cyclist has a bicycle). emoji, openclipart, stamps: keys of its drawings in these collections; exclude: ids (see
+    `Artwork`) of drawings there that do not show it well.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Write what is said about a scene: captions and chats, true by construction.
 
-The main path is `Writer.write`: facts from the scene, one caption, then chats of three to six turns. Turns of a chat are
-drawn by `_SHARES`; a turn that the picture does not offer, or that earlier words gave away, gives its place to another.
-Yes and no are kept even over the whole split by `balance`, therefore a writer takes its scenes in order.
+The main path is `Writer.write`: facts from the scene, one caption, then chats of three to six turns. Turns of a chat
+are drawn by `_SHARES`; a turn that the picture does not offer, or that earlier words gave away, gives its place to
+another. Yes and no are kept even over the whole split by `balance`, therefore a writer takes its scenes in order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sensorium.grounding import format_grounded
 # What a turn of a chat asks, and how often. Keys that end in "?" are answered with yes or no.
 _SHARES = {
     "existence?": 0.32,
-    "count?": 0.09,
+    "count?": 0.12,
     "color?": 0.09,
     "position?": 0.12,
     "count": 0.09,
@@ -42,6 +42,7 @@ _PROBABILITIES = np.array(list(_SHARES.values())) / sum(_SHARES.values())
 _TRIES = 12  # draws of a kind for each turn wanted
 _FOLLOW_UPS = ("count", "color", "where", "ground")
 _FOLLOW_UP_SHARE = 0.35  # of turns go on about what the last one was about
+_RELATIVE_SHARE = 0.75  # of yes/no questions about position are about two things, as MME's are
 _MME_SHARE, _SHORT_SHARE = 0.55, 0.2  # of yes/no questions; the rest are answered in a sentence
 _GROUNDED_CAPTION_SHARE = 0.25  # of captions are followed by a request for every box
 _PICTURE_FIRST_SHARE = 0.75
@@ -98,11 +99,11 @@ class Writer:
             if attempt == _TRIES * wanted // 2 and len(turns) < 3:
                 talk.told.difference_update(told_before)
             if turn := self._turn(talk, rng):
-                talk.focus, talk.last = turn.focus, turn.kind
+                talk.focus, talk.last, talk.turn = turn.focus, turn.kind, talk.turn + 1
                 turns.append(turn)
         while len(turns) < 3:
             # A picture of one thing may have been talked out. What is absent can always be asked.
-            turns.append(self._yes_or_no("existence", talk, rng, truth=False) or self._last_resort(talk, rng))
+            turns.append(self._yes_or_no("existence", talk, rng, last_resort=True) or self._last_resort(talk, rng))
         return turns
 
     def _turn(self, talk: Talk, rng: np.random.Generator) -> Turn | None:
@@ -120,10 +121,17 @@ class Writer:
         phrases = self.speaker.phrases
         return Turn("list", phrases.say("list.question", rng, words), phrases.say("list.answer", rng, words))
 
-    def _yes_or_no(
-        self, kind: str, talk: Talk, rng: np.random.Generator, truth: bool | None = None
-    ) -> Turn | None:
-        claim = self.speaker.asker.ask(kind, talk.facts, rng, truth, lambda claim: _is_fresh(claim, talk))
+    def _yes_or_no(self, kind: str, talk: Talk, rng: np.random.Generator, last_resort: bool = False) -> Turn | None:
+        only_relative = rng.random() < _RELATIVE_SHARE
+
+        def about(claim: Claim) -> bool:
+            return _is_fresh(claim, talk) and not (only_relative and claim.template == "absolute")
+
+        asker = self.speaker.asker
+        if last_resort:
+            claim = asker.find(kind, talk.facts, rng, False, about)
+        else:
+            claim = asker.ask(kind, talk.facts, rng, talk.turn, about)
         if claim is None:
             return None
         phrases, words, form = self.speaker.phrases, claim.words, rng.random()

@@ -1,0 +1,39 @@
+"""Sensorium: build, train, evaluate, correct, serve and talk with multimodal language models.
+
+    import sensorium
+    from sensorium.conversation import Conversation, Image, user
+
+    engine = sensorium.load("default")
+    question = Conversation((user(Image("photo.jpg"), "What is in the picture?"),))
+    for delta in engine.stream(question):
+        print(delta.text, end="", flush=True)
+
+Importing the package is cheap; torch and transformers are imported by `load`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sensorium.errors import SensoriumError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sensorium.engine import Engine
+
+__version__ = "0.1.0"
+__all__ = ["SensoriumError", "__version__", "load"]
+
+
+def load(name: str | Path = "default", progress: Callable[[str, int, int], None] | None = None) -> Engine:
+    """An engine to ask: `.stream`, `.answer`, `.score`.
+
+    name: `default` (the model inside the package), or a model folder or finished run of `sensorium train`.
+    progress: called with (what is happening, done, in all or 0 when unknown) while parts are fetched and converted.
+    Raises SensoriumError when there is no such model, or a part of it cannot be fetched.
+    """
+    from sensorium.engine.loading import load_engine
+
+    return load_engine(name, progress)

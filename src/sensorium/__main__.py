@@ -1,0 +1,5 @@
+"""`python -m sensorium` is `sensorium`."""
+
+from sensorium.cli.main import run
+
+run()

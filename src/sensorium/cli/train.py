@@ -1,0 +1,65 @@
+"""`sensorium train`: run a recipe, with live progress; stop and go on at will."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sensorium.cli.terminal import Preparation, emit, emit_json, note
+
+if TYPE_CHECKING:
+    from sensorium.training.recipe import Recipe
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file: what to build and how to train it; see recipes/.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The run's folder.  [default: runs/NAME of the recipe]")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Train on this dataset instead of the recipe's.")] = None,
+    plain: Annotated[bool, typer.Option(help="Plain lines instead of the live display, for log files.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="At the end, print one JSON object for programs.")] = False,
+) -> None:
+    """Train a model by a recipe.
+
+    The run's folder holds the journal, the loss plot, checkpoints and at the end the model. Ctrl-C saves and stops
+    (exit code 130); the same command goes on where it stopped. A finished run is not trained again.
+
+    \b
+    Examples:
+      sensorium data build scenes --out runs/scenes
+      sensorium train recipes/default.yaml --out runs/mine
+      sensorium train recipes/default.yaml --out runs/mine --plain >> train.log 2>&1
+      sensorium chat runs/mine
+
+    \b
+    --json prints: {"run": PATH, "finished": true or false, "model": PATH or null}
+    """
+    from sensorium.data.dataset import Dataset
+    from sensorium.training.recipe import load_recipe
+
+    plan = load_recipe(recipe)
+    if data is not None:
+        plan = plan.model_copy(update={"data": data})
+    Dataset(plan.data)  # complains before the run's folder is made
+    run = out or Path("runs") / plan.name
+    model = _train(plan, run, plain)
+    if json:
+        emit_json({"run": str(run), "finished": model is not None, "model": str(model) if model else None})
+    if model is None:
+        again = f"sensorium train {recipe} --out {run}" + (f" --data {data}" if data else "")
+        note(f"Stopped; everything is saved in {run}. Go on with: {again}")
+        raise typer.Exit(130)
+    if not json:
+        emit(f"The model is in {model}")
+        note(f"Talk with it: sensorium chat {run}")
+
+
+def _train(plan: Recipe, run: Path, plain: bool) -> Path | None:
+    from sensorium.model.quiet import quietly
+    from sensorium.training.loop import train
+
+    with Preparation() as preparation, quietly():
+        return train(plan, run, say=note if plain else None, tell=preparation)

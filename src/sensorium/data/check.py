@@ -1,0 +1,211 @@
+"""Check a dataset folder from end to end: every row, every picture, and the promises that a reader relies on.
+
+A problem is a line that names file, row and field. Beside rows that do not parse these are found: a picture that does
+not open or has another size than its row says, a box around nothing, a conversation without a reply or about a scene
+that is not there, probes that do not fit their scene, yes and no out of balance, and anything held out that leaks
+into training.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from sensorium.conversation import Conversation
+from sensorium.data.dataset import Dataset
+from sensorium.data.records import (
+    QUESTION_SUBSETS,
+    ConversationRow,
+    Probe,
+    Scene,
+    conversation_from_json,
+    probe_from_json,
+    scene_from_json,
+)
+from sensorium.errors import SensoriumError
+from sensorium.grounding import parse_grounded
+
+Row = TypeVar("Row")
+_LEAST_SIDE = 15  # thousandths
+_MOST_PROBLEMS = 200  # reported; a broken build repeats one problem a thousand times
+_LEAST_ANSWERS = 100  # of one kind of question before their balance means anything
+_IMBALANCE = 0.03  # share of yes may lie this far from a half
+# What kind of question a bare yes or no answers, by its wording; the first that matches.
+_KINDS = (
+    ("count", re.compile(r"\b(only one|just one|exactly|single|two|three|four|five|number of|count)\b", re.I)),
+    ("position", re.compile(r"\b(left|right|above|below|at the top|at the bottom)\b", re.I)),
+    ("color", re.compile(r"\b(red|orange|yellow|green|blue|purple|pink|brown|black|white|gray)\b", re.I)),
+    ("existence", re.compile(r"")),
+)
+
+
+@dataclass
+class CheckReport:
+    """What was found. rows: split -> file -> rows read; answers: split -> (kind, "Yes" or "No") -> how many."""
+
+    rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    answers: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        return not self.problems
+
+    def add(self, where: object, what: str) -> None:
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(f"{where}: {what}")
+
+
+def check_dataset(root: Path | str, progress: Callable[[str, int, int], None] | None = None) -> CheckReport:
+    """Read everything. Raises SensoriumError only where there is no dataset at all; the rest is in the report."""
+    dataset, report = Dataset(root), CheckReport()
+    for number, split in enumerate(dataset.splits):
+        if progress:
+            progress(f"checking {split}", number, len(dataset.splits))
+        check_split(dataset, split, report)
+    return report
+
+
+def check_split(dataset: Dataset, split: str, report: CheckReport) -> None:
+    """Scenes first; conversations and probes are then held against them."""
+    folder = dataset.folder(split)
+    scenes: dict[str, Scene] = {}
+    for where, scene in _rows(folder / "scenes.jsonl", scene_from_json, report):
+        if scene.id in scenes:
+            report.add(f"{where}: id", f"{scene.id!r} is there twice.")
+        scenes[scene.id] = scene
+        _check_scene(scene, folder, where, report)
+        _check_held_out(scene, split, dataset, where, report)
+    counts = {"scenes": len(scenes), "conversations": 0, "probes": 0}
+    answers: Counter[tuple[str, str]] = Counter()
+    for where, row in _rows(folder / "conversations.jsonl", conversation_from_json, report):
+        counts["conversations"] += 1
+        _check_conversation(row, scenes, where, report, answers)
+    for where, probe in _rows(folder / "probes.jsonl", probe_from_json, report):
+        counts["probes"] += 1
+        _check_probe(probe, scenes, where, report)
+    report.rows[split] = counts
+    for kind, expected in dataset.info["splits"][split].items():
+        if counts.get(kind) != expected:
+            report.add(folder / f"{kind}.jsonl", f"has {counts.get(kind)} good rows, dataset.json says {expected}.")
+    _check_balance(answers, folder / "conversations.jsonl", split, report)
+
+
+def _rows(path: Path, parse: Callable[[Any, str], Row], report: CheckReport) -> Iterator[tuple[str, Row]]:
+    """(where, row) of every row that parses; the others become problems."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        report.add(path, f"cannot be read ({error.strerror or error}).")
+        return
+    for number, line in enumerate(lines, start=1):
+        where = f"{path} row {number}"
+        try:
+            row = parse(json.loads(line), where)
+        except ValueError as error:
+            report.add(where, f"is not JSON ({error}).")
+        except SensoriumError as error:
+            report.add(error.where, error.what)
+        else:
+            yield where, row
+
+
+def _check_scene(scene: Scene, folder: Path, where: str, report: CheckReport) -> None:
+    try:
+        with Image.open(folder / scene.image) as file:
+            size = file.size
+            file.load()
+    except OSError as error:
+        report.add(f"{where}: image", f"{scene.image} does not open ({error}).")
+        return
+    if size != (scene.width, scene.height):
+        report.add(f"{where}: width, height", f"the row says {scene.width}x{scene.height}, the picture is {size}.")
+    if not scene.objects:
+        report.add(f"{where}: objects", "is empty.")
+    for i, thing in enumerate(scene.objects):
+        if thing.box.x2 - thing.box.x1 < _LEAST_SIDE or thing.box.y2 - thing.box.y1 < _LEAST_SIDE:
+            report.add(f"{where}: objects[{i}].box", f"{thing.box.corners} is too small to see anything in.")
+
+
+def _check_held_out(scene: Scene, split: str, dataset: Dataset, where: str, report: CheckReport) -> None:
+    """Nothing held out may be seen in train and val; what a test split is for must be seen there."""
+    held_out = {kind: set(names) for kind, names in dataset.info.get("held_out", {}).items()}
+    vocabulary = set(dataset.info.get("vocabulary", ()))
+    for i, thing in enumerate(scene.objects):
+        if vocabulary and thing.name not in vocabulary:
+            report.add(f"{where}: objects[{i}].name", f"{thing.name!r} is not in the vocabulary.")
+    shown = {
+        "objects": {thing.name for thing in scene.objects},
+        "styles": {thing.style for thing in scene.objects},
+        "backgrounds": {scene.background},
+    }
+    in_test = split.startswith("test")
+    allowed = {"objects": split == "test_objects", "styles": split == "test_style", "backgrounds": in_test}
+    for kind, names in shown.items():
+        leaked = names & held_out.get(kind, set())
+        if leaked and not allowed[kind]:
+            report.add(f"{where}: {kind}", f"{', '.join(sorted(leaked))} is held out and may not be in {split}.")
+        if allowed[kind] and not leaked and held_out.get(kind):
+            report.add(f"{where}: {kind}", f"nothing held out is shown, though {split} is for that.")
+
+
+def _check_conversation(
+    row: ConversationRow, scenes: dict[str, Scene], where: str, report: CheckReport, answers: Counter[tuple[str, str]]
+) -> None:
+    try:
+        conversation = Conversation.from_json(row.messages, where)
+    except SensoriumError as error:
+        report.add(error.where, error.what)
+        return
+    roles = [message.role for message in conversation if message.role != "system"]
+    if len(roles) < 2 or roles != ["user", "assistant"] * (len(roles) // 2):
+        report.add(f"{where}: messages", "users and assistants do not take turns.")
+        return
+    pictures = [image.source for image in conversation.images]
+    expected = [] if row.scene is None else [scenes[row.scene].image] if row.scene in scenes else None
+    if expected is None:
+        report.add(f"{where}: scene", f"{row.scene!r} is not in scenes.jsonl.")
+    elif pictures != expected:
+        report.add(f"{where}: messages", f"shows {pictures}, its scene has {expected}.")
+    turns = [message.text for message in conversation if message.role != "system"]
+    for question, answer in zip(turns[::2], turns[1::2], strict=True):
+        if not answer.strip():
+            report.add(f"{where}: messages", f"the reply to {question!r} is empty.")
+        if answer.count("<box>") != sum(len(grounded.boxes) for grounded in parse_grounded(answer)):
+            report.add(f"{where}: messages", f"a box in {answer!r} does not parse.")
+        if row.task == "chat" and (said := re.match(r"(Yes|No)\b", answer)):
+            answers[question_kind(question), said[1]] += 1
+
+
+def question_kind(question: str) -> str:
+    """Which of existence, count, color and position a yes/no question asks, by its wording."""
+    return next(kind for kind, pattern in _KINDS if pattern.search(question))
+
+
+def _check_probe(probe: Probe, scenes: dict[str, Scene], where: str, report: CheckReport) -> None:
+    scene = scenes.get(probe.scene)
+    if scene is None:
+        report.add(f"{where}: scene", f"{probe.scene!r} is not in scenes.jsonl.")
+    elif probe.image != scene.image:
+        report.add(f"{where}: image", f"{probe.image} is not the picture of scene {probe.scene}.")
+    elif probe.subset == "caption" and set(probe.objects) != set(scene.counts):
+        report.add(f"{where}: objects", "are not the names in the scene.")
+    elif probe.subset == "grounding" and [thing.box for thing in scene.of(probe.name or "")] != [probe.box]:
+        report.add(f"{where}: box", f"{probe.name!r} is not in the scene once and there.")
+
+
+def _check_balance(answers: Counter[tuple[str, str]], path: Path, split: str, report: CheckReport) -> None:
+    report.answers[split] = {kind: {said: answers[kind, said] for said in ("Yes", "No")} for kind in QUESTION_SUBSETS}
+    for kind, said in report.answers[split].items():
+        total = said["Yes"] + said["No"]
+        if total >= _LEAST_ANSWERS and abs(said["Yes"] / total - 0.5) > _IMBALANCE:
+            report.add(
+                path, f"{kind} questions are answered Yes {said['Yes']} times of {total}: looking is not needed."
+            )

@@ -1,0 +1,34 @@
+"""From a model's name to its folder: the embedded default, a model folder, or the finished run it lies in.
+
+Apart from everything heavy, so that a misspelt name is answered at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sensorium.errors import SensoriumError
+
+DEFAULT = "default"
+DEFAULT_FOLDER = Path(__file__).parent / "default"
+
+
+def model_folder(name: str | Path) -> Path:
+    """Where a named model lies. Raises SensoriumError when it is nowhere."""
+    if name == DEFAULT:
+        if not (DEFAULT_FOLDER / "config.json").is_file():
+            raise SensoriumError(DEFAULT, "this copy of Sensorium holds no trained default model.",
+                                 "Name a model folder, or train one: `sensorium train recipes/default.yaml`.")
+        return DEFAULT_FOLDER
+    folder = Path(name)
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "model" / "config.json").is_file():
+        return folder / "model"
+    if (folder / "checkpoints").is_dir():
+        raise SensoriumError(name, "is a run that has not finished.", "Start its `sensorium train` again: it goes on.")
+    if folder.is_dir():
+        raise SensoriumError(name, "is a folder without config.json, so no model.")
+    if folder.exists():
+        raise SensoriumError(name, "is a file, not a model folder.", "Pictures are shown with --image.")
+    raise SensoriumError(name, "there is no such model folder.", "Use `default`, or what `sensorium train` made.")

@@ -1,0 +1,121 @@
+"""What a model is made of, without its weights: parameters per module, visual tokens, memory.
+
+The model is assembled on torch's `meta` device from its parts' configurations alone, so that a model which does not fit
+into this machine can still be looked at before anybody downloads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from sensorium.errors import SensoriumError
+from sensorium.model.checkpoint import module_parameters
+from sensorium.model.language import add_lora, language_folder
+from sensorium.model.multimodal import ModelConfig, MultimodalModel
+from sensorium.model.quiet import quietly
+from sensorium.model.vision import VisionEncoder, vision_folder
+from sensorium.parts import KNOWN, parse_part
+from sensorium.parts.package import ProgressCallback
+
+# AdamW keeps, in float32, the weight itself, its gradient and two moments.
+TRAINING_BYTES = 4 * 4
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """One pretrained part. licence is empty when nobody told us."""
+
+    role: str
+    name: str
+    source: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """parameters: of the modules `vision stem`, `vision tail`, `connector`, `tokens`, `language` and `lora`.
+
+    grid: rows and columns of patches of one view; image_size: its side in pixels.
+    """
+
+    parts: tuple[PartSummary, ...]
+    parameters: dict[str, int]
+    visual_tokens: int
+    image_size: int
+    grid: tuple[int, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.parameters.values())
+
+    def weight_bytes(self, dtype: torch.dtype) -> int:
+        """Memory of all weights in one type."""
+        return self.total * dtype.itemsize
+
+
+def skeleton(config: ModelConfig, progress: ProgressCallback | None = None) -> MultimodalModel:
+    """The model with shapes and no numbers. Package parts are fetched, of others only the configuration is read.
+
+    Raises SensoriumError when a part cannot be had.
+    """
+    with quietly():
+        vision_config = _configuration(vision_folder(config.vision.part))
+        language_config = _configuration(language_folder(config.language.part, progress))
+        with torch.device("meta"):
+            backbone = AutoModel.from_config(vision_config)
+            vision = VisionEncoder(getattr(backbone, "vision_model", backbone), config.vision)
+            language = AutoModelForCausalLM.from_config(language_config)
+            width = language.get_input_embeddings().weight.shape[1]
+            connector = config.connector.build(vision.width, width)
+            model = MultimodalModel(vision, connector, language, None, config)
+            if config.lora is not None:
+                add_lora(model.language, config.lora)
+    return model
+
+
+def summarise(config: ModelConfig, progress: ProgressCallback | None = None) -> ModelSummary:
+    """Count what a model is made of. Raises SensoriumError when a part cannot be had."""
+    model = skeleton(config, progress)
+    parameters: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        row = _row(name)
+        parameters[row] = parameters.get(row, 0) + parameter.numel()
+    parts = (_part("vision", config.vision.part), _part("language", config.language.part))
+    return ModelSummary(parts, parameters, model.tokens_per_picture, config.vision.image_size, model.vision.grid)
+
+
+def trainable(config: ModelConfig, modules: Iterable[str]) -> dict[str, int]:
+    """How many parameters train when these modules do, module by module."""
+    model = skeleton(config)
+    return {name: sum(p.numel() for p in module_parameters(model, name).values()) for name in modules}
+
+
+def _row(name: str) -> str:
+    """The row of the table that a parameter belongs to."""
+    if "lora_" in name:
+        return "lora"
+    module, _, rest = name.partition(".")
+    if module == "vision":
+        return "vision stem" if rest.startswith("stem.") else "vision tail"
+    return "tokens" if module == "added_embeddings" else module
+
+
+def _part(role: str, name: str) -> PartSummary:
+    package = parse_part(name).package
+    source = package.spec if package else name
+    licences = [known.licence for known in KNOWN.values() if known.package == package]
+    return PartSummary(role, name, source, licences[0] if licences else "")
+
+
+def _configuration(folder: Path | str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise SensoriumError(folder, f"its configuration cannot be read ({' '.join(str(error).split())[:200]}).",
+                             "Check the name and the network.") from error

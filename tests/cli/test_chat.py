@@ -1,0 +1,169 @@
+"""`sensorium chat`: once and turn by turn, with an engine that says what it is told; one run with a real model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from sensorium.conversation import Conversation
+
+BOXED = "The <ref>dog</ref><box>(100,200),(500,600)</box> sleeps."
+
+
+def test_a_real_model_answers_a_question_about_a_picture(process, model_folder, small_engine, picture):
+    from sensorium.conversation import Image as ImagePart
+    from sensorium.conversation import user
+    from sensorium.engine import Sampling
+
+    outcome = process("chat", model_folder, "-i", picture, "-q", "What is it?", "--max-new-tokens", 6)
+    conversation = Conversation((user(ImagePart(str(picture)), "What is it?"),))
+    expected = small_engine.answer([conversation], Sampling(max_new_tokens=6))[0]
+    assert outcome.code == 0
+    assert outcome.out == expected.text + "\n"
+    assert "Loading" not in outcome.err
+
+
+def test_pictures_come_before_the_question(sensorium, engine, model, picture, tmp_path):
+    other = tmp_path / "other.jpg"
+    Image.new("RGB", (20, 20)).save(other)
+    assert sensorium("chat", model, "-i", picture, "-i", other, "-q", "Which?").out == "A cat.\n"
+    [message] = engine.asked[0].messages
+    shown_and_said = [getattr(part, "source", None) or part.text for part in message.parts]
+    assert shown_and_said == [str(picture), str(other), "Which?"]
+
+
+def test_a_reply_that_is_cut_off_says_so(sensorium, engine, model):
+    engine.finish = "length"
+    assert "cut off after 7 tokens" in sensorium("chat", model, "-q", "Why?", "--max-new-tokens", 7).err
+
+
+def test_boxes_are_drawn_into_a_copy(sensorium, engine, model, picture, tmp_path):
+    engine.replies = [BOXED]
+    out = tmp_path / "out.png"
+    before = picture.read_bytes()
+    assert "drew 1 box into" in sensorium("chat", model, "-i", picture, "-q", "Where?", "--draw", out).err
+    with Image.open(out) as drawn:
+        assert drawn.size == (1000, 500)
+        assert drawn.getpixel((300, 300)) != (128, 128, 128), "the lower edge at 600 of 1000"
+        assert drawn.getpixel((500, 200)) != (128, 128, 128), "the right edge at 500 of 1000"
+        assert drawn.getpixel((300, 200)) == (128, 128, 128), "inside the box"
+    assert picture.read_bytes() == before
+
+
+def test_without_boxes_nothing_is_drawn_and_it_says_so(sensorium, engine, model, picture, tmp_path):
+    out = tmp_path / "out.png"
+    outcome = sensorium("chat", model, "-i", picture, "-q", "Where?", "--draw", out)
+    assert outcome.code == 0 and "no boxes" in outcome.err and not out.exists()
+
+
+def test_json_is_one_object_with_boxes_in_pixels_and_thousandths(sensorium, engine, model, picture):
+    engine.replies = [BOXED]
+    outcome = sensorium("chat", model, "-i", picture, "-q", "Where?", "--json")
+    [box] = (found := json.loads(outcome.out)).pop("boxes")
+    assert found == {
+        "model": "scripted", "reply": BOXED, "finish": "stop", "tokens": {"prompt": 9, "reply": 3}, "drawn": None,
+    }  # fmt: skip
+    assert (box["name"], box["thousandths"]) == ("dog", [100, 200, 500, 600])
+    assert box["pixels"] == pytest.approx([100.5, 100.25, 500.5, 300.25], abs=0.06)
+    assert outcome.err == ""
+
+
+def test_a_chat_takes_several_pictures_and_turns_from_a_pipe(sensorium, engine, model, picture):
+    engine.replies = ["One.", "Two.", "Three."]
+    lines = [f"/image {picture}", f'/image "{picture}"', "What?", "", "And?", "/reset", "Again?", "/quit", "Not this."]
+    outcome = sensorium("chat", model, stdin="\n".join(lines))
+    assert (outcome.code, outcome.out) == (0, "One.\nTwo.\nThree.\n")
+    first, second, third = engine.asked
+    assert len(first.images) == 2 and first.messages[0].text == "What?"
+    assert [m.role for m in second] == ["user", "assistant", "user"] and second.messages[1].text == "One."
+    assert len(third.messages) == 1 and third.images == ()
+
+
+def test_after_a_mistake_the_chat_goes_on(sensorium, engine, model, picture):
+    lines = ["/image nowhere.png", "/imag x", "/image", "/save", "/draw x.png", f"/image {picture}", "What?"]
+    outcome = sensorium("chat", model, stdin="\n".join(lines))
+    assert (outcome.code, outcome.out) == (0, "A cat.\n")
+    errors = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert ["nowhere.png" in errors[0], "`image`" in errors[1], "missing" in errors[2]] == [True, True, True]
+    assert len(errors) == 5 - 1, "/draw with no reply yet has no boxes, which is no mistake"
+    assert len(engine.asked[0].images) == 1
+
+
+def test_a_question_that_fails_is_forgotten(sensorium, model, engine, picture, monkeypatch):
+    from sensorium.errors import SensoriumError
+
+    answer = engine.stream
+
+    def refuse_once(conversation, sampling):
+        monkeypatch.setattr(engine, "stream", answer)
+        raise SensoriumError("conversation", "is too long.")
+
+    monkeypatch.setattr(engine, "stream", refuse_once)
+    outcome = sensorium("chat", model, stdin="First?\nSecond?\n")
+    assert "error: conversation: is too long." in outcome.err and outcome.out == "A cat.\n"
+    assert [m.text for m in engine.asked[0]] == ["Second?"]
+
+
+def test_a_saved_conversation_is_gone_on_with(sensorium, engine, model, picture, tmp_path, monkeypatch):
+    saved = tmp_path / "talk.json"
+    monkeypatch.chdir(picture.parent)
+    sensorium("chat", model, stdin=f"/image {picture.name}\nWhat?\n/save {saved}\n")
+    monkeypatch.chdir(tmp_path.parent)
+    assert sensorium("chat", model, "--conversation", saved, "-q", "Sure?").out == "A cat.\n"
+    assert [m.text for m in engine.asked[-1]] == ["What?", "A cat.", "Sure?"]
+    assert engine.asked[-1].images[0].source == str(picture), "found from another folder"
+    assert Conversation.from_json(saved.read_text()).to_json() == json.loads(saved.read_text())
+
+
+def test_a_conversation_that_ends_with_a_question_is_answered(sensorium, engine, model, tmp_path):
+    asked = tmp_path / "ask.json"
+    asked.write_text(json.dumps([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]))
+    assert json.loads(sensorium("chat", model, "--conversation", asked, "--json").out)["reply"] == "A cat."
+    assert [m.role for m in engine.asked[0]] == ["system", "user"]
+
+
+def test_ctrl_c_is_quiet(sensorium, model, monkeypatch):
+    def interrupted(name, progress=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sensorium.engine.loading.load_engine", interrupted)
+    assert (outcome := sensorium("chat", model, "-q", "Why?")).code == 130
+    assert outcome.err == "" and outcome.out == ""
+
+
+def test_programming_errors_keep_their_traceback(model, monkeypatch):
+    from sensorium.cli.main import run
+
+    def broken(name, progress=None):
+        return 1 / 0
+
+    monkeypatch.setattr("sensorium.engine.loading.load_engine", broken)
+    monkeypatch.setattr("sys.argv", ["sensorium", "chat", str(model), "-q", "Why?"])
+    with pytest.raises(ZeroDivisionError):
+        run()
+
+
+def test_a_reader_who_leaves_is_no_error(process):
+    code = (
+        "import os, sys\n"
+        "from sensorium.cli.main import run\n"
+        "read, write = os.pipe()\n"
+        "os.close(read)\n"
+        "os.dup2(write, 1)\n"
+        "sys.argv = ['sensorium', 'parts', 'list']\n"
+        "run()"
+    )
+    outcome = process(code=code)
+    assert outcome.err == "" and outcome.code != 0
+
+
+def test_control_characters_do_not_reach_a_terminal(monkeypatch, capsys):
+    import sys
+
+    from sensorium.cli.terminal import emit_words
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    emit_words("a\x1b[2Jb\tc\n\x9b")
+    assert capsys.readouterr().out == "a\ufffd[2Jb\tc\n\ufffd"

@@ -1,0 +1,85 @@
+"""`sensorium info`: numbers worked out by hand from the architectures' published shapes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+RECIPE = """
+name: tiny
+data: nowhere
+precision: bfloat16
+model:
+  vision: {part: dinov2-small, layer: 9, tail_blocks: 1, fresh_norm: true}
+  connector: {kind: pixel_shuffle, factor: 4}
+  language: {part: smollm2-135m-instruct}
+stages:
+  - {name: align, objective: replies, samples: 8, learning_rates: {vision: 1.0e-4, connector: 1.0e-3}}
+  - name: instruct
+    objective: replies
+    samples: 8
+    lora: {rank: 8}
+    learning_rates: {connector: 1.0e-3, tokens: 1.0e-3, language: 1.0e-4}
+"""
+# DINOv2 ViT-S/14: per block two norms, four projections with biases, two LayerScales, an MLP of 4 times the width.
+BLOCK = 2 * 2 * 384 + 4 * (384 * 384 + 384) + 2 * 384 + (384 * 1536 + 1536) + (1536 * 384 + 384)
+# Class token, mask token, position table of 37x37 and the class, patches of 14x14x3, the last norm (unused, kept).
+EMBEDDING = 384 + 384 + 1370 * 384 + (14 * 14 * 3 * 384 + 384) + 2 * 384
+SMOLLM2 = 134_515_008  # SmolLM2-135M, embeddings tied
+# Rank 8 on each linear layer of SmolLM2's 30 blocks: rank * (in + out); 3 key-value heads of 64.
+LORA = 30 * 8 * ((576 + 576) * 2 + (576 + 192) * 2 + (576 + 1536) * 3)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture
+def found(sensorium, recipe):
+    return json.loads(sensorium("info", recipe, "--size", "800x600", "--json").out)
+
+
+def test_parameters_of_each_module(found):
+    wide = 384 * 16  # 4x4 patches side by side
+    assert found["parameters"] == {
+        "tokens": 7 * 576,
+        "vision stem": EMBEDDING + 9 * BLOCK,
+        "vision tail": BLOCK + 2 * 384,
+        "connector": 2 * wide + (wide * 576 + 576) + (576 * 576 + 576),
+        "language": SMOLLM2,
+        "lora": LORA,
+        "total": sum(count for name, count in found["parameters"].items() if name != "total"),
+    }
+
+
+def test_visual_tokens_and_memory(found):
+    assert found["picture"] == {"width": 800, "height": 600, "seen_at": 224, "patches": [16, 16]}
+    assert found["visual_tokens"] == (16 // 4) ** 2
+    total = found["parameters"]["total"]
+    assert found["memory_bytes"] == {"float32": 4 * total, "bfloat16": 2 * total}
+
+
+def test_what_trains_in_each_stage_and_its_memory(found):
+    counts = found["parameters"]
+    align, instruct = found["stages"]
+    assert align["trainable"] == {"vision": counts["vision tail"], "connector": counts["connector"]}
+    assert instruct["trainable"] == {"connector": counts["connector"], "tokens": counts["tokens"], "language": LORA}
+    # AdamW in float32: weight, gradient and two moments; the frozen language model in bfloat16, all else in float32.
+    trained = counts["vision tail"] + counts["connector"]
+    frozen = counts["vision stem"] + counts["tokens"]
+    assert align["memory_bytes"] == 16 * trained + 4 * frozen + 2 * SMOLLM2
+
+
+def test_the_table_shows_licences(sensorium, recipe):
+    out = sensorium("info", recipe).out
+    assert "Apache-2.0" in out and "dinov2-small" in out and "134,515,008" in out
+
+
+def test_a_model_folder_has_the_same_numbers_as_the_model_itself(sensorium, model_folder, small_engine):
+    counts = json.loads(sensorium("info", model_folder, "--json").out)["parameters"]
+    # The engine has merged the adapters, so they are not counted in its model.
+    assert counts["total"] - counts["lora"] == sum(p.numel() for p in small_engine.model.parameters())

@@ -1,0 +1,212 @@
+"""Fixtures for the whole suite: the real parts, loaded once, and a tiny model and dataset made on the spot.
+
+Tiny means two blocks of width 32 and pictures of 56 pixels: everything the real ones have (class token, chat template,
+special tokens, boxes), in a size that trains in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image as Picture
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a download site
+
+CHATML = (
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
+    "<|im_start|>system\nYou are helpful.<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (40, 70, 220)}
+NAMES = ("cat", "dog", "ball")
+
+
+def make_tokenizer(template: str, special: Sequence[str], bos: str | None, eos: str) -> Any:
+    """A byte-level BPE tokenizer of some 400 words with those special tokens and that chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False
+    )
+    words = f"system user assistant You are helpful. There is a {' '.join(NAMES)} in the picture. {' '.join(COLOURS)}"
+    backend.train_from_iterator([words] * 8, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=bos, eos_token=eos, pad_token=eos, chat_template=template,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer_maker() -> Callable[..., Any]:
+    """`make_tokenizer(template, special, bos, eos)`, for tests of other templates."""
+    return make_tokenizer
+
+
+@pytest.fixture(scope="session")
+def chatml() -> str:
+    """The chat template of the tiny language model."""
+    return CHATML
+
+
+@pytest.fixture(scope="session")
+def tiny_parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of a random vision model (3 blocks, 4x4 patches) and language model (2 blocks), by role."""
+    from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
+
+    root = tmp_path_factory.mktemp("parts")
+    tokenizer = make_tokenizer(CHATML, ["<|im_start|>", "<|im_end|>"], None, "<|im_end|>")
+    torch.manual_seed(11)
+    vision = Dinov2Config(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, mlp_ratio=2, image_size=56, patch_size=14
+    )
+    Dinov2Model(vision).save_pretrained(root / "vision")
+    language = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, initializer_range=0.2,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(language).save_pretrained(root / "language")
+    tokenizer.save_pretrained(root / "language")
+    return {"vision": str(root / "vision"), "language": str(root / "language")}
+
+
+@pytest.fixture
+def tiny_model_tree(tiny_parts: dict[str, str]) -> dict[str, Any]:
+    """The `model:` tree of a recipe over the tiny parts: 4 visual tokens a picture, one block in the trainable tail."""
+    return {
+        "vision": {"part": tiny_parts["vision"], "layer": 1, "tail_blocks": 1, "fresh_norm": True, "image_size": 56},
+        "connector": {"kind": "pixel_shuffle", "factor": 2},
+        "language": {"part": tiny_parts["language"]},
+    }
+
+
+@pytest.fixture
+def tiny_model(tiny_model_tree: dict[str, Any]) -> Any:
+    """A fresh tiny MultimodalModel, the same numbers every time, in eval mode."""
+    from sensorium.model.multimodal import ModelConfig
+
+    torch.manual_seed(3)
+    return ModelConfig.model_validate(tiny_model_tree).build().eval()
+
+
+def _scene(folder: Path, number: int) -> dict[str, Any]:
+    """A picture with one coloured square in one of four quarters, and the truth about it."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    name, (colour, rgb) = NAMES[number % 3], list(COLOURS.items())[number // 3 % 3]
+    x, y = (number % 2) * 28, (number // 2 % 2) * 28
+    picture = Picture.new("RGB", (56, 56), (200 + number, 200, 200))
+    picture.paste(rgb, (x + 2, y + 2, x + 26, y + 26))
+    picture.save(folder / "images" / f"{number:03}.png")
+    box = [round(1000 * v / 56) for v in (x + 2, y + 2, x + 26, y + 26)]
+    thing = {"name": name, "box": box, "colour": colour, "drawing": name, "style": "square"}
+    return {"id": f"s{number}", "image": f"images/{number:03}.png", "width": 56, "height": 56, "background": "plain",
+            "objects": [thing]}
+
+
+def _conversations(scene: dict[str, Any]) -> list[dict[str, Any]]:
+    thing = scene["objects"][0]
+    picture = {"type": "image", "path": scene["image"]}
+
+    def row(task: str, *messages: tuple[str, Any], shown: str | None = scene["id"]) -> dict[str, Any]:
+        said = [{"role": role, "content": content} for role, content in messages]
+        return {"id": f"{scene['id']}-{task}", "scene": shown, "task": task, "messages": said}
+
+    ask, tell = {"type": "text", "text": "What is it?"}, f"There is a {thing['colour']} {thing['name']}."
+    return [
+        row("caption", ("user", [picture, ask]), ("assistant", tell)),
+        row("chat", ("user", [picture, ask]), ("assistant", thing["name"]), ("user", "And the colour?"),
+            ("assistant", thing["colour"])),
+        row("text", ("user", "Are you helpful?"), ("assistant", "You are."), shown=None),
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder of 18 training and 6 validation pictures, with caption, chat and text conversations."""
+    root = tmp_path_factory.mktemp("data")
+    splits = {}
+    for split, numbers in (("train", range(18)), ("val", range(18, 24))):
+        scenes = [_scene(root / split, number) for number in numbers]
+        conversations = [row for scene in scenes for row in _conversations(scene)]
+        for name, rows in (("scenes", scenes), ("conversations", conversations)):
+            (root / split / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (root / split / "probes.jsonl").write_text("")
+        splits[split] = {"scenes": len(scenes), "conversations": len(conversations), "probes": 0}
+    info = {"format": "sensorium-conversations-1", "name": "tiny", "seed": 0, "fingerprint": "tiny", "splits": splits,
+            "vocabulary": list(NAMES), "licences": {}, "held_out": {"objects": [], "styles": [], "backgrounds": []}}
+    (root / "dataset.json").write_text(json.dumps(info))
+    return root
+
+
+@pytest.fixture
+def tiny_recipe_tree(tiny_model_tree: dict[str, Any], tiny_data: Path) -> dict[str, Any]:
+    """A recipe of three short stages over the tiny parts and data."""
+    batch = {"max_tokens": 256, "max_samples": 4}
+    optimizer = {"warmup_steps": 2}
+    return {
+        "name": "tiny", "seed": 5, "data": str(tiny_data), "model": tiny_model_tree,
+        "validate_every": 4, "validation_samples": 6, "checkpoint_minutes": 1000,
+        "stages": [
+            {"name": "warm", "objective": "words", "samples": 24, "batch": {"max_tokens": 4, "max_samples": 4},
+             "learning_rates": {"vision": 1e-3, "connector": 3e-3}, "optimizer": optimizer},
+            {"name": "align", "objective": "replies", "samples": 24, "batch": batch, "optimizer": optimizer,
+             "learning_rates": {"connector": 1e-3, "tokens": 1e-3}},
+            {"name": "instruct", "objective": "replies", "samples": 24, "batch": batch, "optimizer": optimizer,
+             "tasks": {"chat": 0.6, "caption": 0.2, "text": 0.2}, "lora": {"rank": 2, "alpha": 4, "dropout": 0.1},
+             "learning_rates": {"vision": 1e-4, "connector": 1e-3, "tokens": 1e-3, "language": 1e-3}},
+        ],
+    }
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder for this test alone."""
+    monkeypatch.setenv("SENSORIUM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> tuple[Any, Callable[[], Any]]:
+    """The real SmolLM2-135M-Instruct, loaded once, and a function that makes a fresh tokenizer of it."""
+    from transformers import AutoTokenizer
+
+    from sensorium.model.language import LanguageConfig, language_folder
+
+    model, _ = LanguageConfig(part="smollm2-135m-instruct").build()
+    folder = language_folder("smollm2-135m-instruct")
+    return model.eval(), lambda: AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as training leaves it, before any training: the default recipe's model, torch's seed 0."""
+    from sensorium.model.checkpoint import save_model
+    from sensorium.model.quiet import quietly
+    from sensorium.training.recipe import load_recipe
+
+    recipe = load_recipe(Path(__file__).parent.parent / "recipes" / "default.yaml")
+    with torch.random.fork_rng(), quietly():
+        torch.manual_seed(0)
+        model = recipe.model_at(len(recipe.stages) - 1).build()
+    trained = sorted({module for stage in recipe.stages for module in stage.learning_rates})
+    return save_model(model, tmp_path_factory.mktemp("models") / "untrained", trained, {"recipe": recipe.name})
+
+
+@pytest.fixture(scope="session")
+def small_engine(model_folder: Path) -> Any:
+    """The engine of `model_folder`. Shared: tests ask it, and change nothing."""
+    from sensorium.engine.loading import load_engine
+
+    return load_engine(model_folder)

@@ -1,0 +1,122 @@
+"""Any vision tower, cut anywhere: the features are the hidden states of the uncut tower, patches only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sensorium.errors import SensoriumError
+from sensorium.model.vision import VisionConfig
+
+SIZES = {"hidden_size": 24, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 48}
+N_BLOCKS = 4
+
+
+def _towers() -> dict[str, nn.Module]:
+    """Random towers of each family, 32x32 pixels in 4x4 patches (DINOv2's table is for 6x6)."""
+    import transformers as t
+
+    dino = {**SIZES, "image_size": 48, "patch_size": 8}
+    return {
+        "clip": t.CLIPVisionModel(t.CLIPVisionConfig(**SIZES, image_size=32, patch_size=8)),
+        "siglip": t.SiglipVisionModel(t.SiglipVisionConfig(**SIZES, image_size=32, patch_size=8)),
+        "vit": t.ViTModel(t.ViTConfig(**SIZES, image_size=32, patch_size=8)),
+        "dinov2": t.Dinov2Model(t.Dinov2Config(**dino)),
+        "registers": t.Dinov2WithRegistersModel(t.Dinov2WithRegistersConfig(**dino, num_register_tokens=3)),
+    }
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory) -> dict[str, tuple[Path, nn.Module]]:
+    torch.manual_seed(0)
+    made = {}
+    for name, tower in _towers().items():
+        folder = tmp_path_factory.mktemp(name)
+        for parameter in tower.parameters():  # LayerScale of 1 and biases of 0 would hide mistakes
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        tower.save_pretrained(folder)
+        made[name] = (folder, tower.eval())
+    return made
+
+
+@pytest.fixture(params=["clip", "siglip", "vit", "dinov2", "registers"])
+def tower(request, towers) -> tuple[Path, nn.Module]:
+    return towers[request.param]
+
+
+def _states(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
+    """What goes into the first block and comes out of each, caught by hooks: patches only."""
+    blocks = next(m for m in tower.modules() if isinstance(m, nn.ModuleList) and len(m) == N_BLOCKS)
+    caught: list[Tensor] = []
+    hooks = [blocks[0].register_forward_pre_hook(lambda _, args, kwargs: caught.append((args or (*kwargs.values(),))[0]),
+                                                 with_kwargs=True)]
+    hooks += [b.register_forward_hook(lambda _, __, out: caught.append(out[0] if isinstance(out, tuple) else out))
+              for b in blocks]
+    options = {"interpolate_pos_encoding": True} if pixels.shape[-1] != 32 else {}
+    with torch.inference_mode():
+        tower(pixels, **options)
+    for hook in hooks:
+        hook.remove()
+    n_patches = (pixels.shape[-1] // 8) ** 2
+    return [states[:, -n_patches:] for states in caught]
+
+
+def _build(folder: Path, **options: object):
+    return VisionConfig(part=str(folder), image_size=32, **options).build().eval()
+
+
+@pytest.mark.parametrize("layer", [1, 3, 4, -1, -2, -4])
+def test_features_are_the_uncut_towers_hidden_states(tower, layer):
+    folder, whole = tower
+    pixels = torch.randn(2, 3, 32, 32)
+    encoder = _build(folder, layer=layer)
+    with torch.inference_mode():
+        features = encoder(pixels)
+    assert features.shape == (2, 16, 24) and encoder.grid == (4, 4) and encoder.width == 24
+    torch.testing.assert_close(features, _states(whole, pixels)[layer], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("layer", "tail"), [(1, 3), (2, 2), (3, 0), (-3, 1)])
+def test_stem_and_tail_together_are_the_uncut_tower(tower, layer, tail):
+    folder, whole = tower
+    pixels = torch.randn(2, 3, 32, 32)
+    encoder = _build(folder, layer=layer, tail_blocks=tail)
+    with torch.inference_mode():
+        features, apart = encoder(pixels), encoder.finish(encoder.stem_states(pixels))
+    assert torch.equal(features, apart)
+    expected = _states(whole, pixels)[(layer if layer >= 0 else N_BLOCKS + 1 + layer) + tail]
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_fresh_norm_normalises_each_patch(towers):
+    encoder = _build(towers["dinov2"][0], layer=2, fresh_norm=True)
+    with torch.inference_mode():
+        features = encoder(torch.randn(1, 3, 32, 32))
+    torch.testing.assert_close(features.mean(-1), torch.zeros(1, 16), atol=1e-5, rtol=0)
+    torch.testing.assert_close(features.std(-1, correction=0), torch.ones(1, 16), atol=1e-3, rtol=0)
+
+
+def test_gradients_reach_the_tail_and_not_the_frozen_stem(towers):
+    encoder = _build(towers["dinov2"][0], layer=2, tail_blocks=1, fresh_norm=True)
+    encoder.stem.requires_grad_(False)
+    encoder(torch.randn(1, 3, 32, 32)).square().sum().backward()
+    assert all(p.grad is None for p in encoder.stem.parameters())
+    moved = {name for name, p in encoder.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    # (A key's bias shifts all scores of a query alike, so it has no gradient.)
+    assert {name.split(".")[0] for name in moved} == {"tail", "norm"}
+    assert "tail.0.mlp.fc1.weight" in moved
+
+
+def test_what_is_cut_off_is_gone(towers):
+    whole = sum(p.numel() for p in towers["vit"][1].parameters())
+    cut = sum(p.numel() for p in _build(towers["vit"][0], layer=1).parameters())
+    assert cut < 0.4 * whole
+
+
+@pytest.mark.parametrize(("layer", "tail"), [(5, 0), (-6, 0), (4, 1), (2, 3), (0, 1)])
+def test_a_layer_that_does_not_exist_is_an_error(towers, layer, tail):
+    with pytest.raises(SensoriumError, match=rf"vision.layer: is {layer} with {tail} tail blocks, but .* has 4 blocks"):
+        _build(towers["clip"][0], layer=layer, tail_blocks=tail)
