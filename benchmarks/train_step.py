@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,8 +95,8 @@ def main() -> None:
     number = [stage.name for stage in recipe.stages].index(options.stage)
     model = staged_model(recipe, number)
     ours, plain = sides(model, recipe, number, options)
-    print(f"stage {options.stage}, {recipe.precision}, {torch.get_num_threads()} threads, {options.samples} conversations "
-          f"in {len(ours.batches)} and {len(plain.batches)} steps")
+    sizes = f"{options.samples} conversations in {len(ours.batches)} and {len(plain.batches)} steps"
+    print(f"stage {options.stage}, {recipe.precision}, {torch.get_num_threads()} threads, {sizes}")
     for side in (ours, plain):  # memory is claimed and kernels are chosen before anything is timed
         side.step(model, side.batches[0], recipe.precision, is_timed=False)
     for side, indices in alternate(ours, plain):
@@ -127,13 +126,13 @@ def sides(model: MultimodalModel, recipe: Recipe, number: int, options: argparse
 
     rows = chosen_rows(Dataset(options.data), config, options.samples)
     shares = {str(task): share for task, share in config.tasks.items() if rows[task]}
-    drawn: tuple[Any, ...] = (options.samples, options.seed)
-    plain = PlainObjective(model, rows, shares, None, *drawn)  # type: ignore[arg-type]
+    plain = PlainObjective(model, rows, shares, None, options.samples, options.seed)  # type: ignore[arg-type]
     paths = [str(i.source) for task in rows.values() for row in task for i in row.conversation().images]
     started = time.perf_counter()
     cache = build_feature_cache(model, paths, torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32)
     print(f"feature cache: {time.perf_counter() - started:.1f} s for {len(set(paths))} pictures (not timed below)")
-    ours = ReplyObjective(model, rows, shares, cache, *drawn, together=config.together)  # type: ignore[arg-type]
+    together = config.together
+    ours = ReplyObjective(model, rows, shares, cache, options.samples, options.seed, together)  # type: ignore[arg-type]
 
     budget = config.batch.model_copy(update={"max_samples": min(options.batch, config.batch.max_samples)})
     sampler = budget.build(ours.lengths, options.seed)

@@ -35,7 +35,8 @@ def test_special_tokens_and_template_come_from_the_file(smollm2):
     tokenizer = smollm2[1]()
     assert tokenizer.encode("<|im_start|>user\n")[0] == 1
     assert (tokenizer.eos_token, tokenizer.eos_token_id) == ("<|im_end|>", 2)
-    chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    said = [{"role": "user", "content": "Hi"}]
+    chat = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
     assert chat.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
 
 

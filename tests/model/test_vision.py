@@ -48,20 +48,20 @@ def tower(request, towers) -> tuple[Path, nn.Module]:
 
 
 def _states(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """What goes into the first block and comes out of each, caught by hooks: patches only."""
+    """What comes out of each block, caught by hooks: patches only. Nothing stands for the embeddings at index 0."""
     blocks = next(m for m in tower.modules() if isinstance(m, nn.ModuleList) and len(m) == N_BLOCKS)
     caught: list[Tensor] = []
-    hooks = [blocks[0].register_forward_pre_hook(lambda _, args, kwargs: caught.append((args or (*kwargs.values(),))[0]),
-                                                 with_kwargs=True)]
-    hooks += [b.register_forward_hook(lambda _, __, out: caught.append(out[0] if isinstance(out, tuple) else out))
-              for b in blocks]
+    hooks = [
+        block.register_forward_hook(lambda _, __, out: caught.append(out[0] if isinstance(out, tuple) else out))
+        for block in blocks
+    ]
     options = {"interpolate_pos_encoding": True} if pixels.shape[-1] != 32 else {}
     with torch.inference_mode():
         tower(pixels, **options)
     for hook in hooks:
         hook.remove()
     n_patches = (pixels.shape[-1] // 8) ** 2
-    return [states[:, -n_patches:] for states in caught]
+    return [torch.empty(0), *(states[:, -n_patches:] for states in caught)]
 
 
 def _build(folder: Path, **options: object):

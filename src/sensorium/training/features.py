@@ -27,6 +27,7 @@ from sensorium.model.views import make_views
 from sensorium.parts import cache_root
 
 BATCH = 32
+FLUSH_EVERY = 16  # batches
 Progress = Callable[[int, int], None]
 
 
@@ -86,8 +87,11 @@ def _fill(
 
     states: np.memmap | None = None
     with ThreadPoolExecutor(2) as pool, torch.inference_mode():
-        for start in range(done, len(paths), BATCH):
-            batch = torch.cat(list(pool.map(pixels, paths[start : start + BATCH])))
+        starts = range(done, len(paths), BATCH)
+        coming = [pool.submit(pixels, path) for path in paths[done : done + BATCH]]
+        for number, start in enumerate(starts):
+            batch = torch.cat([picture.result() for picture in coming])
+            coming = [pool.submit(pixels, path) for path in paths[start + BATCH : start + 2 * BATCH]]
             with torch.autocast("cpu", precision, enabled=precision != torch.float32):
                 output = model.vision.stem_states(batch.to(model.device)).float().cpu()
             if states is None:
@@ -96,8 +100,9 @@ def _fill(
                 _require_space(folder, 2 * output[0].numel() * (len(paths) - done))
                 states = np.lib.format.open_memmap(folder / "states.npy", mode, np.float16, shape)
             states[start : start + len(output)] = output.half().numpy()
-            states.flush()
-            _tell_done(folder, start + len(output))
+            if number % FLUSH_EVERY == 0 or start + BATCH >= len(paths):  # a flush waits for the disk
+                states.flush()
+                _tell_done(folder, start + len(output))
             tell(start + len(output), len(paths))
 
 

@@ -26,6 +26,7 @@ from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError
 from sensorium.model.checkpoint import save_model, thin_state
 from sensorium.model.multimodal import MultimodalModel
+from sensorium.training.allocator import keep_freed_memory
 from sensorium.training.checkpoint import load_latest, restore_rng, rng_state, save_checkpoint
 from sensorium.training.journal import Journal, plot_losses
 from sensorium.training.objective import Loss, Objective
@@ -50,6 +51,7 @@ def train(recipe: Recipe, run: Path, say: Callable[[str], None] | None = None, t
         _claim(run, recipe)
         return final
     tell = tell or (lambda what, done, total: None)
+    keep_freed_memory()
     data = Dataset(recipe.data)
     _claim(run, recipe)
     torch.manual_seed(recipe.seed)

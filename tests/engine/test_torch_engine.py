@@ -1,0 +1,204 @@
+"""The reference engine: streams what it answers, batches what it answers alone, scores by the definition."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from PIL import Image as Picture
+
+from sensorium.conversation import Conversation, Image, assistant, system, user
+from sensorium.engine import Sampling, TorchEngine
+from sensorium.errors import SensoriumError
+from sensorium.model.checkpoint import save_model
+from sensorium.model.language import LoraConfig
+from sensorium.model.multimodal import ModelConfig
+from sensorium.rendering import collate
+
+
+@pytest.fixture
+def engine(tiny_model) -> TorchEngine:
+    return TorchEngine(tiny_model, "tiny")
+
+
+def picture(colour: tuple[int, int, int]) -> Image:
+    data = io.BytesIO()
+    Picture.new("RGB", (30, 20), colour).save(data, format="PNG")
+    return Image(data.getvalue())
+
+
+RED, BLUE = picture((250, 10, 10)), picture((10, 10, 250))
+ASKED = Conversation((user(RED, "What is in the picture?"),))
+SEVERAL = [
+    ASKED,
+    Conversation((user("Hi"),)),
+    Conversation((user(BLUE, " and ", RED, " differ?"), assistant("Yes"), user("How? Be careful and helpful."))),
+    Conversation((system("Be brief."), user("a " * 30))),
+]
+
+
+def _reply(engine: TorchEngine, conversation: Conversation, **options: object) -> str:
+    return engine.answer([conversation], Sampling(**options))[0].text
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 4}, {"temperature": 1.0, "stop": ("e", "th")}])
+def test_the_stream_joined_is_the_answer(engine, options):
+    sampling = Sampling(max_new_tokens=40, **options)
+    for conversation in SEVERAL:
+        deltas = list(engine.stream(conversation, sampling))
+        reply = engine.answer([conversation], sampling)[0]
+        assert "".join(delta.text for delta in deltas) == reply.text
+        assert (deltas[-1].finish, deltas[-1].n_tokens) == (reply.finish, reply.n_tokens)
+        assert all(delta.finish is None for delta in deltas[:-1])
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.8, "seed": 9}])
+@pytest.mark.parametrize("batch_size", [2, 32])
+def test_a_batch_answers_what_each_alone_answers_in_order(engine, options, batch_size):
+    sampling = Sampling(max_new_tokens=24, **options)
+    engine.batch_size = batch_size
+    together = engine.answer(SEVERAL, sampling)
+    assert together == [engine.answer([conversation], sampling)[0] for conversation in SEVERAL]
+    assert len({reply.text for reply in together}) > 1
+    assert engine.answer([], sampling) == []
+
+
+def test_greedy_tokens_are_those_of_the_whole_forward_pass(engine):
+    """Without the key-value cache: each token is the argmax after running prompt and reply anew."""
+    model, renderer = engine.model, engine.renderer
+    prompt = renderer.render(ASKED, generate=True)
+    ids, said = list(prompt.ids), []
+    pixels = engine._visual(RED)
+    for _ in range(12):
+        with torch.inference_mode():
+            embeddings = model.embed_ids(torch.tensor([ids]))
+            embeddings[0, prompt.slots[0].start : prompt.slots[0].start + 4] = pixels
+            hidden = model.language_states(embeddings, torch.ones(1, len(ids), dtype=torch.bool))
+            token = int(model.head(hidden[0, -1]).argmax())
+        if token in renderer.stop_ids:
+            break
+        ids, said = [*ids, token], [*said, token]
+    assert _reply(engine, ASKED, max_new_tokens=12) == renderer.decode(said).rstrip("\ufffd")
+
+
+def test_seeds_are_reproducible(engine):
+    def reply(seed: int) -> str:
+        return _reply(engine, ASKED, max_new_tokens=30, temperature=1.0, seed=seed)
+
+    assert reply(1) == reply(1) != reply(2)
+
+
+def test_a_stop_string_ends_the_reply_and_is_not_part_of_it(engine):
+    whole = _reply(engine, ASKED, max_new_tokens=30)
+    stop = whole[len(whole) // 2 : len(whole) // 2 + 2]
+    assert len(stop) == 2
+    reply = engine.answer([ASKED], Sampling(max_new_tokens=30, stop=(stop,)))[0]
+    assert reply.finish == "stop" and reply.text == whole[: whole.index(stop)]
+
+
+def test_the_end_of_turn_stops_and_is_not_shown(engine):
+    """A model that always says the same token and then the turn's end."""
+    end = engine.renderer.turn_end[-1]
+    word = engine.renderer.encode_text("cat")
+    planned = iter([*word, end, end, end])
+    engine.model.head = lambda states: torch.nn.functional.one_hot(torch.tensor([next(planned)]), 500).float()
+    reply = engine.answer([Conversation((user("Hi"),))])[0]
+    assert (reply.text, reply.finish, reply.n_tokens) == ("cat", "stop", len(word))
+
+
+def test_the_limit_ends_a_reply_as_length(engine):
+    reply = engine.answer([ASKED], Sampling(max_new_tokens=3))[0]
+    assert (reply.finish, reply.n_tokens) == ("length", 3)
+    assert reply.n_prompt == len(engine.renderer.render(ASKED, generate=True))
+
+
+def test_scores_are_log_probabilities_summed_over_the_answer_and_its_end(engine):
+    """By the definition, token by token, from a plain forward pass over the rendered conversation with the answer."""
+    model, renderer = engine.model, engine.renderer
+    for candidate in ("a cat", "dog", "", "🦊 in <ref>the</ref><box>(1,2),(3,4)</box>"):
+        rendered = renderer.render(ASKED + assistant(candidate))
+        with torch.inference_mode():
+            batch = collate([rendered], 0, torch.stack([engine_pixels(engine, RED)]))
+            log_p = torch.log_softmax(model(batch), -1)
+            labels = [label for label in rendered.labels if label != -100]
+            expected = sum(float(log_p[i, label]) for i, label in enumerate(labels))
+        assert engine.score(ASKED, [candidate])[0] == pytest.approx(expected, abs=1e-3)
+
+
+def engine_pixels(engine: TorchEngine, image: Image) -> torch.Tensor:
+    from sensorium.media import open_image
+    from sensorium.model.views import make_views
+
+    return make_views(open_image(image), engine.model.config.views, 56)[0]
+
+
+def test_candidates_scored_together_score_as_alone_and_rank(engine):
+    candidates = ["cat", "a very long answer about the picture", "Yes", "cat"]
+    together = engine.score(ASKED, candidates)
+    assert together == pytest.approx([engine.score(ASKED, [c])[0] for c in candidates], abs=1e-3)
+    assert together[0] == pytest.approx(together[3], abs=1e-4) and together[1] < together[0] < 0
+    assert engine.score(ASKED, []) == []
+
+
+def test_a_picture_is_encoded_once_however_often_it_is_shown(engine, tmp_path):
+    calls = []
+    engine.model.vision.register_forward_hook(lambda *_: calls.append(1))
+    engine.model.connector.register_forward_hook(lambda *_: calls.append(1))
+    (tmp_path / "copy.png").write_bytes(RED.source)
+    again = Conversation((user(Image(str(tmp_path / "copy.png")), "Sure?"),))  # another path, the same bytes
+    engine.answer([ASKED, again, ASKED], Sampling(max_new_tokens=2))
+    engine.score(ASKED, ["a", "b"])
+    assert len(calls) == 1
+    engine.answer([Conversation((user(BLUE, "And this?"),))], Sampling(max_new_tokens=2))
+    assert len(calls) == 2
+
+
+def test_the_picture_memory_forgets_the_oldest(engine, monkeypatch):
+    monkeypatch.setattr("sensorium.engine.torch.REMEMBERED_PICTURES", 2)
+    for shade in range(4):
+        engine._visual(picture((shade * 60, 0, 0)))
+    assert len(engine._pictures) == 2
+    assert picture((180, 0, 0)).digest in engine._pictures and picture((0, 0, 0)).digest not in engine._pictures
+
+
+def test_a_conversation_too_long_names_the_numbers(engine):
+    long = Conversation((user(RED, BLUE, "a " * 600),))
+    with pytest.raises(SensoriumError, match=r"has \d+ tokens \(2 pictures of 4\); with 256 .* than the model's 512"):
+        engine.answer([long])
+    with pytest.raises(SensoriumError, match="lower max_new_tokens"):
+        next(engine.stream(ASKED, Sampling(max_new_tokens=512)))
+
+
+@pytest.mark.parametrize("last", [assistant("Yes"), None])
+def test_only_a_users_turn_is_answered(engine, last):
+    conversation = ASKED + last if last else Conversation((system("Be brief."),))
+    with pytest.raises(SensoriumError, match="nothing to answer"):
+        engine.answer([conversation])
+
+
+def test_a_picture_that_does_not_open_is_named(engine, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(SensoriumError, match=r"bad.png"):
+        engine.answer([Conversation((user(Image(str(tmp_path / "bad.png")), "What?"),))])
+
+
+def test_a_saved_model_answers_as_it_did_and_its_adapters_are_merged(tiny_model_tree, tmp_path):
+    torch.manual_seed(0)
+    model = ModelConfig.model_validate(tiny_model_tree | {"lora": LoraConfig(rank=2).model_dump()}).build()
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = 0.3 * torch.randn_like(parameter)
+    folder = save_model(model, tmp_path / "model", ["language"], {"recipe": "r"}, torch.float32)
+    before = _reply(TorchEngine(model), ASKED, max_new_tokens=20)
+    engine = TorchEngine.load(folder)
+    assert _reply(engine, ASKED, max_new_tokens=20) == before
+    assert not any("lora" in name for name, _ in engine.model.named_parameters())
+    assert (engine.card.name, engine.card.visual_tokens, engine.card.context_length) == ("model", 4, 512)
+    assert engine.card.provenance == {"recipe": "r"}
+
+
+def test_inference_mode_does_not_leak_out_of_a_stream(engine):
+    stream = engine.stream(ASKED, Sampling(max_new_tokens=3))
+    next(stream)
+    assert not torch.is_inference_mode_enabled()

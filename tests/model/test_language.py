@@ -1,0 +1,82 @@
+"""Adapters change nothing until they are trained, and nothing but them is trained; merged, they cost nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from sensorium.model.language import LanguageConfig, LoraConfig, add_lora, merge_lora
+
+IDS = torch.arange(24).view(2, 12) + 40
+
+
+@pytest.fixture
+def language(tiny_parts) -> nn.Module:
+    return LanguageConfig(part=tiny_parts["language"]).build()[0].eval()
+
+
+@torch.no_grad()
+def _logits(language: nn.Module) -> torch.Tensor:
+    return language(IDS).logits
+
+
+def _train_adapters(language: nn.Module) -> None:
+    torch.manual_seed(1)
+    for name, parameter in language.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.randn_like(parameter)
+
+
+def test_fresh_adapters_leave_the_output_as_it_was(language):
+    before = _logits(language)
+    add_lora(language, LoraConfig(rank=3))
+    assert torch.equal(_logits(language), before)
+
+
+def test_adapters_sit_on_every_linear_layer_of_the_blocks_and_not_on_the_head(language):
+    linear = {name for name, module in language.named_modules() if isinstance(module, nn.Linear)} - {"lm_head"}
+    add_lora(language, LoraConfig(rank=3))
+    adapted = {name.split(".lora_A")[0] for name, _ in language.named_parameters() if ".lora_A" in name}
+    assert adapted == linear and len(adapted) == 2 * 7
+
+
+def test_the_size_of_the_adapters_follows_from_rank_and_widths(language):
+    add_lora(language, LoraConfig(rank=3))
+    # Per block: q and o 32x32, k and v 32x16 (half the heads), gate, up and down 32x64.
+    per_block = 3 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 64))
+    assert sum(p.numel() for n, p in language.named_parameters() if "lora_" in n) == 2 * per_block
+
+
+def test_adapters_are_trainable_and_what_was_frozen_stays_frozen(language):
+    language.requires_grad_(False)
+    language.model.norm.weight.requires_grad_(True)
+    add_lora(language, LoraConfig())
+    trainable = {name for name, p in language.named_parameters() if p.requires_grad}
+    assert {name for name in trainable if "lora_" not in name} == {"model.norm.weight"}
+    assert trainable - {"model.norm.weight"} == {n for n, _ in language.named_parameters() if "lora_" in n}
+
+
+def test_merged_adapters_give_the_same_logits_from_plain_layers(language):
+    before = _logits(language)
+    add_lora(language, LoraConfig(rank=3, alpha=6))
+    _train_adapters(language)
+    adapted = _logits(language)
+    assert (adapted - before).abs().max() > 0.1
+    merge_lora(language)
+    torch.testing.assert_close(_logits(language), adapted, atol=1e-4, rtol=1e-4)
+    assert not any("lora" in name for name, _ in language.named_parameters())
+    assert type(language.model.layers[0].mlp.up_proj) is nn.Linear
+    merge_lora(language)  # again: there is nothing left to merge
+    torch.testing.assert_close(_logits(language), adapted, atol=1e-4, rtol=1e-4)
+
+
+def test_the_update_is_alpha_over_rank_times_b_a(language):
+    layer = language.model.layers[0].mlp.up_proj
+    weight = layer.weight.detach().clone()
+    add_lora(language, LoraConfig(rank=4, alpha=10))
+    _train_adapters(language)
+    adapted = language.model.layers[0].mlp.up_proj
+    a, b = adapted.lora_A["default"].weight.detach(), adapted.lora_B["default"].weight.detach()
+    merge_lora(language)
+    torch.testing.assert_close(language.model.layers[0].mlp.up_proj.weight.detach(), weight + 10 / 4 * b @ a)
