@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 STEPS = ("python", "sensorium", "torch and transformers", "loading the model", "picture", "first token")
@@ -49,13 +50,13 @@ def main() -> None:
 def first_byte_s(command: Sequence[str]) -> float:
     """Seconds from the start of the command to the first byte of its standard output."""
     started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.read(1)
         seconds = time.perf_counter() - started
-        process.communicate()
+        _, said = process.communicate()
     if process.returncode or not first:
-        raise SystemExit(f"`{' '.join(command)}` failed.")
+        raise SystemExit(f"`{' '.join(command)}` failed: {said}")
     return seconds
 
 
@@ -65,7 +66,7 @@ def stamps_s(command: Sequence[str]) -> dict[str, float]:
     if done.returncode:
         raise SystemExit(f"`{' '.join(command)}` failed.")
     stamps = json.loads(done.stdout.splitlines()[-1])
-    return {step: later - earlier for step, earlier, later in zip(STEPS, stamps, stamps[1:], strict=True)}
+    return {step: later - earlier for step, (earlier, later) in zip(STEPS, pairwise(stamps), strict=True)}
 
 
 def import_s() -> float:

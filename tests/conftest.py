@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image as Picture
+from PIL import ImageDraw
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a download site
+torch.set_num_threads(min(2, torch.get_num_threads()))  # tiny matrices lose time on more
 
 CHATML = (
     "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
@@ -102,12 +104,17 @@ def tiny_model(tiny_model_tree: dict[str, Any]) -> Any:
 
 
 def _scene(folder: Path, number: int) -> dict[str, Any]:
-    """A picture with one coloured square in one of four quarters, and the truth about it."""
+    """A picture with one coloured thing in one of four quarters, and the truth about it."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     name, (colour, rgb) = NAMES[number % 3], list(COLOURS.items())[number // 3 % 3]
     x, y = (number % 2) * 28, (number // 2 % 2) * 28
     picture = Picture.new("RGB", (56, 56), (200 + number, 200, 200))
-    picture.paste(rgb, (x + 2, y + 2, x + 26, y + 26))
+    corners = (x + 2, y + 2, x + 25, y + 25)
+    pen = ImageDraw.Draw(picture)  # a name is a shape: a full square, a frame, a disc
+    if name == "ball":
+        pen.ellipse(corners, fill=rgb)
+    else:
+        pen.rectangle(corners, outline=rgb, width=24 if name == "cat" else 4)
     picture.save(folder / "images" / f"{number:03}.png")
     box = [round(1000 * v / 56) for v in (x + 2, y + 2, x + 26, y + 26)]
     thing = {"name": name, "box": box, "colour": colour, "drawing": name, "style": "square"}

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all: beside it under another name first, then renamed, which file systems do in one step.
+"""Write a file whole or not at all: beside it under another name first, then renamed, which is one step on a disk.
 
 A kill, a crash or a full disk leaves what was there before, and nothing half written.
 """

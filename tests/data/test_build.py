@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sensorium.data.check import check_dataset
 from sensorium.data.dataset import Dataset
 from sensorium.data.scenes import build
-from sensorium.data.scenes.build import ScenesConfig, build_scenes, write_whole
+from sensorium.data.scenes.build import ScenesConfig, build_scenes
 from sensorium.errors import SensoriumError
 
 
@@ -115,15 +115,15 @@ def test_a_missing_catalogue_says_how_to_make_one(config, tmp_path):
     assert not config.out.exists()
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_no_half_file(tmp_path, monkeypatch):
+def test_a_full_disk_is_one_clear_error_and_leaves_no_half_file(config, monkeypatch):
     def full(self, data):
         self.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(SensoriumError, match=r"No space left on device.*Make room"):
-        write_whole(tmp_path / "deep" / "file.jpg", b"x")
-    assert list((tmp_path / "deep").iterdir()) == []
+    with pytest.raises(SensoriumError, match=r"No space left on device.*Make room.*build again"):
+        build_scenes(config.model_copy(update={"processes": 1}))
+    assert not list(config.out.rglob("*.part"))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def index(tmp_path, monkeypatch) -> Path:
         wheel.writestr("tiny_weights/model.bin", CONTENT)
         wheel.writestr("tiny_weights/__init__.py", "raise SystemExit('imported!')")
         info = "tiny_weights-1.2.dist-info"
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.2\nRequires-Dist: nowhere")
+        about = "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.2\nRequires-Dist: nowhere"
+        wheel.writestr(f"{info}/METADATA", about)
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any")
         wheel.writestr(f"{info}/RECORD", "")
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,9 +107,9 @@ def _show(report: Report, out: Path, json: bool) -> None:
     if json:
         emit_json(report.to_json())
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     with console.capture() as captured:
-        console.print(report.table(), width=None if console.is_terminal else WIDTH)
+        console.print(report.table())
     emit(captured.get(), end="")
     if report.speech is not None:
         emit(speech_line(report.speech))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sensorium.cli.terminal import emit, emit_words, note
 from sensorium.conversation import Conversation, Image, Message, assistant, user
 from sensorium.errors import SensoriumError
+from sensorium.files import write_whole
 
 if TYPE_CHECKING:
     from sensorium.engine import Engine, Sampling
@@ -88,15 +89,7 @@ class Session:
         if not self.messages:
             raise SensoriumError("/save", "nothing has been said yet.")
         rows = Conversation(tuple(_with_full_paths(message) for message in self.messages)).to_json()
-        part = out.with_name(out.name + ".part")
-        try:
-            try:
-                part.write_text(json.dumps(rows, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-                part.replace(out)
-            finally:
-                part.unlink(missing_ok=True)
-        except OSError as error:
-            raise SensoriumError(out, f"cannot be written ({error.strerror}).", "Choose another place.") from error
+        write_whole(out, json.dumps(rows, ensure_ascii=False, indent=2) + "\n", "Choose another place.")
 
     def reset(self) -> None:
         """Forget everything said and shown."""

@@ -45,7 +45,7 @@ def write_speech(out: Path, answer: Answer, count: int = 400, seed: int = 0) -> 
     """
     prompts = speech_prompts(count, seed)
     replies = answer([Conversation((user(prompt),)) for prompt in prompts])
-    rows = []
+    rows: list[str] = []
     for prompt, reply in zip(prompts, replies, strict=True):
         if _is_speech(reply):
             messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply.strip()}]

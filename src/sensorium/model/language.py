@@ -13,9 +13,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from sensorium.parts import locate, parse_part
-from sensorium.parts.cache import derived
-from sensorium.parts.package import ProgressCallback, sha256_of
+from sensorium.parts import converted
+from sensorium.parts.package import ProgressCallback
 
 
 class LoraConfig(BaseModel):
@@ -47,13 +46,7 @@ def language_folder(part: str, progress: ProgressCallback | None = None) -> Path
     """A folder that AutoModelForCausalLM reads: a GGUF package part is dequantized once into the cache."""
     from sensorium.model.gguf_language import convert_gguf
 
-    source = locate(part, progress)
-    spec = parse_part(part)
-    if spec.package is None:
-        return source
-    assert isinstance(source, Path)
-    digest = spec.package.sha256 or sha256_of(source)
-    return derived("language-1", digest, lambda folder: convert_gguf(source, folder, progress))
+    return converted(part, "language-1", lambda file, folder: convert_gguf(file, folder, progress), progress)
 
 
 ADAPTER = "default"

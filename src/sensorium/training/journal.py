@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sensorium.errors import SensoriumError
+from sensorium.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +87,7 @@ class Journal:
 
         self._file.close()
         try:
-            _replace(self.path, b"".join(_line(row) for row in rows if is_kept(row)))
+            write_whole(self.path, b"".join(_line(row) for row in rows if is_kept(row)), _REMEDY)
             self._file = io.FileIO(self.path, "ab")
         except OSError as problem:
             raise _cannot_write(self.path, problem) from problem
@@ -114,11 +115,7 @@ def plot_losses(journal_path: Path, png_path: Path) -> None:
         raise SensoriumError(journal_path, "there is no loss in it to draw.", "Train at least one step.")
     image = io.BytesIO()
     loss_figure(rows).savefig(image, format="png")
-    try:
-        png_path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(png_path, image.getvalue())
-    except OSError as problem:
-        raise _cannot_write(png_path, problem) from problem
+    write_whole(png_path, image.getvalue(), _REMEDY)
 
 
 def loss_figure(rows: Iterable[Row]) -> Figure:
@@ -283,18 +280,8 @@ def _cut_torn_line(path: Path) -> None:
         os.truncate(path, whole)
 
 
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        with io.FileIO(part, "wb") as file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+_REMEDY = "Free some space, or look at rights."
 
 
 def _cannot_write(path: Path, problem: OSError) -> SensoriumError:
-    return SensoriumError(path, f"cannot write ({problem.strerror or problem}).", "Free some space, or look at rights.")
+    return SensoriumError(path, f"cannot write ({problem.strerror or problem}).", _REMEDY)

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.model.connectors import CONNECTORS
 from sensorium.model.language import LoraConfig
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.optimizer import OptimizerConfig
@@ -114,8 +115,9 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _explain(path: Path, error: ValidationError) -> SensoriumError:
-    """pydantic's first complaint as one line of ours."""
-    first = error.errors()[0]
+    """One line of ours for pydantic's complaints: an unknown key first, since a misspelt one is also missing."""
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     place = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         known = _keys_at(first["loc"][:-1])
@@ -139,7 +141,7 @@ def _explain(path: Path, error: ValidationError) -> SensoriumError:
 def _place(loc: tuple[int | str, ...]) -> str:
     text = ""
     for key in loc:
-        if key == "[key]":
+        if key == "[key]" or (key in CONNECTORS and text.endswith(".connector")):  # pydantic's, not in the file
             continue
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
     return text

@@ -18,7 +18,6 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from sensorium.data.scenes.probes import Prober
 from sensorium.data.scenes.questions import Speaker
 from sensorium.data.scenes.write import Writer
 from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.files import write_whole
 
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
 WORDS_VERSION = 1  # raise when `write` or `probes` say other things about the same scenes
@@ -114,7 +114,7 @@ def build_scenes(config: ScenesConfig, progress: Progress | None = None) -> Path
             "backgrounds": [background.name for background in catalogue.backgrounds if background.held_out],
         },
     }
-    write_whole(config.out / "dataset.json", (json.dumps(info, ensure_ascii=False, indent=1) + "\n").encode())
+    _write(config.out / "dataset.json", (json.dumps(info, ensure_ascii=False, indent=1) + "\n").encode())
     return config.out
 
 
@@ -152,7 +152,7 @@ def _claim_folder(out: Path, pictures: str) -> str | None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SensoriumError(out, "exists and is not a dataset of ours.", "Choose an empty or new folder.")
     else:
-        write_whole(mark, json.dumps({"pictures": pictures}).encode())
+        _write(mark, json.dumps({"pictures": pictures}).encode())
     finished = out / "dataset.json"
     return json.loads(finished.read_text(encoding="utf-8")).get("fingerprint") if finished.exists() else None
 
@@ -169,7 +169,7 @@ def _make_pictures(config: ScenesConfig, report: Progress) -> None:
         report("composing", done, len(shards))
     for split in splits:
         files = [_shard_file(config, shard) for shard in _shards(split, config.sizes[split])]
-        write_whole(config.out / split / "scenes.jsonl", b"".join(file.read_bytes() for file in files))
+        _write(config.out / split / "scenes.jsonl", b"".join(file.read_bytes() for file in files))
         shutil.rmtree(config.out / split / "shards")
 
 
@@ -200,9 +200,9 @@ def make_shard(config: ScenesConfig, shard: Shard) -> None:
         picture, scene = composer.compose(number)
         jpeg = io.BytesIO()
         picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
-        write_whole(config.out / split / scene.image, jpeg.getvalue())
+        _write(config.out / split / scene.image, jpeg.getvalue())
         rows.append(json.dumps(scene.to_json(), ensure_ascii=False))
-    write_whole(_shard_file(config, shard), "".join(row + "\n" for row in rows).encode())
+    _write(_shard_file(config, shard), "".join(row + "\n" for row in rows).encode())
 
 
 @lru_cache(maxsize=1)
@@ -255,23 +255,8 @@ def _add_licences(licences: dict[str, set[str]], catalogue: Catalogue, folder: P
 
 
 def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all. Raises SensoriumError when the disk will not have it."""
-    partial_file = path.with_name(path.name + ".part")
-    with _mended(path, partial_file):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial_file.write_bytes(data)
-        partial_file.replace(path)
-
-
-@contextmanager
-def _mended(path: Path, partial_file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        partial_file.unlink(missing_ok=True)
-        remedy = "Make room or choose another folder, and build again: it goes on where it was."
-        raise SensoriumError(path, f"cannot be written ({error.strerror or error}).", remedy) from error
+def _write(path: Path, data: bytes | str) -> None:
+    write_whole(path, data, "Make room or choose another folder, and build again: it goes on where it was.")

@@ -1,0 +1,38 @@
+"""The benchmarks run; how fast is never tested."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def test_both_ways_to_train_see_the_same_conversations(
+    tiny_recipe_tree, tiny_data, tmp_path, own_cache, monkeypatch, capsys
+):
+    recipe = tmp_path / "recipe.yaml"
+    tiny_recipe_tree["stages"][2]["together"] = 2
+    recipe.write_text(yaml.safe_dump(tiny_recipe_tree))
+    words = [str(tiny_data), "--recipe", str(recipe), "--samples", "20", "--batch", "2", "--json"]
+    monkeypatch.setattr(sys, "argv", ["train_step.py", *words])
+    runpy.run_path(str(BENCHMARKS / "train_step.py"), run_name="__main__")  # asserts the sameness itself
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["ratio"] == pytest.approx(found["ours"] / found["plain"])
+
+
+@pytest.mark.slow
+def test_first_answer_tells_where_the_time_goes(tiny_model, tmp_path):
+    from sensorium.model.checkpoint import save_model
+
+    folder = save_model(tiny_model, tmp_path / "model", ["vision"])
+    command = [sys.executable, str(BENCHMARKS / "first_answer.py"), "--model", str(folder), "--repeat", "1", "--json"]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    assert found["first_byte_s"] > 0
+    assert sum(found["steps_s"].values()) > found["steps_s"]["torch and transformers"] > 0

@@ -1,0 +1,64 @@
+"""`sensorium evaluate` from end to end, with a tiny random model on the hand-made pictures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from sensorium.cli.evaluate import evaluate
+from sensorium.errors import SensoriumError
+from sensorium.evaluation import read_replies
+from sensorium.model.checkpoint import save_model
+
+
+@pytest.fixture
+def run(tiny_model, tmp_path):
+    """Runs the command on a saved tiny model; gives back what it printed."""
+    folder = save_model(tiny_model, tmp_path / "model", ["vision"])
+    app = typer.Typer()
+    app.command()(evaluate)
+
+    def invoke(*arguments: object) -> str:
+        words = [*map(str, arguments), "--model", str(folder), "--out", str(tmp_path / "out")]
+        return CliRunner().invoke(app, words, catch_exceptions=False).stdout
+
+    return invoke
+
+
+def test_the_command_writes_results_table_and_all_replies(run, dataset, tmp_path):
+    shown = run(dataset.root)
+    assert "existence (of 200)" in shown
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "replies-test_seen-blind.jsonl", "replies-test_seen.jsonl", "results.json", "table.md",
+    ]  # fmt: skip
+    results = json.loads((out / "results.json").read_text())
+    assert results["data"] == {"name": "tiny", "fingerprint": "f", "seed": 0}
+    assert set(results["splits"]["test_seen"]["seen"]) == {"existence", "count", "caption", "grounding"}
+    assert results["splits"]["test_seen"]["blind"]["existence"]["pictures"] == 3
+    # The tiny model never trained its language model, so it speaks exactly as the plain one.
+    assert results["speech"]["equal"] == 1
+    header, replies = read_replies(out / "replies-test_seen.jsonl")
+    assert header["blind"] is False
+    assert len(replies) == 3 * 4 + 2
+
+
+def test_json_is_what_the_file_holds_and_a_second_run_asks_nothing_new(run, dataset, tmp_path):
+    arguments = (dataset.root, "--no-blind", "--no-speech", "--json", "--limit", 1)
+    printed = json.loads(run(*arguments))
+    replies = tmp_path / "out" / "replies-test_seen.jsonl"
+    assert printed == json.loads((tmp_path / "out" / "results.json").read_text())
+    assert printed["splits"]["test_seen"]["blind"] is None
+    assert printed["limit"] == 1
+    before = replies.stat().st_mtime_ns
+    assert json.loads(run(*arguments)) == printed
+    assert replies.stat().st_mtime_ns == before
+
+
+def test_an_unknown_split_is_found_before_anything_is_loaded(run, dataset, tmp_path):
+    with pytest.raises(SensoriumError, match="test_seen"):
+        run(dataset.root, "--split", "test_sene")
+    assert not (tmp_path / "out").exists()

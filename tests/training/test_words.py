@@ -1,0 +1,157 @@
+"""The word warm-up: which token is whose, worked out by hand; and a model that learns them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sensorium.data.dataset import Dataset, Scene, SceneObject
+from sensorium.errors import SensoriumError
+from sensorium.grounding import Box
+from sensorium.model.multimodal import ModelConfig
+from sensorium.training.features import build_feature_cache
+from sensorium.training.words import COLOURS, WordObjective, token_labels, word_embeddings
+
+INDEX = {"background": 0, "cat": 1, "dog": 2}
+_, B, C, D = None, 0, 1, 2  # background, cat, dog
+I = -1  # noqa: E741 (nobody's)
+
+
+def scene(*objects: tuple[str, tuple[int, int, int, int], str | None]) -> Scene:
+    things = tuple(SceneObject(name, Box(*box), colour, "d", "s") for name, box, colour in objects)
+    return Scene("s", "s.png", 100, 100, "plain", things)
+
+
+def _names(made: Scene, grid: tuple[int, int] = (4, 4)) -> list[list[int]]:
+    return token_labels(made, grid, INDEX)[0].reshape(grid).tolist()
+
+
+def test_an_empty_scene_is_background():
+    names, colours = token_labels(scene(), (2, 2), INDEX)
+    assert names.tolist() == [0] * 4 and colours.tolist() == [-1] * 4
+
+
+def test_cells_belong_to_the_box_that_covers_them():
+    """Cells are 250 thousandths wide. The box covers the two middle columns of the upper half."""
+    assert _names(scene(("cat", (250, 0, 749, 499), None))) == [[B, C, C, B], [B, C, C, B], [B] * 4, [B] * 4]
+
+
+def test_more_than_half_names_a_tenth_to_a_half_is_nobodys_and_less_is_background():
+    # 400 = 250 + 150: the second column is covered to 60 %, with rows in full.
+    assert _names(scene(("cat", (0, 0, 399, 999), None)))[0] == [C, C, B, B]
+    # 350 = 250 + 100: 40 %.
+    assert _names(scene(("cat", (0, 0, 349, 999), None)))[0] == [C, I, B, B]
+    # 260 = 250 + 10: 4 %.
+    assert _names(scene(("cat", (0, 0, 259, 999), None)))[0] == [C, B, B, B]
+
+
+def test_shares_of_rows_and_columns_multiply():
+    # 70 % by 70 % is 49 %: nobody's; 80 % by 80 % is 64 %: the cat's.
+    assert _names(scene(("cat", (0, 0, 174, 174), None)))[0][0] == I
+    assert _names(scene(("cat", (0, 0, 199, 199), None)))[0][0] == C
+
+
+def test_the_smaller_thing_is_in_front_whatever_the_order():
+    large, small = ("dog", (0, 0, 999, 999), "red"), ("cat", (250, 250, 499, 499), None)
+    expected = [[D, D, D, D], [D, C, D, D], [D, D, D, D], [D, D, D, D]]
+    assert _names(scene(large, small)) == _names(scene(small, large)) == expected
+
+
+def test_colours_stand_where_names_do_and_only_where_known():
+    made = scene(("dog", (0, 0, 999, 499), "blue"), ("cat", (0, 0, 499, 499), None), ("cat", (0, 500, 499, 999), "x"))
+    names, colours = token_labels(made, (2, 2), INDEX)
+    assert names.tolist() == [C, D, C, B]
+    assert colours.tolist() == [I, COLOURS.index("blue"), I, I]
+
+
+def test_a_thing_without_a_name_in_the_vocabulary_is_nobodys_and_not_background():
+    assert _names(scene(("axolotl", (0, 0, 499, 999), None)), (1, 2)) == [[I, B]]
+
+
+def test_rows_and_columns_are_not_confused():
+    assert _names(scene(("cat", (0, 500, 999, 999), None)), (2, 3)) == [[B] * 3, [C] * 3]
+
+
+def test_a_word_is_the_mean_of_its_tokens_embeddings_inside_a_sentence(tiny_model):
+    table = tiny_model.language.get_input_embeddings().weight.detach()
+    for word in ("cat", "zebra crossing"):
+        ids = tiny_model.tokenizer.encode(f"a {word}", add_special_tokens=False)[1:]
+        torch.testing.assert_close(word_embeddings(tiny_model, [word])[0], table[ids].mean(0))
+
+
+@pytest.fixture
+def objective(tiny_model, tiny_data, own_cache) -> WordObjective:
+    tiny_model.requires_grad_(False)
+    data = Dataset(tiny_data)
+    scenes = data.scenes("train")
+    cache = build_feature_cache(tiny_model, [s.image for s in scenes])
+    return WordObjective(tiny_model, scenes, cache, 36, 0, data.info["vocabulary"])
+
+
+def test_samples_are_whole_passes_over_the_scenes(objective):
+    assert objective.lengths.tolist() == [1] * 36
+    assert sorted(objective.rows[:18]) == sorted(objective.rows[18:]) == list(range(18))
+
+
+def test_a_batch_holds_states_and_targets_in_the_order_asked_for(objective):
+    batch = objective.batch([3, 0])
+    assert batch.stem_states.shape == (2, 17, 32) and batch.names.shape == batch.colours.shape == (2, 4)
+    for row, i in enumerate([3, 0]):
+        made = objective.scenes[int(objective.rows[i])]
+        names, colours = token_labels(made, (2, 2), objective.index)
+        assert np.array_equal(batch.names[row], names) and np.array_equal(batch.colours[row], colours)
+        assert torch.equal(batch.stem_states[row], objective.cache.get([made.image])[0])
+        assert sorted(names) == [0, 0, 0, objective.index[made.objects[0].name]]  # one square in one of four quarters
+
+
+def test_the_loss_is_what_its_parts_add_up_to(objective):
+    """Token by token, in plain Python, from the rule in the module's docstring."""
+    batch = objective.batch(range(6))
+    with torch.no_grad():
+        loss = objective.loss(batch)
+        visual = objective.model.visual_tokens(None, batch.stem_states).flatten(0, 1)
+    table = word_embeddings(objective.model, objective.vocabulary)
+    colour_table = word_embeddings(objective.model, COLOURS)
+    norm = objective.model.language.get_input_embeddings().weight.norm(dim=-1).mean()
+    total, weight = 0.0, 0.0
+    for token, name, colour in zip(visual, batch.names.flatten(), batch.colours.flatten(), strict=True):
+        if name < 0:
+            continue
+        share = 0.2 if name == 0 else 1.0
+        scores = F.cosine_similarity(token[None], table) / 0.07
+        total += share * float(torch.logsumexp(scores, 0) - scores[name])
+        total += 0.1 * float((token.norm() / norm - 1) ** 2)
+        if colour >= 0:
+            scores = F.cosine_similarity(token[None], colour_table) / 0.07
+            total += 0.3 * float(torch.logsumexp(scores, 0) - scores[colour])
+        weight += share
+    assert float(loss.total) == pytest.approx(total, rel=1e-4)
+    assert loss.weight == pytest.approx(weight) and (loss.samples, loss.tokens) == (6, 24)
+    assert loss.metrics["named_right"][1] == 6 and loss.metrics["background_right"][1] == 18
+    assert loss.metrics["colour_right"][1] == 6
+
+
+def test_a_model_learns_the_names(objective):
+    model = objective.model
+    parameters = [*model.connector.parameters(), *model.vision.tail.parameters()]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss = objective.loss(objective.batch(range(18)))
+        (loss.total / loss.weight).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.total.detach()) / loss.weight)
+    right, of = loss.metrics["named_right"]
+    assert losses[-1] < 0.3 * losses[0] and right / of > 0.9
+
+
+def test_a_connector_without_places_is_refused(tiny_model_tree, tiny_data, own_cache):
+    tree = tiny_model_tree | {"connector": {"kind": "resampler", "n_queries": 4, "n_heads": 4}}
+    data = Dataset(tiny_data)
+    with pytest.raises(SensoriumError, match="each token of resampler sees the whole picture"):
+        WordObjective(ModelConfig.model_validate(tree).build(), data.scenes("train"), None, 4, 0, ["cat"])
