@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.terminal import Preparation, emit, emit_json, note
-from sensorium.errors import SensoriumError
+from sensorium.errors import SensoriumError, did_you_mean
 
 if TYPE_CHECKING:
     from sensorium.data.dataset import Dataset
     from sensorium.engine import Engine
     from sensorium.evaluation import Report
 
+PRECISIONS = ("float32", "bfloat16")
 TEST_SPLITS = ("test_seen", "test_objects", "test_style")
 WIDTH = 110  # of the table where there is no terminal to ask
 
@@ -30,6 +31,9 @@ def evaluate(
     blind: Annotated[bool, typer.Option(help="Also ask with grey pictures, to see what looking adds.")] = True,
     speech: Annotated[bool, typer.Option(help="Also compare plain talk with the untrained language model.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many pictures of each kind.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16: several times faster on processors that have it.")
+    ] = "float32",
     json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
 ) -> None:
     """Measure a model on held-out scenes.
@@ -47,6 +51,8 @@ def evaluate(
     from sensorium.engine.loading import load_engine, model_folder
     from sensorium.evaluation import Report
 
+    if precision not in PRECISIONS:
+        raise SensoriumError("--precision", f"{precision!r} is not known.", did_you_mean(precision, PRECISIONS))
     dataset = Dataset(data)
     splits = split or [name for name in TEST_SPLITS if name in dataset.splits]
     if not splits:
@@ -56,8 +62,9 @@ def evaluate(
         dataset.folder(name)
     folder = model_folder(model)
     with Preparation() as preparation:
-        engine = load_engine(model, preparation)
-        about = {"name": engine.card.name, "fingerprint": _fingerprint(folder), "provenance": engine.card.provenance}
+        engine = load_engine(model, preparation, precision)  # type: ignore[arg-type]
+        about: dict[str, Any] = {"name": engine.card.name, "fingerprint": f"{_fingerprint(folder)}-{precision}"}
+        about["provenance"] = engine.card.provenance
         from_data = {key: dataset.info.get(key) for key in ("name", "fingerprint", "seed")}
         report = Report(about, from_data, limit)
         for name in splits:

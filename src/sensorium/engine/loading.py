@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sensorium.engine.torch import TorchEngine
+from sensorium.engine.torch import Precision, TorchEngine
 from sensorium.model.checkpoint import read_config
 from sensorium.model.folder import DEFAULT, model_folder
 from sensorium.model.quiet import quietly
@@ -12,8 +12,10 @@ from sensorium.parts import locate
 from sensorium.parts.package import ProgressCallback
 
 
-def load_engine(name: str | Path = DEFAULT, progress: ProgressCallback | None = None) -> TorchEngine:
-    """The engine of a model: `default`, a model folder, or a finished run.
+def load_engine(
+    name: str | Path = DEFAULT, progress: ProgressCallback | None = None, precision: Precision = "float32"
+) -> TorchEngine:
+    """The engine of a model: `default`, a model folder, or a finished run. precision: see TorchEngine.
 
     Raises SensoriumError when there is no such model, or when one of its parts cannot be had.
     """
@@ -22,4 +24,4 @@ def load_engine(name: str | Path = DEFAULT, progress: ProgressCallback | None = 
     for part in (config.vision.part, config.language.part):
         locate(part, progress)  # both downloads first, so that a missing network is found before slow conversions
     with quietly():
-        return TorchEngine.load(folder, str(name), progress)
+        return TorchEngine.load(folder, str(name), progress, precision)

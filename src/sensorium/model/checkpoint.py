@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sensorium.errors import SensoriumError
+from sensorium.model.language import ADAPTER, LoraConfig
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
 from sensorium.parts import parse_part
 from sensorium.parts.cache import whole_or_nothing
@@ -108,9 +109,10 @@ def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
         raise SensoriumError(path, f"its `model` does not describe a model ({error}).") from error
 
 
-def load_model(folder: Path, progress: ProgressCallback | None = None) -> MultimodalModel:
+def load_model(folder: Path, progress: ProgressCallback | None = None, merge: bool = False) -> MultimodalModel:
     """Assemble the model of a checkpoint: parts from where they come, trained tensors from the folder; in eval mode.
 
+    merge: fold the adapters into the weights right away; the model then has none, and answers faster.
     Raises SensoriumError when a tensor is missing, unknown or of another shape, or a part is not the one trained with.
     """
     config, content = read_config(folder)
@@ -118,23 +120,52 @@ def load_model(folder: Path, progress: ProgressCallback | None = None) -> Multim
         package = parse_part(part).package
         if package and digest and package.sha256 != digest:
             raise SensoriumError(folder, f"was trained with another {part} (sha256 {digest[:12]}…).")
-    model = config.build(progress)
-    load_trained(model, folder, content.get("trained", []))
+    tensors = read_trained(folder)
+    if merge and config.lora is not None:
+        model = config.model_copy(update={"lora": None}).build(progress)
+        tensors = merge_adapters(model, tensors, config.lora)
+    else:
+        model = config.build(progress)
+    trained = set(content.get("trained", [])) - ({"language"} if merge and config.lora else set())
+    load_trained(model, tensors, trained, folder)
     return model.eval()
 
 
-def load_trained(model: MultimodalModel, folder: Path, trained: Iterable[str]) -> None:
-    """Copy a checkpoint's trained tensors into an assembled model."""
+def read_trained(folder: Path) -> dict[str, Tensor]:
+    """A checkpoint's trained tensors by name. Raises SensoriumError."""
     path = folder / "trained.safetensors"
     try:
-        tensors = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
         remedy = "The checkpoint is damaged; fetch it again."
         raise SensoriumError(path, f"cannot be read ({error}).", remedy) from error
+
+
+def load_trained(model: MultimodalModel, tensors: dict[str, Tensor], trained: Iterable[str], where: Path) -> None:
+    """Copy trained tensors into an assembled model."""
     own = thin_state(model, trained)
     if missing := sorted(set(own) ^ set(tensors)):
-        raise SensoriumError(path, f"does not fit the model: {len(missing)} tensors differ, first {missing[0]}.")
+        raise SensoriumError(where, f"does not fit the model: {len(missing)} tensors differ, first {missing[0]}.")
     for name, tensor in tensors.items():
         if own[name].shape != tensor.shape:
-            raise SensoriumError(path, f"{name} is {list(tensor.shape)}, the model has {list(own[name].shape)}.")
+            raise SensoriumError(where, f"{name} is {list(tensor.shape)}, the model has {list(own[name].shape)}.")
         own[name].copy_(tensor)
+
+
+def merge_adapters(model: MultimodalModel, tensors: dict[str, Tensor], lora: LoraConfig) -> dict[str, Tensor]:
+    """Add the adapters among `tensors` to the model's weights, W + alpha / rank · B A; returns the other tensors."""
+    rest = dict(tensors)
+    for name in [name for name in tensors if name.endswith(_LORA_A)]:
+        base = name.removesuffix(_LORA_A)
+        down, up = rest.pop(name), rest.pop(base + _LORA_B, None)
+        try:
+            weight = model.get_parameter(f"{base}.weight")
+            if up is None or (up.shape[0], down.shape[1]) != weight.shape or up.shape[1] != down.shape[0]:
+                raise SensoriumError("checkpoint", f"its adapter {base} does not fit the model.")
+        except AttributeError as error:
+            raise SensoriumError("checkpoint", f"has an adapter for {base}, which the model lacks.") from error
+        weight.data += lora.alpha / lora.rank * (up.float() @ down.float())
+    return rest
+
+
+_LORA_A, _LORA_B = f".lora_A.{ADAPTER}.weight", f".lora_B.{ADAPTER}.weight"

@@ -64,7 +64,8 @@ class MultimodalModel(nn.Module):
         self.config = config
         table: Tensor = language.get_input_embeddings().weight  # type: ignore[operator]
         # Near the mean of the embeddings with their own spread: a new token starts as an average word, not as noise.
-        mean, std = table.detach().mean(0), table.detach().std(0)
+        sample = table.detach()[::16]
+        mean, std = sample.mean(0), sample.std(0)
         self.added_embeddings = nn.Parameter(mean + 0.1 * std * torch.randn(len(ADDED_TOKENS), table.shape[1]))
         self.vocabulary_size = table.shape[0]
         self.tokenizer = _with_added_tokens(tokenizer, self.vocabulary_size)

@@ -7,7 +7,6 @@ assistant's words and the token that ends its turn. A visual slot is atomic: `<i
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,6 +167,10 @@ class Renderer:
 
 
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:
-    """The tokenizer's vocabulary and rules, to which `<|im_end|>` is only characters."""
-    description = json.loads(tokenizer.backend_tokenizer.to_str())
-    return Tokenizer.from_str(json.dumps(description | {"added_tokens": [], "truncation": None, "padding": None}))
+    """The tokenizer's vocabulary and rules, to which `<|im_end|>` is only characters; they are shared, not copied."""
+    backend = tokenizer.backend_tokenizer
+    plain = Tokenizer(backend.model)
+    for rule in ("normalizer", "pre_tokenizer", "decoder"):
+        if getattr(backend, rule) is not None:
+            setattr(plain, rule, getattr(backend, rule))
+    return plain

@@ -1,0 +1,196 @@
+"""The loss of replies is transformers' own, on supervised rows only, and adds up however the batch is cut."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sensorium.data.dataset import Dataset
+from sensorium.errors import SensoriumError
+from sensorium.model.attention import use_grouped_attention
+from sensorium.model.batch import IGNORE
+from sensorium.model.multimodal import MultimodalModel
+from sensorium.training.features import build_feature_cache
+from sensorium.training.loop import train_step
+from sensorium.training.recipe import StageConfig
+from sensorium.training.replies import ReplyObjective
+from sensorium.training.stage import Stage, choose_trainable
+
+SHARES = {"caption": 0.5, "chat": 0.25, "text": 0.25}
+
+
+@pytest.fixture
+def make(tiny_model, tiny_data, own_cache):
+    """make(conversations=16, cached=True, …): an objective over the tiny data."""
+    tiny_model.requires_grad_(False)
+    data = Dataset(tiny_data)
+    cache = build_feature_cache(tiny_model, [s.image for s in data.scenes("train")])
+    rows = {task: data.conversations("train", [task]) for task in SHARES}
+
+    def build(conversations: int = 16, cached: bool = True, shares: dict[str, float] = SHARES, **options: Any):
+        return ReplyObjective(tiny_model, rows, shares, cache if cached else None, conversations, 0, **options)
+
+    return build
+
+
+def _full_logits(model: MultimodalModel, batch: Any) -> Tensor:
+    return model.head(model.language_states(model.embed(batch), batch.attention_mask))
+
+
+def test_the_loss_is_that_of_transformers_causal_models(make):
+    from transformers.loss.loss_utils import ForCausalLMLoss
+
+    objective = make()
+    batch = objective.batch(range(8))
+    with torch.no_grad():
+        loss = objective.loss(batch)
+        logits = _full_logits(objective.model, batch)
+        expected = ForCausalLMLoss(logits, batch.labels, logits.shape[-1])
+    assert float(loss.total) / loss.weight == pytest.approx(float(expected), rel=1e-5)
+    assert loss.weight == (batch.labels != IGNORE).sum() and loss.samples == 8
+    assert loss.tokens == batch.attention_mask.sum()
+
+
+def test_the_head_runs_on_supervised_rows_only(make):
+    objective = make()
+    rows = []
+    head = objective.model.language.get_output_embeddings()
+    head.register_forward_hook(lambda _, args, __: rows.append(args[0].shape[:-1].numel()))
+    batch = objective.batch(range(8))
+    objective.loss(batch)
+    assert rows == [batch.n_supervised] and batch.n_supervised < 0.5 * batch.input_ids.numel()
+
+
+def test_cached_features_and_pixels_give_the_same_loss(make):
+    with torch.no_grad():
+        losses = [float(o.loss(o.batch(range(12))).total) for o in (make(), make(cached=False))]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # the cache is float16
+
+
+def _stage(objective: ReplyObjective, taken: list[dict[str, Tensor]]) -> Stage:
+    """A stage whose optimizer only notes the gradients of a step."""
+    config = StageConfig.model_validate({
+        "name": "x", "objective": "replies", "samples": 4, "optimizer": {"clip_norm": 1e9},
+        "learning_rates": {"vision": 1e-3, "connector": 1e-3, "tokens": 1e-3},
+    })
+    groups = choose_trainable(objective.model, config)
+    named = [(name, p) for group in groups.values() for name, p in group if p.requires_grad]
+
+    class Notes:
+        def step(self) -> None:
+            taken.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+
+        def zero_grad(self, set_to_none: bool) -> None:
+            for _, p in named:
+                p.grad = None
+
+    parameters: list[nn.Parameter] = [p for _, p in named]
+    return Stage(0, config, objective, objective, None, Notes(), parameters, 1)  # type: ignore[arg-type]
+
+
+def test_one_batch_of_four_equals_four_batches_of_one(make):
+    """Samples of unlike length: a mean of means would weigh the short ones more."""
+    objective = make(shares={"caption": 0.5, "chat": 0.5}, conversations=8)
+    indices = [0, 1, 6, 7]
+    assert len({objective.batch([i]).n_supervised for i in indices}) > 1
+    taken: list[dict[str, Tensor]] = []
+    stage = _stage(objective, taken)
+    train_step(objective.model, stage, [objective.batch(indices)], "float32")
+    train_step(objective.model, stage, [objective.batch([i]) for i in indices], "float32")
+    train_step(objective.model, stage, [objective.batch(indices[:1]), objective.batch(indices[1:])], "float32")
+    whole, ones, uneven = taken
+    assert whole.keys() == ones.keys() == uneven.keys() and len(whole) > 15
+    assert max(float(g.abs().max()) for g in whole.values()) > 1e-2
+    for name, gradient in whole.items():
+        torch.testing.assert_close(ones[name], gradient, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(uneven[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_a_step_over_text_alone_leaves_connector_and_encoder_without_gradient(make):
+    objective = make(shares={"text": 1.0}, conversations=4)
+    taken: list[dict[str, Tensor]] = []
+    losses = train_step(objective.model, _stage(objective, taken), [objective.batch(range(4))], "float32")
+    assert set(taken[0]) == {"added_embeddings"} and losses[0].weight > 0
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_conversations_together_in_a_row_lose_what_they_lose_apart(make, grouped):
+    apart, together = make(60), make(60, together=3)
+    if grouped:
+        use_grouped_attention(apart.model.language)
+    assert len(together.samples) < len(apart.samples) and max(map(len, together.samples)) == 3
+    assert Counter(item for sample in together.samples for item in sample) == Counter(s[0] for s in apart.samples)
+    with torch.no_grad():
+        one, other = (o.loss(o.batch(range(len(o.samples)))) for o in (apart, together))
+    assert float(one.total) == pytest.approx(float(other.total), rel=1e-5)
+    assert (one.weight, one.samples, one.metrics) == (other.weight, other.samples, other.metrics)
+    assert other.tokens < 0.85 * one.tokens
+
+
+def test_each_conversation_in_a_shared_row_has_its_own_logits(make):
+    """Per label, not only in sum: no conversation sees its neighbours."""
+    together = make(60, together=3)
+    index = next(i for i, sample in enumerate(together.samples) if len(sample) == 3)
+    with torch.no_grad():
+        joined = together.model(together.batch([index]))
+        alone = []
+        for item in together.samples[index]:
+            together.samples.append([item])
+            alone.append(together.model(together.batch([len(together.samples) - 1])))
+    torch.testing.assert_close(joined, torch.cat(alone), atol=1e-4, rtol=1e-4)
+
+
+def test_grouped_attention_is_attention(make):
+    objective = make()
+    batch = objective.batch(range(8))
+    with torch.no_grad():
+        plain = objective.model(batch)
+        use_grouped_attention(objective.model.language)
+        grouped = objective.model(batch)
+    others = [i for i in range(plain.shape[1]) if i != objective.model.slot_id]
+    torch.testing.assert_close(grouped[:, others], plain[:, others], atol=1e-4, rtol=1e-4)
+
+
+def test_answers_count_as_right_only_in_every_token(make):
+    """Worked out by hand from the argmax: an answer is what one assistant's turn supervises."""
+    objective = make(shares={"chat": 1.0}, conversations=6)
+    model = objective.model
+    batch = objective.batch(range(6))
+    with torch.no_grad():
+        predicted = _full_logits(model, batch).argmax(-1)
+    # Make some answers right: put the prediction itself where the label stood, in the first answer of each row.
+    labels = batch.labels.clone()
+    for row in range(6):
+        places = (labels[row] != IGNORE).nonzero().flatten().tolist()
+        first = [p for i, p in enumerate(places) if p - i == places[0]]
+        labels[row, first] = predicted[row, [p - 1 for p in first]]
+    object.__setattr__(batch, "labels", labels)
+    with torch.no_grad():
+        metrics = objective.loss(batch).metrics
+    right, of = metrics["answers_right"]
+    assert of == 12 and 6 <= right < 12
+    assert metrics["tokens_right"][1] == batch.n_supervised > metrics["tokens_right"][0]
+
+
+def test_tasks_get_their_shares_in_whole_passes(make):
+    drawn = Counter(sample[0] for sample in make(144).samples)
+    assert Counter(task for task, _ in drawn.elements()) == {"caption": 72, "chat": 36, "text": 36}
+    assert all(drawn["caption", row] == 4 and drawn["chat", row] == 2 for row in range(18))
+
+
+def test_a_task_without_conversations_is_named(make):
+    with pytest.raises(SensoriumError, match=r"tasks.poems: the data has no conversation of this task"):
+        make(shares={"caption": 1.0, "poems": 1.0})
+
+
+def test_a_conversation_without_an_answer_is_named(make):
+    objective = make(shares={"text": 1.0}, conversations=2)
+    row = objective.rows["text"][0]
+    object.__setattr__(row, "messages", row.messages[:1])
+    objective.rows = {"text": [row]}
+    with pytest.raises(SensoriumError, match=r"conversations.jsonl row 3: has no assistant turn"):
+        objective._render([("text", 0)])
