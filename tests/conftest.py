@@ -135,6 +135,7 @@ def _conversations(scene: dict[str, Any]) -> list[dict[str, Any]]:
         row("caption", ("user", [picture, ask]), ("assistant", tell)),
         row("chat", ("user", [picture, ask]), ("assistant", thing["name"]), ("user", "And the colour?"),
             ("assistant", thing["colour"])),
+        row("chat", ("user", [picture, {"type": "text", "text": "Which colour?"}]), ("assistant", thing["colour"])),
         row("text", ("user", "Are you helpful?"), ("assistant", "You are."), shown=None),
     ]
 

@@ -6,7 +6,7 @@ A kill, a crash or a full disk leaves what was there before, and nothing half wr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
@@ -26,7 +26,8 @@ def replacing(path: Path, remedy: str = "Make room, or choose another place.") -
     except OSError as error:
         raise SensoriumError(path, f"cannot be written ({error.strerror or error}).", remedy) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be what is wrong
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, data: bytes | str, remedy: str = "Make room, or choose another place.") -> None:

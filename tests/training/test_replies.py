@@ -119,7 +119,7 @@ def test_a_step_over_text_alone_leaves_connector_and_encoder_without_gradient(ma
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_conversations_together_in_a_row_lose_what_they_lose_apart(make, grouped):
-    apart, together = make(60), make(60, together=3)
+    apart, together = make(120), make(120, together=3)
     if grouped:
         use_grouped_attention(apart.model.language)
     assert len(together.samples) < len(apart.samples) and max(map(len, together.samples)) == 3
@@ -128,12 +128,12 @@ def test_conversations_together_in_a_row_lose_what_they_lose_apart(make, grouped
         one, other = (o.loss(o.batch(range(len(o.samples)))) for o in (apart, together))
     assert float(one.total) == pytest.approx(float(other.total), rel=1e-5)
     assert (one.weight, one.samples, one.metrics) == (other.weight, other.samples, other.metrics)
-    assert other.tokens < 0.85 * one.tokens
+    assert other.tokens < 0.9 * one.tokens
 
 
 def test_each_conversation_in_a_shared_row_has_its_own_logits(make):
     """Per label, not only in sum: no conversation sees its neighbours."""
-    together = make(60, together=3)
+    together = make(120, together=3)
     index = next(i for i, sample in enumerate(together.samples) if len(sample) == 3)
     with torch.no_grad():
         joined = together.model(together.batch([index]))
@@ -158,6 +158,7 @@ def test_grouped_attention_is_attention(make):
 def test_answers_count_as_right_only_in_every_token(make):
     """Worked out by hand from the argmax: an answer is what one assistant's turn supervises."""
     objective = make(shares={"chat": 1.0}, conversations=6)
+    objective.samples = [[("chat", 2 * i)] for i in range(6)]  # those of two turns
     model = objective.model
     batch = objective.batch(range(6))
     with torch.no_grad():
@@ -179,7 +180,8 @@ def test_answers_count_as_right_only_in_every_token(make):
 def test_tasks_get_their_shares_in_whole_passes(make):
     drawn = Counter(sample[0] for sample in make(144).samples)
     assert Counter(task for task, _ in drawn.elements()) == {"caption": 72, "chat": 36, "text": 36}
-    assert all(drawn["caption", row] == 4 and drawn["chat", row] == 2 for row in range(18))
+    assert all(drawn["caption", row] == 4 and drawn["text", row] == 2 for row in range(18))
+    assert all(drawn["chat", row] == 1 for row in range(36))
 
 
 def test_a_task_without_conversations_is_named(make):
@@ -192,5 +194,5 @@ def test_a_conversation_without_an_answer_is_named(make):
     row = objective.rows["text"][0]
     object.__setattr__(row, "messages", row.messages[:1])
     objective.rows = {"text": [row]}
-    with pytest.raises(SensoriumError, match=r"conversations.jsonl row 3: has no assistant turn"):
+    with pytest.raises(SensoriumError, match=r"conversations.jsonl row 4: has no assistant turn"):
         objective._render([("text", 0)])

@@ -7,6 +7,7 @@ and then validate and save. A run is a folder; starting it again goes on from it
 from __future__ import annotations
 
 import json
+import random
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +56,7 @@ def train(recipe: Recipe, run: Path, say: Callable[[str], None] | None = None, t
     keep_freed_memory()
     data = Dataset(recipe.data)
     _claim(run, recipe)
-    torch.manual_seed(recipe.seed)
+    _seed(recipe.seed)
     model = recipe.model.build(tell)
     saved = load_latest(run / "checkpoints")
     start = saved["stage"] if saved else 0
@@ -208,6 +210,13 @@ def _interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _seed(seed: int) -> None:
+    """All global generators: whatever a transformers module or a data reader draws from, it draws the same."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 def _trained(recipe: Recipe, n_stages: int | None = None) -> list[str]:
     """The modules that the first `n_stages` stages (all by default) train."""
     return sorted({module for stage in recipe.stages[:n_stages] for module in stage.learning_rates})
@@ -221,7 +230,7 @@ def _save(run: Path, model: MultimodalModel, recipe: Recipe, stage: Stage, stage
         "stage_step": stage_step,
         "model": {name: tensor.clone() for name, tensor in trained.items()},
         "optimizer": stage.optimizer.state_dict(),
-        "sampler": stage.sampler.state_dict(stage_step * stage.config.accumulate),
+        "sampler": stage.sampler.state_dict(0),  # for its fingerprint of the data; the place is `stage_step`
         "rng": rng_state(),
     }
     save_checkpoint(run / "checkpoints", state)

@@ -62,7 +62,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     model: ModelConfig
     data: Path
     stages: tuple[StageConfig, ...] = Field(min_length=1)

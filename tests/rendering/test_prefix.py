@@ -1,0 +1,87 @@
+"""Conversations about one picture share its tokens and still do not see one another."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorium.conversation import Conversation, Image, assistant, user
+from sensorium.model.attention import additive_mask, use_grouped_attention
+from sensorium.model.batch import IGNORE
+from sensorium.rendering import Rendered, Renderer, collate, share_prefix
+
+
+@pytest.fixture
+def talks(tiny_model):
+    renderer = Renderer(tiny_model.tokenizer, tiny_model.tokens_per_picture)
+    shown = Image("a.png")
+
+    def talk(question: str, answer: str, first: tuple = (shown,)) -> Rendered:
+        return renderer.render(Conversation((user(*first, question), assistant(answer), user("And?"), assistant("No"))))
+
+    return talk
+
+
+def _logits(model, samples, pixels):
+    with torch.no_grad():
+        return model.eval()(collate(samples, 0, pixel_values=pixels))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "grouped"])
+def test_logits_are_the_same_joined_and_apart(tiny_model, talks, attention):
+    samples = [talks("What is it?", "a dog"), talks("Where?", "left of the cat"), talks("Really, what?", "a")]
+    pixels = torch.randn(1, 3, tiny_model.vision.config.image_size, tiny_model.vision.config.image_size)
+    apart = torch.cat([_logits(tiny_model, [sample], pixels) for sample in samples])
+    if attention == "grouped":
+        use_grouped_attention(tiny_model.language)
+    joined = share_prefix(samples)
+    together = _logits(tiny_model, [joined, samples[0]], pixels.repeat(2, 1, 1, 1))
+    shown = together[:, : tiny_model.slot_id], apart[:, : tiny_model.slot_id]
+    torch.testing.assert_close(shown[0][: len(apart)], shown[1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(shown[0][len(apart) :], shown[1][: len(together) - len(apart)], atol=1e-5, rtol=1e-4)
+    assert len(joined) < sum(len(sample) for sample in samples) and len(joined.slots) == 1
+
+
+def test_what_one_conversation_says_does_not_reach_another(tiny_model, talks):
+    use_grouped_attention(tiny_model.language)
+    pixels = torch.randn(1, 3, tiny_model.vision.config.image_size, tiny_model.vision.config.image_size)
+    second = talks("Where?", "left")
+    said = [_logits(tiny_model, [share_prefix([talks("What?", word), second])], pixels) for word in ("dog", "cat")]
+    n_second = sum(label != IGNORE for label in second.labels)
+    torch.testing.assert_close(said[0][-n_second:], said[1][-n_second:])
+
+
+def test_a_picture_after_the_words_keeps_a_slot_in_each_conversation(talks):
+    shown = Image("a.png")
+    samples = [talks("?", "a", ("What is this ", shown)), talks("?", "b", ("And what is ", shown))]
+    joined = share_prefix(samples)
+    assert len(joined.slots) == 2
+    for slot in joined.slots:
+        assert len(set(joined.ids[slot.start : slot.start + slot.length])) == 1  # slot ids, all of them
+
+
+def test_pictures_that_differ_are_never_shared(talks):
+    samples = [talks("Same?", "a", (Image("a.png"),)), talks("Same?", "a", (Image("b.png"),))]
+    assert [slot.image.source for slot in share_prefix(samples).slots] == ["a.png", "b.png"]
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=9), min_size=1, max_size=4), st.data())
+def test_each_sample_can_be_read_back_from_the_joined_row(rows, data):
+    samples = []
+    for ids in rows:
+        start = data.draw(st.integers(1, len(ids) - 1))
+        samples.append(Rendered(ids, [IGNORE] * start + ids[start:]))
+    joined = share_prefix(samples)
+    for number, sample in enumerate(samples, start=1):
+        mine = [i for i, segment in enumerate(joined.segments) if segment in (0, number)]
+        assert [joined.ids[i] for i in mine] == sample.ids
+        assert [joined.labels[i] for i in mine] == sample.labels
+        assert [joined.positions[i] for i in mine] == [*range(len(sample))]
+
+
+def test_the_mask_lets_each_segment_see_the_beginning_and_itself():
+    mask = additive_mask(torch.tensor([[0, 0, 1, 1, 2, -1]]), torch.float32)[0, 0] == 0
+    seen = [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [5]]
+    assert [row.nonzero().flatten().tolist() for row in mask] == seen
