@@ -141,6 +141,13 @@ def test_candidates_scored_together_score_as_alone_and_rank(engine):
     assert engine.score(ASKED, []) == []
 
 
+def test_scores_end_with_the_turn_even_where_the_text_ends_otherwise(engine):
+    """Llama 3 and Gemma end a turn with another token than a text."""
+    before = engine.score(ASKED, ["cat"])
+    engine.model.tokenizer.eos_token = "<|im_start|>"
+    assert TorchEngine(engine.model).score(ASKED, ["cat"]) == pytest.approx(before)
+
+
 def test_a_picture_is_encoded_once_however_often_it_is_shown(engine, tmp_path):
     calls = []
     engine.model.vision.register_forward_hook(lambda *_: calls.append(1))

@@ -183,3 +183,21 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(model, tmp_path, limi
     assert done.returncode == 0, done.stderr
     assert "cannot be written" in done.stdout and str(target) in done.stdout
     assert list(target.parent.iterdir()) == []
+
+
+def test_adapters_merged_at_loading_give_the_same_logits(model, tmp_path):
+    folder = save_model(model, tmp_path / "model", TRAINED, dtype=torch.float32)
+    batch = collate([Rendered([*range(1, 7)], [*range(1, 7)])], pad_id=0)
+    merged = load_model(folder, merge=True)
+    with torch.no_grad():
+        torch.testing.assert_close(merged(batch), load_model(folder)(batch), atol=1e-4, rtol=1e-4)
+    assert not any("lora_" in name for name, _ in merged.named_parameters())
+
+
+def test_merging_notices_an_adapter_that_is_not_there(model, tmp_path):
+    folder = save_model(model, tmp_path / "model", TRAINED)
+    tensors = load_file(folder / "trained.safetensors")
+    layer = next(name for name in tensors if "lora_A" in name).split(".lora_A")[0]
+    save_file({n: t for n, t in tensors.items() if not n.startswith(layer)}, folder / "trained.safetensors")
+    with pytest.raises(SensoriumError, match=f"lacks the adapters of 1 layers, first {layer}"):
+        load_model(folder, merge=True)
