@@ -92,7 +92,7 @@ def _fill(
         for number, start in enumerate(starts):
             batch = torch.cat([picture.result() for picture in coming])
             coming = [pool.submit(pixels, path) for path in paths[start + BATCH : start + 2 * BATCH]]
-            with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            with torch.autocast(model.device.type, precision, enabled=precision != torch.float32):
                 output = model.vision.stem_states(batch.to(model.device)).float().cpu()
             if states is None:
                 shape = (len(paths), *output.shape[1:])

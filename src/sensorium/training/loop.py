@@ -57,7 +57,7 @@ def train(recipe: Recipe, run: Path, say: Callable[[str], None] | None = None, t
     data = Dataset(recipe.data)
     _claim(run, recipe)
     _seed(recipe.seed)
-    model = recipe.model.build(tell)
+    model = recipe.model.build(tell).to("cuda" if torch.cuda.is_available() else "cpu")
     saved = load_latest(run / "checkpoints")
     start = saved["stage"] if saved else 0
     step = 0

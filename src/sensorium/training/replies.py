@@ -7,6 +7,7 @@ cost of the picture's tokens (`rendering.prefix`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -48,8 +49,7 @@ class ReplyObjective:
         self.renderer = Renderer(model.tokenizer, model.tokens_per_picture)
         self.pad_id = model.tokenizer.pad_token_id or 0
         self.rows = rows
-        drawn = _draw(rows, shares, conversations, seed)
-        scenes = [self.rows[task][row].scene for task, row in drawn] if together > 1 else [None] * len(drawn)
+        drawn, scenes = _draw(rows, shares, conversations, seed, together)
         self.samples = _together(drawn, scenes, together)
         self.lengths = np.array([len(self._render(sample)) for sample in self.samples])
 
@@ -80,6 +80,7 @@ class ReplyObjective:
 
     def loss(self, batch: Batch) -> Loss:
         """Sum of cross-entropies over supervised tokens; metrics are teacher-forced."""
+        batch = batch.to(self.model.device)
         logits = self.model(batch)
         labels = supervised_labels(batch)
         total = F.cross_entropy(logits.float(), labels, reduction="sum")
@@ -95,7 +96,7 @@ def _answers_right(batch: Batch, right: Tensor) -> tuple[int, int]:
     starts = supervised & ~F.pad(supervised, (1, 0))[:, :-1]
     answer = (starts.flatten().cumsum(0) - 1)[supervised.flatten()]
     n_answers = int(starts.sum())
-    wrong = torch.zeros(n_answers, dtype=torch.long).index_add_(0, answer, (~right).long())
+    wrong = torch.zeros(n_answers, dtype=torch.long, device=right.device).index_add_(0, answer, (~right).long())
     return int((wrong == 0).sum()), n_answers
 
 
@@ -107,18 +108,58 @@ def _n_conversations(batch: Batch) -> int:
 
 
 def _draw(
-    rows: Mapping[str, Rows[ConversationRow]], shares: Mapping[str, float], count: int, seed: int
-) -> list[Drawn]:
-    """`count` conversations: each task its share, whole shuffled passes over its rows."""
+    rows: Mapping[str, Rows[ConversationRow]], shares: Mapping[str, float], count: int, seed: int, together: int
+) -> tuple[list[Drawn], list[str | None]]:
+    """`count` conversations, each task its share, and the picture of each.
+
+    Alone, a task's rows come in whole shuffled passes. Where several are to stand together, the passes go over pictures,
+    in the same order for every task, so that conversations about one picture are drawn at the same time.
+    """
     whole = sum(shares.values())
     drawn: list[Drawn] = []
+    shown: list[str | None] = []
     for number, (task, share) in enumerate(sorted(shares.items())):
         if not rows.get(task):
             raise SensoriumError(f"tasks.{task}", "the data has no conversation of this task.",
                                  "Build the data with it, or leave the task out.")
         of_task = max(1, round(count * share / whole))
-        drawn += [(task, int(row)) for row in passes(len(rows[task]), of_task, seed + number)]
-    return drawn
+        if together == 1:
+            chosen = passes(len(rows[task]), of_task, seed + number).tolist()
+            scenes: list[str | None] = [None] * of_task
+        else:
+            pictures = [_opening_picture(row) for row in rows[task]]
+            order = _by_picture(pictures, together - 1, seed)
+            chosen = [order[i % len(order)] for i in range(of_task)]
+            scenes = [pictures[row] for row in chosen]
+        drawn += [(task, row) for row in chosen]
+        shown += scenes
+    return drawn, shown
+
+
+def _opening_picture(row: ConversationRow) -> str | None:
+    """The scene of a conversation that opens with its picture: words before the picture leave nothing to share."""
+    content = next((m["content"] for m in row.messages if m["role"] == "user"), None)
+    opens = isinstance(content, list) and bool(content) and content[0].get("type", "").startswith("image")
+    return row.scene if opens else None
+
+
+def _by_picture(pictures: Sequence[str | None], at_once: int, seed: int) -> list[int]:
+    """Row numbers in rounds over the shuffled pictures, `at_once` rows of each a round; rows without one are alone.
+
+    A picture's place depends on its name and the seed only, so that it is the same for every task.
+    """
+    of_picture: dict[str, list[int]] = {}
+    for row, picture in enumerate(pictures):
+        of_picture.setdefault(picture if picture is not None else f"row {row}", []).append(row)
+    places = {p: hashlib.sha256(f"{seed} {p}".encode()).digest() for p in of_picture}
+    shuffled = sorted(of_picture, key=places.__getitem__)
+    rounds = max(len(numbers) for numbers in of_picture.values())
+    return [
+        row
+        for start in range(0, rounds, at_once)
+        for picture in shuffled
+        for row in of_picture[picture][start : start + at_once]
+    ]
 
 
 def _together(drawn: Sequence[Drawn], scenes: Sequence[str | None], most: int) -> list[list[Drawn]]:

@@ -42,6 +42,9 @@ class WordBatch:
     names: Tensor
     colours: Tensor
 
+    def to(self, device: torch.device) -> WordBatch:
+        return WordBatch(self.stem_states.to(device), self.names.to(device), self.colours.to(device))
+
 
 class WordObjective:
     """Scenes as targets for single visual tokens."""
@@ -78,6 +81,7 @@ class WordObjective:
 
     def loss(self, batch: WordBatch) -> Loss:
         """Sum over visual tokens with a target, their weight, and the share of named tokens that point right."""
+        batch = batch.to(self.model.device)
         visual = self.model.visual_tokens(None, batch.stem_states).float()
         direction = F.normalize(visual, dim=-1).flatten(0, 1)
         names, colours = batch.names.flatten(), batch.colours.flatten()
