@@ -26,7 +26,7 @@ SHARES = {"caption": 0.5, "chat": 0.25, "text": 0.25}
 @pytest.fixture
 def make(tiny_model, tiny_data, own_cache):
     """make(conversations=16, cached=True, …): an objective over the tiny data."""
-    tiny_model.requires_grad_(False)
+    tiny_model.requires_grad_(False).eval()
     data = Dataset(tiny_data)
     cache = build_feature_cache(tiny_model, [s.image for s in data.scenes("train")])
     rows = {task: data.conversations("train", [task]) for task in SHARES}
@@ -120,15 +120,32 @@ def test_a_step_over_text_alone_leaves_connector_and_encoder_without_gradient(ma
 @pytest.mark.parametrize("grouped", [False, True])
 def test_conversations_together_in_a_row_lose_what_they_lose_apart(make, grouped):
     apart, together = make(120), make(120, together=3)
+    apart.samples = [[item] for sample in together.samples for item in sample]
     if grouped:
         use_grouped_attention(apart.model.language)
     assert len(together.samples) < len(apart.samples) and max(map(len, together.samples)) == 3
-    assert Counter(item for sample in together.samples for item in sample) == Counter(s[0] for s in apart.samples)
+    assert Counter(task for sample in together.samples for task, _ in sample) == {"caption": 60, "chat": 30, "text": 30}
     with torch.no_grad():
         one, other = (o.loss(o.batch(range(len(o.samples)))) for o in (apart, together))
     assert float(one.total) == pytest.approx(float(other.total), rel=1e-5)
     assert (one.weight, one.samples, one.metrics) == (other.weight, other.samples, other.metrics)
     assert other.tokens < 0.9 * one.tokens
+
+
+def test_conversations_that_share_a_row_are_about_one_picture_and_open_with_it(make):
+    objective = make(120, together=3)
+    for sample in objective.samples:
+        rows = [objective.rows[task][number] for task, number in sample]
+        assert len({row.scene for row in rows}) == 1 and len(set(sample)) == len(sample)
+        assert len(sample) == 1 or all(row.messages[0]["content"][0]["type"] == "image" for row in rows)
+
+
+def test_metrics_are_worked_out_when_validating_only(make):
+    objective = make(4)
+    with torch.no_grad():
+        assert set(objective.loss(objective.batch([0])).metrics) == {"tokens_right", "answers_right"}
+        objective.model.train()
+        assert objective.loss(objective.batch([0])).metrics == {}
 
 
 def test_each_conversation_in_a_shared_row_has_its_own_logits(make):

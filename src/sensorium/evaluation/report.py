@@ -5,7 +5,6 @@ Every score stands beside the same model's blind score and beside chance; withou
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from typing import Any
 
 from rich.table import Table
 
-from sensorium.errors import SensoriumError
 from sensorium.evaluation.metrics import Estimate
 from sensorium.evaluation.scoring import (
     CHANCE_MEANS,
@@ -25,6 +23,7 @@ from sensorium.evaluation.scoring import (
     Score,
 )
 from sensorium.evaluation.speech import SpeechScores
+from sensorium.files import write_whole
 
 FORMAT = "sensorium-evaluation-1"
 COLUMNS = ("split", "measure", "score", "95 %", "blind", "chance", "pictures", "details")
@@ -99,8 +98,8 @@ class Report:
 
     def write(self, folder: Path) -> None:
         """results.json and table.md, each whole or not at all. Raises SensoriumError when the disk refuses."""
-        _write(folder / "results.json", json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n")
-        _write(folder / "table.md", self.markdown())
+        write_whole(folder / "results.json", json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n")
+        write_whole(folder / "table.md", self.markdown())
 
 
 def speech_line(speech: SpeechScores) -> str:
@@ -147,15 +146,3 @@ def _details(score: Score) -> str:
         hallucinated = "–" if score.hallucinated is None else f"{score.hallucinated:.2f}"
         return f"precision {precision}, recall {score.recall:.2f}, hallucinated {hallucinated}"
     return f"mean IoU {score.mean_iou:.2f}, without a box {score.unparsed}"
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
-            part.unlink(missing_ok=True)
-        raise SensoriumError(path, f"cannot be written ({error.strerror}).") from error

@@ -66,6 +66,10 @@ def add_lora(language: nn.Module, config: LoraConfig) -> None:
     )
     trainable = {name for name, parameter in language.named_parameters() if parameter.requires_grad}
     inject_adapter_in_model(peft_config, language, adapter_name=ADAPTER)
+    for module in language.modules():
+        if hasattr(module, "cast_input_dtype_enabled"):
+            # peft would turn every input into the adapters' float32 and autocast turn it back: two copies for nothing.
+            module.cast_input_dtype_enabled = False
     for name, parameter in language.named_parameters():  # peft freezes the rest; who trains is the stage's decision
         parameter.requires_grad_("lora_" in name or name.replace(".base_layer", "") in trainable)
 

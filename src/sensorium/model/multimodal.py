@@ -133,13 +133,12 @@ class MultimodalModel(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., d_llm] -> logits [..., vocabulary + added]; a slot is never predicted."""
-        base = self.language.get_output_embeddings()(hidden)  # type: ignore[operator]
-        added = hidden @ self.added_embeddings.to(hidden.dtype).T
-        logits = torch.cat([base, added], dim=-1)
-        cap = getattr(self.language.config, "final_logit_softcapping", None)
-        logits = torch.tanh(logits / cap) * cap if cap else logits
-        logits[..., self.slot_id] = torch.finfo(logits.dtype).min
-        return logits
+        logits = self.language.get_output_embeddings()(hidden), hidden @ self.added_embeddings.to(hidden.dtype).T
+        if cap := getattr(self.language.config, "final_logit_softcapping", None):
+            logits = torch.tanh(logits[0] / cap) * cap, torch.tanh(logits[1] / cap) * cap
+        base, added = logits
+        is_slot = torch.arange(len(ADDED_TOKENS), device=added.device) == ADDED_TOKENS.index(SLOT)
+        return torch.cat([base, added.masked_fill(is_slot, torch.finfo(added.dtype).min)], dim=-1)
 
 
 def supervised_labels(batch: Batch) -> Tensor:

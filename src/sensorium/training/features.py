@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sensorium.conversation import Image
 from sensorium.errors import SensoriumError
+from sensorium.files import write_whole
 from sensorium.media import open_image
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.model.views import make_views
@@ -102,7 +103,7 @@ def _fill(
             states[start : start + len(output)] = output.half().numpy()
             if number % FLUSH_EVERY == 0 or start + BATCH >= len(paths):  # a flush waits for the disk
                 states.flush()
-                _tell_done(folder, start + len(output))
+                write_whole(folder / "done.json", json.dumps({"rows": start + len(output)}))
             tell(start + len(output), len(paths))
 
 
@@ -111,13 +112,6 @@ def _require_space(folder: Path, n_bytes: int) -> None:
     if (free := shutil.disk_usage(folder).free) < n_bytes:
         raise SensoriumError(folder, f"needs {n_bytes / 1e9:.1f} GB for vision features, {free / 1e9:.1f} GB are free.",
                              "Free some space, or set SENSORIUM_CACHE to another folder.")
-
-
-def _tell_done(folder: Path, rows: int) -> None:
-    """Replaced whole, so that a kill leaves the old number or the new one."""
-    part = folder / "done.json.part"
-    part.write_text(json.dumps({"rows": rows}))
-    part.replace(folder / "done.json")
 
 
 def _fingerprint(model: MultimodalModel, paths: Sequence[str], precision: torch.dtype) -> str:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError
+from sensorium.files import write_whole
 from sensorium.model.checkpoint import save_model, thin_state
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.allocator import keep_freed_memory
@@ -249,15 +250,8 @@ def _claim(run: Path, recipe: Recipe) -> None:
     """Write the resolved recipe into the run, or check that the run is this recipe's."""
     path = run / "recipe.json"
     content = json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n"
-    try:
-        if path.exists():
-            if path.read_text() != content:
-                remedy = "Choose another --out, or remove the folder."
-                raise SensoriumError(run, "holds a run of another recipe.", remedy)
-            return
-        run.mkdir(parents=True, exist_ok=True)
-        part = path.with_name("recipe.json.part")
-        part.write_text(content)
-        part.replace(path)
-    except OSError as error:
-        raise SensoriumError(run, f"cannot be written ({error.strerror}).", "Choose another --out.") from error
+    if path.exists():
+        if path.read_text() != content:
+            raise SensoriumError(run, "holds a run of another recipe.", "Choose another --out, or remove the folder.")
+        return
+    write_whole(path, content, "Choose another --out.")

@@ -84,8 +84,10 @@ class ReplyObjective:
         logits = self.model(batch)
         labels = supervised_labels(batch)
         total = F.cross_entropy(logits.float(), labels, reduction="sum")
-        right = logits.detach().argmax(-1) == labels
-        metrics = {"tokens_right": (int(right.sum()), len(labels)), "answers_right": _answers_right(batch, right)}
+        metrics = {}
+        if not self.model.training:  # an argmax over the vocabulary for every token is too dear for every step
+            right = logits.argmax(-1) == labels
+            metrics = {"tokens_right": (int(right.sum()), len(labels)), "answers_right": _answers_right(batch, right)}
         return Loss(total, len(labels), _n_conversations(batch), int(batch.attention_mask.sum()), metrics)
 
 
@@ -112,8 +114,8 @@ def _draw(
 ) -> tuple[list[Drawn], list[str | None]]:
     """`count` conversations, each task its share, and the picture of each.
 
-    Alone, a task's rows come in whole shuffled passes. Where several are to stand together, the passes go over pictures,
-    in the same order for every task, so that conversations about one picture are drawn at the same time.
+    Alone, a task's rows come in whole shuffled passes. Where several are to stand together, the passes go over
+    pictures, in the same order for every task, so that conversations about one picture are drawn at the same time.
     """
     whole = sum(shares.values())
     drawn: list[Drawn] = []
