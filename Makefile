@@ -2,13 +2,13 @@
 # the model's parts, which go to the user's cache (SENSORIUM_CACHE moves it).
 #
 #   make chat IMAGE=photo.jpg QUESTION="What is in the picture?"     one answer; without arguments an interactive chat
-#   make test                                                        all tests
+#   make test                                                        the tests that take seconds; test-all: all of them
 #
 # A second start finds the stamps newer than what they depend on, and begins at once without the network.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev chat test check clean
+.PHONY: help setup setup-dev chat test test-all check clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,6 +21,7 @@ override export IMAGE := $(value IMAGE)
 override export QUESTION := $(value QUESTION)
 override export MODEL := $(value MODEL)
 override export DRAW := $(value DRAW)
+override export PYTEST_ARGS := $(value PYTEST_ARGS)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -62,11 +63,16 @@ chat: $(READY)
 	if [ -n "$$DRAW" ]; then set -- "$$@" "--draw=$$DRAW"; fi; \
 	exec $(BIN)/sensorium chat "$$@"
 
+# PYTEST_ARGS goes through PYTEST_ADDOPTS: pytest splits that like a shell and runs nothing of it. The last -m counts.
 test: $(READY_DEV)
-	@$(BIN)/python -m pytest
+	@PYTEST_ADDOPTS="$$PYTEST_ADDOPTS -m 'not slow' $$PYTEST_ARGS" $(BIN)/python -m pytest
+
+# Also real training runs, and the scenes' real sources where they are installed: minutes.
+test-all: $(READY_DEV)
+	@PYTEST_ADDOPTS="$$PYTEST_ADDOPTS $$PYTEST_ARGS" $(BIN)/python -m pytest
 
 check: $(READY_DEV)
-	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/mypy
 
 clean:

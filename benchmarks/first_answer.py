@@ -35,11 +35,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         image = options.image or _picture(Path(folder) / "picture.png")
         asked = ["--image", str(image), "--question", options.question]
-        chat = [sys.executable, "-m", "sensorium.cli.main", "chat", options.model, *asked, "--max-new-tokens", "8"]
+        chat = [sys.executable, "-m", "sensorium", "chat", options.model, *asked, "--max-new-tokens", "8"]
         stamped = [sys.executable, __file__, "--model", options.model, *asked]
         commands, steps, imports = [], [], []
         for round_number in range(options.repeat + 1):
-            found = first_byte_s(_runnable(chat)), stamps_s(stamped), import_s()
+            found = first_byte_s(chat), stamps_s(stamped), import_s()
             if round_number:
                 commands.append(found[0])
                 steps.append(found[1])
@@ -73,11 +73,6 @@ def import_s() -> float:
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", IMPORTS], check=True)
     return time.perf_counter() - started
-
-
-def _runnable(command: list[str]) -> list[str]:
-    """`main` is a module of functions; run it as the installed script does."""
-    return [command[0], "-c", "from sensorium.cli.main import run; run()", *command[3:]]
 
 
 def _answer_with_stamps(options: argparse.Namespace) -> None:

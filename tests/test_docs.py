@@ -1,21 +1,36 @@
-"""The Python in the guides runs, and the commands in them exist."""
+"""The Python in the guides runs, the commands in them exist, and what they say comes out does."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parent.parent
+CARD = ROOT / "src" / "sensorium" / "model" / "default" / "README.md"
+TRAINED = CARD.with_name("trained.safetensors")
 GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
 def _blocks(guide: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", guide.read_text(encoding="utf-8"), re.M | re.S)
 
+
+def _transcript(guide: Path) -> list[tuple[dict[str, str], str]]:
+    """(variables, what was printed) of each `$ make chat …` in the guide's transcripts."""
+    found = []
+    for block in _blocks(guide, "console"):
+        for command, printed in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block, re.M):
+            words = shlex.split(command)
+            if words[:2] == ["make", "chat"]:
+                found.append((dict(word.split("=", 1) for word in words[2:]), printed))
+    return found
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
@@ -57,3 +72,64 @@ def test_files_that_a_guide_names_are_there(guide):
     missing = [p for p in paths if not (ROOT / p).exists()]
     missing += [link for link in links if not (guide.parent / link).exists()]
     assert not missing
+
+
+def test_no_guide_waits_for_something_to_be_filled_in():
+    guides = [*GUIDES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *([CARD] if CARD.exists() else [])]
+    left = [(guide.name, mark) for guide in guides for mark in re.findall(r"@[A-Z]+@", guide.read_text("utf-8"))]
+    assert not left
+
+
+def test_a_transcript_is_read_as_it_stands(tmp_path):
+    guide = tmp_path / "guide.md"
+    block = "$ make chat IMAGE=a.jpg QUESTION='Is it?'\nYes.\nIt is.\n$ make test\nok\n$ make chat QUESTION=Who\nMe.\n"
+    guide.write_text(f"```console\n{block}```\n")
+    assert _transcript(guide) == [
+        ({"IMAGE": "a.jpg", "QUESTION": "Is it?"}, "Yes.\nIt is.\n"), ({"QUESTION": "Who"}, "Me.\n"),
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not TRAINED.exists(), reason="the default model is not in this copy yet")
+def test_the_default_model_says_what_the_readme_shows(tmp_path):
+    examples = _transcript(ROOT / "README.md")
+    assert examples, "README.md shows no `$ make chat` in a console block"
+    options = {"IMAGE": "image", "QUESTION": "question", "DRAW": "draw"}
+    for number, (given, shown) in enumerate(examples):
+        if "DRAW" in given:
+            given["DRAW"] = str(tmp_path / f"{number}.png")
+        words = [given.pop("MODEL", "default"), *(f"--{options[name]}={value}" for name, value in given.items())]
+        command = [sys.executable, "-m", "sensorium", "chat", *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == shown.split(), words  # the guide may break its lines elsewhere
+
+
+def test_extras_that_are_spoken_of_exist_and_every_dependency_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    texts = [*ROOT.glob("*.md"), ROOT / "Makefile", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")]
+    spoken_of = {
+        extra
+        for path in texts
+        for named in re.findall(r"(?:sensorium|['\" ]\.)\[([a-z, ]+)\]", path.read_text("utf-8"))
+        for extra in re.split(", *", named)
+    }
+    assert {"data", "heic", "dev"} <= spoken_of <= set(extras)
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pinned = {_plain(line) for line in lines if "==" in line}
+    wanted = {_plain(needed) for group in (project["dependencies"], *extras.values()) for needed in group}
+    # Type stubs are the newest there are: nothing runs them.
+    assert not {name for name in wanted - pinned if not name.startswith("types-")}
+
+
+def _plain(requirement: str) -> str:
+    """The package's name in a requirement, spelled as the index compares names (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def test_the_notice_names_the_emoji_packages_that_are_fetched():
+    from sensorium.data.scenes.emoji import EMOJI_STYLES
+
+    notice = (ROOT / "NOTICE").read_text("utf-8")
+    named = re.findall(r"^@iconify-json/(\S+) (\S+)  ([^\s,]+),.*\n  sha512-(\S+)$", notice, re.M)
+    assert named == [(style.package, style.version, style.licence, style.sha512) for style in EMOJI_STYLES]

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "sensorium"
 
 # From the ground up. A package may import from floors below its own; from its own floor where it makes no circle.
 FLOORS = (
-    ("errors",),
+    ("errors", "progress"),
     ("conversation", "files"),
     ("grounding", "media", "parts"),
     ("model", "rendering", "data"),

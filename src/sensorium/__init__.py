@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from sensorium.engine import Engine
+    from sensorium.progress import ProgressCallback
 
 __version__ = "0.1.0"
 __all__ = ["SensoriumError", "__version__", "load"]
 
 
-def load(name: str | Path = "default", progress: Callable[[str, int, int], None] | None = None) -> Engine:
+def load(name: str | Path = "default", progress: ProgressCallback | None = None) -> Engine:
     """An engine to ask: `.stream`, `.answer`, `.score`.
 
     name: `default` (the model inside the package), or a model folder or finished run of `sensorium train`.

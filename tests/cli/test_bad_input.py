@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from sensorium.parts import KNOWN
@@ -253,3 +254,15 @@ def test_a_size_that_is_none(sensorium):
 def test_json_lists_the_parts(sensorium):
     rows = json.loads(sensorium("parts", "list", "--json").out)["parts"]
     assert {row["name"]: row["role"] for row in rows} == {name: part.role for name, part in KNOWN.items()}
+
+
+@pytest.mark.parametrize("part", ["folder", "user/no-such-part"])
+@pytest.mark.parametrize("role", ["vision", "language"])
+def test_training_on_a_part_that_cannot_be_had(sensorium, tiny_recipe_tree, own_cache, tmp_path, role, part):
+    (tmp_path / "folder").mkdir()
+    named = str(tmp_path / "folder") if part == "folder" else part
+    tiny_recipe_tree["model"][role]["part"] = named
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(tiny_recipe_tree))
+    error = sensorium("train", recipe, "--out", tmp_path / "run", "--plain").error
+    assert named in error and "cannot be read as a part" in error

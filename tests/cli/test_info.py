@@ -57,10 +57,16 @@ def test_parameters_of_each_module(found):
 
 
 def test_visual_tokens_and_memory(found):
-    assert found["picture"] == {"width": 800, "height": 600, "seen_at": 224, "patches": [16, 16]}
+    assert found["picture"] == {"width": 800, "height": 600, "fit": "squash", "seen_at": 224, "patches": [16, 16]}
     assert found["visual_tokens"] == (16 // 4) ** 2
     total = found["parameters"]["total"]
     assert found["memory_bytes"] == {"float32": 4 * total, "bfloat16": 2 * total}
+
+
+def test_it_says_that_the_size_of_a_picture_costs_nothing(sensorium, recipe):
+    small, large = (sensorium("info", recipe, "--size", size).out for size in ("64x48", "4000x3000"))
+    assert "squashed to 224x224 pixels, whatever its size" in small
+    assert small.replace("64x48", "4000x3000") == large
 
 
 def test_what_trains_in_each_stage_and_its_memory(found):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,8 +34,9 @@ def clone(tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(REPOSITORY / name, tmp_path)
     script(tmp_path / ".venv/bin/sensorium", "printf '%s\\n' \"$@\"")
-    script(tmp_path / ".venv/bin/python", "exit 1")
-    (tmp_path / ".venv/.ready").touch()
+    script(tmp_path / ".venv/bin/python", "[ \"$2\" = pytest ] && printf '%s' \"$PYTEST_ADDOPTS\"")
+    for stamp in (".ready", ".ready-dev"):
+        (tmp_path / ".venv" / stamp).touch()
     return tmp_path
 
 
@@ -49,6 +51,23 @@ def test_words_arrive_letter_for_letter(clone, question):
 
 def test_without_arguments_it_is_an_interactive_chat(clone):
     assert make(clone, "chat").stdout == "chat\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "expected"),
+    [
+        ("test", [], ["-m", "not slow"]),
+        ("test", ["-k", "text or data", "tests/data"], ["-m", "not slow", "-k", "text or data", "tests/data"]),
+        ("test", ["-k", "$HOME `id` $(shell id) *"], ["-m", "not slow", "-k", "$HOME `id` $(shell id) *"]),
+        ("test-all", [], []),
+        ("test-all", ["-m", "slow"], ["-m", "slow"]),
+    ],
+)
+def test_pytest_gets_its_words_letter_for_letter(clone, monkeypatch, target, given, expected):
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    done = make(clone, target, f"PYTEST_ARGS={shlex.join(given)}")
+    assert done.returncode == 0, done.stderr
+    assert shlex.split(done.stdout) == expected  # as pytest splits them
 
 
 def test_a_newer_constraints_file_sets_up_again(clone):

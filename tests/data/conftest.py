@@ -73,4 +73,6 @@ def paint(root: Path, number: int) -> Background:
 @pytest.fixture
 def config(catalogue: Catalogue, tmp_path: Path) -> ScenesConfig:
     sizes = {"train": 30, "val": 5, "test_seen": 8, "test_objects": 8, "test_style": 8}
-    return ScenesConfig(catalogue=catalogue.root, out=tmp_path / "scenes", sizes=sizes, processes=1)
+    return ScenesConfig(
+        catalogue=catalogue.root, out=tmp_path / "scenes", seed=0, sizes=sizes, conversations_per_scene=3, processes=1
+    )

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from sensorium.data.records import COLOURS
 from sensorium.data.scenes import backgrounds, catalogue, emoji
 from sensorium.data.scenes.catalogue import Background, Catalogue, Drawing, write_background, write_drawing
-from sensorium.data.scenes.cutout import COLOURS, LONG_SIDE, dominant_colour, name_colours, render
+from sensorium.data.scenes.cutout import LONG_SIDE, dominant_colour, name_colours, render
 from sensorium.data.scenes.emoji import EMOJI_STYLES, HELD_OUT_STYLE, EmojiStyle, IconSet, fetch_package, read_icons
 from sensorium.data.scenes.openclipart import openclipart_artworks
 from sensorium.data.scenes.sources import Artwork
@@ -51,6 +52,26 @@ def test_a_cut_out_is_trimmed_to_what_is_opaque_and_never_enlarged(tmp_path: Pat
     large = render(artwork(picture_file(tmp_path / "large.png", (2000, 900), (0, 100, 1600, 900))))
     assert (small.mode, small.size) == ("RGBA", (60, 40))
     assert large.size == (LONG_SIDE, LONG_SIDE // 2)
+
+
+def test_a_disk_that_fills_up_leaves_no_half_drawing_background_or_table(tmp_path: Path, monkeypatch) -> None:
+    def full(self: Path, _target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    source = artwork(picture_file(tmp_path / "small.png", (200, 100), (20, 30, 80, 70)))
+    (tmp_path / "catalogue.json").write_text("{}")
+    monkeypatch.setattr(Path, "replace", full)
+    paper = backgrounds.BackgroundArtwork("paper", False, "MIT", (), lambda: Image.new("RGB", backgrounds.SIZE))
+    for write in (
+        lambda: write_drawing(tmp_path, source),
+        lambda: write_background(tmp_path, paper),
+        lambda: Catalogue(tmp_path, (), (), Vocabulary(()), "held").save(""),
+    ):
+        with pytest.raises(SensoriumError, match="No space left"):
+            write()
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"small.png", "catalogue.json"}
+    assert (tmp_path / "catalogue.json").read_text() == "{}"
 
 
 def test_an_empty_picture_is_an_error_that_names_it(tmp_path: Path) -> None:

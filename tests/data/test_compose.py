@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sensorium.data.records import COLOURS, SPLITS
 from sensorium.data.scenes.catalogue import Catalogue
-from sensorium.data.scenes.compose import SPLITS, Casting, Composer, _place
+from sensorium.data.scenes.compose import Casting, Composer, _place
 from sensorium.data.scenes.cutout import dominant_colour
-from sensorium.data.scenes.recolour import COLOURS, recolour
+from sensorium.data.scenes.recolour import recolour
 from sensorium.errors import SensoriumError
 
 NUMBERS = range(60)

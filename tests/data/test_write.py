@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from sensorium.conversation import Conversation
 from sensorium.data.check import question_kind
-from sensorium.data.records import Scene, SceneObject
+from sensorium.data.records import COLOURS, Scene, SceneObject
 from sensorium.data.scenes.balance import Balance
 from sensorium.data.scenes.claims import KINDS, Asker
 from sensorium.data.scenes.facts import Facts, between, neighbours
 from sensorium.data.scenes.phrases import Phrases, joined, name_words, placeholders, things
 from sensorium.data.scenes.probes import Prober
 from sensorium.data.scenes.questions import OPEN, Speaker, Talk
-from sensorium.data.scenes.recolour import COLOURS
 from sensorium.data.scenes.write import _SHARES, Writer
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box, parse_grounded

@@ -57,7 +57,7 @@ def test_the_stream_joined_is_the_answer(engine, options):
 @pytest.mark.parametrize("batch_size", [2, 32])
 def test_a_batch_answers_what_each_alone_answers_in_order(engine, options, batch_size):
     sampling = Sampling(max_new_tokens=24, **options)
-    engine.batch_size = batch_size
+    engine = TorchEngine(engine.model, batch_size=batch_size)
     together = engine.answer(SEVERAL, sampling)
     assert together == [engine.answer([conversation], sampling)[0] for conversation in SEVERAL]
     assert len({reply.text for reply in together}) > 1
@@ -209,3 +209,34 @@ def test_inference_mode_does_not_leak_out_of_a_stream(engine):
     stream = engine.stream(ASKED, Sampling(max_new_tokens=3))
     next(stream)
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.8, "seed": 2}, {"repetition_penalty": 1.3}])
+def test_replies_that_are_over_leave_the_batch_and_change_nothing_for_the_others(engine, options):
+    """Stop strings end the replies one after the other; the batch shrinks when half of them are over."""
+    alone = [engine.answer([c], Sampling(max_new_tokens=24, **options))[0].text for c in SEVERAL]
+    stops = tuple(dict.fromkeys(text[n : n + 1] for text, n in zip(alone, (2, 5, 9), strict=False)))
+    sampling = Sampling(max_new_tokens=24, stop=stops, **options)
+    sizes, step = [], engine._step
+    engine._step = lambda embeddings, *rest: sizes.append(len(embeddings)) or step(embeddings, *rest)
+    together = engine.answer(SEVERAL, sampling)
+    assert sizes[0] == len(SEVERAL) and len(set(sizes)) > 1 and sizes == sorted(sizes, reverse=True)
+    assert together == [engine.answer([conversation], sampling)[0] for conversation in SEVERAL]
+
+
+def test_the_count_is_of_the_tokens_that_are_scored(engine):
+    for candidate in ("", "a cat", "🦊"):
+        labels = engine.renderer.render(ASKED + assistant(candidate)).labels
+        assert engine.count(candidate) == sum(label != -100 for label in labels)
+
+
+def test_the_card_names_the_licences_that_are_known(small_engine, engine):
+    assert "smollm2-135m-instruct: Apache-2.0" in small_engine.card.licence
+    assert small_engine.card.licence.startswith("dinov2-small: MIT")
+    assert engine.card.licence == ""
+
+
+def test_a_loaded_engine_runs_where_training_would(tiny_model, tmp_path, monkeypatch):
+    folder = save_model(tiny_model, tmp_path / "model", ["connector"])
+    monkeypatch.setattr("sensorium.engine.torch.best_device", lambda: torch.device("meta"))
+    assert TorchEngine.load(folder).model.device.type == "meta"

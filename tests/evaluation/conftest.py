@@ -51,6 +51,9 @@ class RuleEngine:
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
         return [-float(len(candidate)) for candidate in candidates]
 
+    def count(self, candidate: str) -> int:
+        return len(candidate.split()) + 2  # a turn that ends with two tokens
+
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from sensorium.errors import SensoriumError
 from sensorium.evaluation import ReplyFile, evaluate_scenes, read_replies, score_scenes
 from sensorium.evaluation.naming import Names
+from sensorium.evaluation.replies import ScenesReply
 from sensorium.evaluation.scenes import GREY, grey_picture
 from sensorium.media import image_size, open_image
 
@@ -159,6 +161,23 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
 def test_a_split_that_is_not_there_is_named(dataset, seeing):
     with pytest.raises(SensoriumError, match="test_seen"):
         evaluate_scenes(seeing, dataset, "test_sen")
+
+
+def test_a_torn_line_is_cut_off_in_one_step(tmp_path, monkeypatch):
+    def full(self, _target):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "replies.jsonl"
+    reply = ScenesReply("1", "s", "caption", "What?", ["dog"], "A dog.")
+    ReplyFile(path, HEADER).add([(reply, True)])
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"id": "2", "sce')
+    with monkeypatch.context() as patched, pytest.raises(SensoriumError, match="No space left"):
+        patched.setattr(Path, "replace", full)
+        ReplyFile(path, HEADER)
+    assert path.read_bytes() == whole + b'{"id": "2", "sce'  # a full disk costs no reply
+    assert ReplyFile(path, HEADER).known == {"1": reply}
+    assert path.read_bytes() == whole
 
 
 def test_a_split_without_probes_is_named(dataset, seeing):

@@ -35,6 +35,11 @@ def test_a_model_beside_itself_is_unchanged(engine_of):
     assert found.log_p == found.plain_log_p
 
 
+def test_a_reference_counts_what_its_score_sums(engine_of):
+    engine = engine_of(lambda question, colour: "one two three")
+    assert [(r.n_tokens, r.log_p) for r in speech_references(engine, ["a"])] == [(5, -13.0)]
+
+
 def test_a_reply_that_was_cut_off_is_not_scored(engine_of):
     class Endless(engine_of):
         def answer(self, conversations, sampling=None):

@@ -187,10 +187,10 @@ def test_jpeg_gets_white_for_alpha():
 def test_a_full_disk_leaves_the_old_file_and_no_other(photo, monkeypatch):
     before = photo.read_bytes()
 
-    def full(_descriptor):
+    def full(self, _target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(SensoriumError, match="No space left on device"):
         save_image(corner_marked(), photo)
     assert photo.read_bytes() == before and list(photo.parent.iterdir()) == [photo]
@@ -219,10 +219,16 @@ except SensoriumError as error:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("a.txt", "no picture format"), ("a", "no picture format"), ("no/a.png", "No such"), ("folder.png", "director")],
+    [
+        ("a.txt", "no picture format"),
+        ("a", "no picture format"),
+        ("grey.png/a.png", "exists|director"),
+        ("folder.png", "director"),
+    ],
 )
 def test_a_picture_that_cannot_be_saved_is_told(tmp_path, name, said):
     (tmp_path / "folder.png").mkdir()
+    save_image(corner_marked(), tmp_path / "grey.png")
     with pytest.raises(SensoriumError, match=said):
         save_image(corner_marked(), tmp_path / name)
-    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.png", "grey.png"]

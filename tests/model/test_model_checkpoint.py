@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from sensorium.errors import SensoriumError
 from sensorium.model.batch import IGNORE
-from sensorium.model.checkpoint import load_model, module_parameters, save_model
+from sensorium.model.checkpoint import load_model, module_parameters, part_identity, save_model
 from sensorium.model.language import LoraConfig
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
+from sensorium.parts import KNOWN
 from sensorium.rendering import Rendered, collate
 
 TRAINED = ("vision", "connector", "tokens", "language")
@@ -130,6 +132,25 @@ def test_another_part_than_the_one_trained_with_is_refused(model, tmp_path):
     _change_config(folder, parts={"dinov2-small": "0" * 64})
     with pytest.raises(SensoriumError, match="was trained with another dinov2-small"):
         load_model(folder)
+
+
+def test_a_folder_part_that_has_changed_is_refused(tiny_model_tree, tiny_parts, tmp_path):
+    part = shutil.copytree(tiny_parts["language"], tmp_path / "language")
+    tree = tiny_model_tree | {"language": {"part": str(part)}}
+    folder = save_model(ModelConfig.model_validate(tree).build(), tmp_path / "model", ["connector"])
+    (part / "README.md").write_text("A readme changes nothing.")
+    load_model(folder)
+    tensors = load_file(part / "model.safetensors")
+    tensors["model.norm.weight"] += 1
+    save_file(tensors, part / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SensoriumError, match=r"was trained with another .*language"):
+        load_model(folder)
+
+
+def test_the_commit_of_a_hub_part_is_recorded(model):
+    model.language.config._commit_hash = "abc123"
+    assert part_identity("user/name", model.language) == "abc123"
+    assert part_identity("dinov2-small", model.vision.stem) == KNOWN["dinov2-small"].package.sha256
 
 
 @pytest.mark.parametrize(

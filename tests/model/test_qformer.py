@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import BertConfig, BertModel, Blip2QFormerConfig, Blip2QFormerModel
 
 from sensorium.errors import SensoriumError
+from sensorium.model.checkpoint import load_model, save_model
 from sensorium.model.connectors import QFormerConfig
+from sensorium.model.multimodal import ModelConfig
+from sensorium.model.summary import summarise
 
 SMALL_QFORMER = QFormerConfig(n_queries=8, n_layers=4, width=64)
 
@@ -111,3 +116,32 @@ def test_bert_that_does_not_fit_is_refused_in_words(bert, tmp_path):
         connector.load_bert({"decoder.weight": torch.zeros(2)})
     with pytest.raises(SensoriumError, match="the Q-Former needs"):
         QFormerConfig(n_layers=4, width=128).build(40, 24).load_bert(bert.state_dict())
+
+
+@pytest.fixture
+def recipe_tree(tiny_model_tree, bert, tmp_path):
+    """The `model:` tree of a recipe whose Q-Former begins with the weights of a BERT folder."""
+    bert.save_pretrained(tmp_path / "bert")
+    connector = {"kind": "qformer", "n_queries": 4, "n_layers": 4, "width": 64, "bert": str(tmp_path / "bert")}
+    return tiny_model_tree | {"connector": connector}
+
+
+def test_a_recipe_names_the_bert_to_begin_with(recipe_tree, bert):
+    assert_equals_bert(ModelConfig.model_validate(recipe_tree).build().connector, bert)
+    parts = summarise(ModelConfig.model_validate(recipe_tree | {"connector": recipe_tree["connector"]}))
+    assert parts.visual_tokens == 4
+    missing = recipe_tree | {"connector": recipe_tree["connector"] | {"bert": "user/no-such-bert"}}
+    with pytest.raises(SensoriumError, match="user/no-such-bert: cannot be read"):
+        ModelConfig.model_validate(missing).build()
+
+
+def test_a_trained_checkpoint_needs_no_bert(recipe_tree, tmp_path):
+    model = ModelConfig.model_validate(recipe_tree).build()
+    for parameter in model.connector.parameters():
+        parameter.data += 1
+    folder = save_model(model, tmp_path / "model", ["connector"], dtype=torch.float32)
+    shutil.rmtree(tmp_path / "bert")
+    loaded = load_model(folder)
+    assert loaded.config.connector.bert is None
+    for name, tensor in model.connector.state_dict().items():
+        assert torch.equal(loaded.connector.state_dict()[name], tensor)

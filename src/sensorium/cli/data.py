@@ -28,36 +28,45 @@ def scenes(
     catalogue: Annotated[
         Path, typer.Option(help="Folder of cut-outs and backgrounds; made when missing.")
     ] = Path("runs/catalogue"),
-    train: Annotated[int, typer.Option(min=1, help="Pictures to train on.")] = 16000,
-    test: Annotated[int, typer.Option(min=1, help="Pictures for validation, and for each of the three tests.")] = 300,
-    seed: Seed = 0,
+    train: Annotated[int | None, typer.Option(min=1, help="Pictures to train on.")] = None,
+    val: Annotated[int | None, typer.Option(min=1, help="Pictures for validation.")] = None,
+    test: Annotated[int | None, typer.Option(min=1, help="Pictures for each of the three tests.")] = None,
+    conversations: Annotated[
+        int | None, typer.Option(min=1, help="Conversations about each picture: a caption, the rest chats.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other pictures.")] = None,
     text_chats: Annotated[Path | None, typer.Option(help="Chats without pictures to add: see `build speech`.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="How many processes compose pictures.")] = 2,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many processes compose pictures.")] = None,
     json: Json = False,
 ) -> None:
     """Compose pictures from cut-outs on backgrounds, with exact truth, and conversations about them.
 
-    Objects, one drawing style and backgrounds are held out by name for the tests. Stop it at any time; the same
-    command goes on. The catalogue needs packages of Debian and npm once; what is missing is said.
+    Objects, one drawing style and backgrounds are held out by name for the tests. Sizes, conversations and seed that
+    are left out are those the embedded default was trained with. Stop it at any time; the same command goes on. The
+    catalogue needs packages of Debian and npm once; what is missing is said.
 
     \b
     Examples:
       sensorium data build scenes --out runs/scenes
-      sensorium data build scenes --out runs/small --train 500 --test 50
+      sensorium data build scenes --out runs/small --train 500 --val 50 --test 50 --conversations 3
     """
-    from sensorium.data.scenes.build import ScenesConfig
+    from sensorium.data.records import TEST_SPLITS
+    from sensorium.data.scenes.build import SIZES, ScenesConfig
     from sensorium.data.scenes.catalogue import build_catalogue
 
-    sizes = {"train": train} | {split: test for split in ("val", "test_seen", "test_objects", "test_style")}
+    given = {"seed": seed, "conversations_per_scene": conversations, "processes": processes}
+    sizes = {"train": train, "val": val, **dict.fromkeys(TEST_SPLITS, test)}
+    config = ScenesConfig.model_validate({
+        "catalogue": catalogue, "out": out, "text_chats": text_chats,
+        "sizes": {split: sizes[split] or size for split, size in SIZES.items()},
+        **{key: value for key, value in given.items() if value is not None},
+    })  # fmt: skip
     with Preparation() as preparation:
         if not (catalogue / "catalogue.json").is_file():
-            build_catalogue(catalogue, preparation, processes)
-        config = ScenesConfig(
-            catalogue=catalogue, out=out, seed=seed, sizes=sizes, text_chats=text_chats, processes=processes
-        )
+            build_catalogue(catalogue, preparation, config.processes)
         folder = config.build(preparation)
     if json:
-        emit_json({"dataset": str(folder), "sizes": sizes})
+        emit_json({"dataset": str(folder), **config.model_dump(include={"sizes", "conversations_per_scene", "seed"})})
         return
     emit(f"The dataset is in {folder}")
     note(f"Look at it: sensorium data show {folder} --out sheet.png")
@@ -95,10 +104,11 @@ def speech(
 @app.command()
 def show(
     dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],
-    split: Annotated[str, typer.Option(help="train, val, test_seen, test_objects or test_style.")] = "train",
+    split: Annotated[str, typer.Option(help="Which part of it; a wrong name is told the right ones.")] = "train",
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("sheet.png"),
     rows: Annotated[int, typer.Option(min=1, max=50, help="Rows of pictures.")] = 3,
     seed: Seed = 0,
+    json: Json = False,
 ) -> None:
     """Write a contact sheet: pictures drawn at random with their boxes, names and conversations.
 
@@ -107,11 +117,16 @@ def show(
       sensorium data show runs/scenes
       sensorium data show runs/scenes --split test_style --out style.png --rows 5 --seed 2
     """
-    from sensorium.data.sheet import contact_sheet
+    from sensorium.data.dataset import Dataset
+    from sensorium.data.sheet import COLUMNS, contact_sheet
     from sensorium.media import save_image
 
     save_image(contact_sheet(dataset, split, rows=rows, seed=seed), out)
-    emit(f"The sheet is in {out}")
+    if json:
+        pictures = min(rows * COLUMNS, len(Dataset(dataset).scenes(split)))
+        emit_json({"sheet": str(out), "split": split, "rows": -(-pictures // COLUMNS), "pictures": pictures})
+    else:
+        emit(f"The sheet is in {out}")
 
 
 @app.command()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sensorium.evaluation import Report
 
 PRECISIONS = ("float32", "bfloat16")
-TEST_SPLITS = ("test_seen", "test_objects", "test_style")
 WIDTH = 110  # of the table where there is no terminal to ask
 
 
@@ -48,6 +47,7 @@ def evaluate(
       sensorium evaluate runs/scenes --out quick --split test_seen --limit 20 --no-blind --no-speech
     """
     from sensorium.data.dataset import Dataset
+    from sensorium.data.records import TEST_SPLITS
     from sensorium.engine.loading import load_engine, model_folder
     from sensorium.evaluation import Report
 

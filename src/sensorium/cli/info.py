@@ -70,11 +70,11 @@ def _collect(name: str, width: int, height: int, progress: Preparation) -> dict[
     from sensorium.model.summary import summarise
 
     summary = summarise(config, progress)
-    found = _described(name, summary, width, height) | {"provenance": provenance}
+    found = _described(name, summary, config.views.fit, width, height) | {"provenance": provenance}
     return found | {"stages": _stages(recipe, summary)} if recipe else found
 
 
-def _described(name: str, summary: ModelSummary, width: int, height: int) -> dict[str, Any]:
+def _described(name: str, summary: ModelSummary, fit: str, width: int, height: int) -> dict[str, Any]:
     from dataclasses import asdict
 
     import torch
@@ -83,7 +83,9 @@ def _described(name: str, summary: ModelSummary, width: int, height: int) -> dic
         "name": name,
         "parts": [asdict(part) for part in summary.parts],
         "parameters": summary.parameters | {"total": summary.total},
-        "picture": {"width": width, "height": height, "seen_at": summary.image_size, "patches": list(summary.grid)},
+        "picture": {
+            "width": width, "height": height, "fit": fit, "seen_at": summary.image_size, "patches": list(summary.grid),
+        },
         "visual_tokens": summary.visual_tokens,
         "memory_bytes": {
             "float32": summary.weight_bytes(torch.float32),
@@ -124,8 +126,10 @@ def _print(content: dict[str, Any]) -> None:
     picture = content["picture"]
     rows, columns = picture["patches"]
     emit(f"\na picture of {picture['width']}x{picture['height']}")
-    emit(f"  is seen at {picture['seen_at']}x{picture['seen_at']} pixels, {rows}x{columns} patches")
-    emit(f"  and takes {content['visual_tokens']} visual tokens")
+    side = picture["seen_at"]
+    how = "squashed" if picture["fit"] == "squash" else "padded and shrunk"
+    emit(f"  is {how} to {side}x{side} pixels, whatever its size: {rows}x{columns} patches")
+    emit(f"  and takes {content['visual_tokens']} visual tokens, as a picture of any other size does")
     memory = content["memory_bytes"]
     single, half = _size_of(memory["float32"]), _size_of(memory["bfloat16"])
     emit(f"\nmemory of the weights: {single} in float32, {half} in bfloat16")

@@ -21,6 +21,7 @@ from PIL import Image
 from sensorium.conversation import Conversation
 from sensorium.data.dataset import Dataset
 from sensorium.data.records import (
+    COLOURS,
     QUESTION_SUBSETS,
     ConversationRow,
     Probe,
@@ -31,6 +32,7 @@ from sensorium.data.records import (
 )
 from sensorium.errors import SensoriumError
 from sensorium.grounding import parse_grounded
+from sensorium.progress import ProgressCallback
 
 Row = TypeVar("Row")
 _LEAST_SIDE = 15  # thousandths
@@ -41,7 +43,7 @@ _IMBALANCE = 0.03  # share of yes may lie this far from a half
 _KINDS = (
     ("count", re.compile(r"\b(only one|just one|exactly|single|two|three|four|five|number of|count)\b", re.I)),
     ("position", re.compile(r"\b(left|right|above|below|at the top|at the bottom)\b", re.I)),
-    ("color", re.compile(r"\b(red|orange|yellow|green|blue|purple|pink|brown|black|white|gray)\b", re.I)),
+    ("color", re.compile(rf"\b({'|'.join(COLOURS)})\b", re.I)),
     ("existence", re.compile(r"")),
 )
 
@@ -63,7 +65,7 @@ class CheckReport:
             self.problems.append(f"{where}: {what}")
 
 
-def check_dataset(root: Path | str, progress: Callable[[str, int, int], None] | None = None) -> CheckReport:
+def check_dataset(root: Path | str, progress: ProgressCallback | None = None) -> CheckReport:
     """Read everything. Raises SensoriumError only where there is no dataset at all; the rest is in the report."""
     dataset, report = Dataset(root), CheckReport()
     for number, split in enumerate(dataset.splits):

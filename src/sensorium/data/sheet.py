@@ -17,11 +17,12 @@ from sensorium.data.records import ConversationRow, Scene
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Grounded, draw_grounded
 
+COLUMNS = 4
 _CELL, _MARGIN, _LINE = 420, 12, 15  # pixels
 _INK = {"user": "#1c4f9c", "assistant": "#222222", "system": "#777777"}
 
 
-def contact_sheet(root: Path | str, split: str, rows: int = 3, seed: int = 0, columns: int = 4) -> Image.Image:
+def contact_sheet(root: Path | str, split: str, rows: int = 3, seed: int = 0, columns: int = COLUMNS) -> Image.Image:
     """Scenes drawn at random by `seed`, `rows` x `columns` of them, each above its conversations; an RGB picture.
 
     Raises SensoriumError where the dataset, the split or a picture cannot be read, or the split has no pictures.

@@ -3,6 +3,4 @@
 from sensorium.engine.base import Card, Delta, Engine, Reply, Sampling
 from sensorium.engine.torch import TorchEngine
 
-ENGINES = {"torch": TorchEngine}
-
-__all__ = ["ENGINES", "Card", "Delta", "Engine", "Reply", "Sampling", "TorchEngine"]
+__all__ = ["Card", "Delta", "Engine", "Reply", "Sampling", "TorchEngine"]

@@ -16,7 +16,8 @@ FinishReason = Literal["stop", "length"]
 class Card:
     """What an engine can do and where its model comes from.
 
-    context_length: tokens of prompt and reply together; visual_tokens: what one picture costs of them.
+    context_length: tokens of prompt and reply together; visual_tokens: what one picture costs of them. licence: of the
+    parts whose licence is known.
     """
 
     name: str
@@ -95,4 +96,8 @@ class Engine(Protocol):
 
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
         """log P(candidate | conversation) of each candidate as the next reply, summed over its tokens and turn end."""
+        ...
+
+    def count(self, candidate: str) -> int:
+        """How many tokens `score` sums over for a candidate, those that end the turn among them."""
         ...

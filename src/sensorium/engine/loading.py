@@ -9,7 +9,7 @@ from sensorium.model.checkpoint import read_config
 from sensorium.model.folder import DEFAULT, model_folder
 from sensorium.model.quiet import quietly
 from sensorium.parts import locate
-from sensorium.parts.package import ProgressCallback
+from sensorium.progress import ProgressCallback
 
 
 def load_engine(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -38,6 +38,16 @@ class TokenSampler:
             beyond = values.cumsum(0) - values >= s.top_p * values.sum()
             probabilities[order[beyond]] = 0.0
         return int(torch.multinomial(probabilities, 1, generator=self.generator))
+
+
+def choose_tokens(samplers: Sequence[TokenSampler], logits: Tensor, replies: Sequence[list[int]]) -> list[int]:
+    """The next token of each reply, as `choose` chooses it; logits [replies, vocabulary].
+
+    Where the likeliest token is all that is asked for, one argmax on the model's device does for all replies.
+    """
+    if all(s.sampling.temperature == 0 and s.sampling.repetition_penalty == 1 for s in samplers):
+        return logits.argmax(-1).tolist()
+    return [sampler.choose(row, said) for sampler, row, said in zip(samplers, logits, replies, strict=True)]
 
 
 class TextStream:

@@ -17,16 +17,18 @@ from torch import Tensor
 
 from sensorium.conversation import Conversation, Image
 from sensorium.engine.base import GREEDY, Card, Delta, FinishReason, Reply, Sampling
-from sensorium.engine.sampler import TextStream, TokenSampler
+from sensorium.engine.sampler import TextStream, TokenSampler, choose_tokens
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.model.attention import use_grouped_attention
 from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import load_model, read_config
+from sensorium.model.device import best_device
 from sensorium.model.language import merge_lora
 from sensorium.model.multimodal import MultimodalModel, fuse
 from sensorium.model.views import make_views
-from sensorium.parts.package import ProgressCallback
+from sensorium.parts import licence_of
+from sensorium.progress import ProgressCallback
 from sensorium.rendering import Rendered, Renderer
 
 REMEMBERED_PICTURES = 64
@@ -46,6 +48,7 @@ class TorchEngine:
         name: str = "model",
         provenance: dict[str, Any] | None = None,
         precision: Precision = "float32",
+        batch_size: int = 32,
     ) -> None:
         if model.config.lora is not None:
             merge_lora(model.language)
@@ -53,11 +56,13 @@ class TorchEngine:
         if model.device.type == "cpu":
             use_grouped_attention(model.language)
         self.renderer = Renderer(model.tokenizer, model.tokens_per_picture)
-        self.batch_size = 32
+        self.batch_size = batch_size
         self._stop_ids = self.renderer.stop_ids
         self._pictures: OrderedDict[str, Tensor] = OrderedDict()
         length = int(getattr(model.language.config, "max_position_embeddings", 2048))  # type: ignore[union-attr]
-        self.card = Card(name, ("text", "image"), length, model.tokens_per_picture, provenance=provenance or {})
+        parts = (model.config.vision.part, model.config.language.part)
+        licence = "; ".join(f"{part}: {licence_of(part)}" for part in parts if licence_of(part))
+        self.card = Card(name, ("text", "image"), length, model.tokens_per_picture, licence, provenance or {})
 
     @classmethod
     def load(
@@ -67,9 +72,9 @@ class TorchEngine:
         progress: ProgressCallback | None = None,
         precision: Precision = "float32",
     ) -> TorchEngine:
-        """The engine of a model folder. Raises SensoriumError when it cannot be loaded."""
+        """The engine of a model folder, on `best_device`. Raises SensoriumError when it cannot be loaded."""
         _, content = read_config(folder)
-        model = load_model(folder, progress, merge=True)
+        model = load_model(folder, progress, merge=True).to(best_device())
         return cls(model, name or folder.name, content.get("provenance"), precision)
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
@@ -78,12 +83,12 @@ class TorchEngine:
         text = TextStream(self.renderer.decode, sampling.stop)
         n_tokens = 0
         finish: FinishReason = "length"
-        for token in self._generate([prompt], [TokenSampler(sampling)], sampling.max_new_tokens):
-            if token[0] in self._stop_ids:
+        for [(_, token)] in self._generate([prompt], sampling, [None]):
+            if token in self._stop_ids:
                 finish = "stop"
                 break
             n_tokens += 1
-            if piece := text.push(token[0]):
+            if piece := text.push(token):
                 yield Delta(piece, n_tokens=n_tokens)
             if text.stopped:
                 finish = "stop"
@@ -105,8 +110,8 @@ class TorchEngine:
         shown = ["" for _ in prompts]
         finish: list[FinishReason | None] = [None] * len(prompts)
         counts = [0] * len(prompts)
-        for tokens in self._generate(prompts, [TokenSampler(sampling) for _ in prompts], sampling.max_new_tokens):
-            for i, token in enumerate(tokens):
+        for tokens in self._generate(prompts, sampling, finish):
+            for i, token in tokens:
                 if finish[i] is not None:
                     continue
                 if token in self._stop_ids:
@@ -115,8 +120,6 @@ class TorchEngine:
                 counts[i] += 1
                 shown[i] += texts[i].push(token)
                 finish[i] = "stop" if texts[i].stopped else None
-            if all(finish):
-                break
         return [
             Reply(shown[i] + texts[i].finish(), finish[i] or "length", len(prompts[i]), counts[i])
             for i in range(len(prompts))
@@ -127,7 +130,7 @@ class TorchEngine:
         """log P of each candidate as the next reply; the candidates run as one batch."""
         if not candidates:
             return []
-        tails = [self.renderer.encode_reply(candidate) + self.renderer.turn_end for candidate in candidates]
+        tails = [self._tail(candidate) for candidate in candidates]
         prompt = self._prompt(conversation, Sampling(max_new_tokens=max(map(len, tails))))
         rows = [replace(prompt, ids=prompt.ids + tail) for tail in tails]
         embeddings, mask = self._embed(rows, left=False)
@@ -138,6 +141,14 @@ class TorchEngine:
             log_p = torch.log_softmax(self.model.head(predicting).float(), dim=-1)
             scores.append(float(log_p.gather(1, torch.tensor(tail, device=log_p.device)[:, None]).sum()))
         return scores
+
+    def count(self, candidate: str) -> int:
+        """How many tokens `score` sums over for a candidate."""
+        return len(self._tail(candidate))
+
+    def _tail(self, candidate: str) -> list[int]:
+        """The ids that `score` looks at: a reply and the end of its turn."""
+        return self.renderer.encode_reply(candidate) + self.renderer.turn_end
 
     def _prompt(self, conversation: Conversation, sampling: Sampling) -> Rendered:
         if conversation.messages[-1].role != "user":
@@ -180,23 +191,39 @@ class TorchEngine:
         tokens = torch.cat(visual) if visual else embeddings.new_zeros(0, embeddings.shape[-1])
         return fuse(embeddings, tokens, batch.input_ids == self.model.slot_id), batch.attention_mask
 
-    def _generate(self, prompts: list[Rendered], samplers: list[TokenSampler], limit: int) -> Iterator[list[int]]:
-        """The next token of every prompt, again and again; whoever iterates decides when a reply is over."""
+    def _generate(
+        self, prompts: list[Rendered], sampling: Sampling, over: Sequence[object]
+    ) -> Iterator[list[tuple[int, int]]]:
+        """(number of the prompt, its next token) of every prompt that still runs, again and again.
+
+        over: kept by whoever iterates; a prompt with something in it is over. Those leave the batch when they are half
+        of it, so that a few long replies do not carry the rest along; until then tokens are chosen for them too.
+        """
         with torch.inference_mode():
             embeddings, mask = self._embed(prompts, left=True)
+        running = list(range(len(prompts)))
+        samplers = [TokenSampler(sampling) for _ in prompts]
         replies: list[list[int]] = [[] for _ in prompts]
         positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
         cache: Any = None
-        for _ in range(limit):
+        for _ in range(sampling.max_new_tokens):
             # Entered anew for every token: a generator must not leave inference mode switched on for its caller.
             with torch.inference_mode():
                 states, cache = self._step(embeddings, mask, positions, cache)
                 logits = self.model.head(states)
-            tokens = [sampler.choose(row, said) for sampler, row, said in zip(samplers, logits, replies, strict=True)]
-            for said, token in zip(replies, tokens, strict=True):
-                said.append(token)
-            yield tokens
+            tokens = choose_tokens([samplers[i] for i in running], logits, [replies[i] for i in running])
+            for i, token in zip(running, tokens, strict=True):
+                replies[i].append(token)
+            yield list(zip(running, tokens, strict=True))
+            kept = [row for row, i in enumerate(running) if not over[i]]
+            if not kept:
+                return
             with torch.inference_mode():
+                if 2 * len(kept) <= len(running):
+                    running, tokens = [running[row] for row in kept], [tokens[row] for row in kept]
+                    rows = torch.tensor(kept, device=mask.device)
+                    cache.batch_select_indices(rows)
+                    mask, positions = mask[rows], positions[rows]
                 embeddings = self.model.embed_ids(torch.tensor(tokens, device=mask.device)[:, None])
                 mask = torch.cat([mask, mask.new_ones(len(tokens), 1)], dim=1)
                 positions = positions[:, -1:] + 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from sensorium.data.scenes.recolour import COLOURS
+from sensorium.data.records import COLOURS
 from sensorium.data.scenes.vocabulary import Vocabulary, VocabularyEntry, inflected
 
 # Words for the picture itself, never for a thing in it.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.errors import SensoriumError
+from sensorium.files import write_whole
 
 FORMAT = "sensorium-replies-1"
 
@@ -49,18 +50,17 @@ class ReplyFile:
             raise SensoriumError(path, f"cannot be read or written ({error.strerror}).") from error
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
         whole, _, torn = text.rpartition("\n")
         if not whole:
-            self.path.write_text(json.dumps(self.header) + "\n", encoding="utf-8")
+            write_whole(self.path, json.dumps(self.header) + "\n")
             return
         header, rows = read_replies(self.path, whole)
         if header != self.header:
             raise SensoriumError(self.path, "holds replies of another model or other data.",
                                  "Choose another --out, or remove the file.")
         if torn:
-            self.path.write_text(whole + "\n", encoding="utf-8")
+            write_whole(self.path, whole + "\n")
         self.known = {row.id: row for row in rows}
 
     def add(self, replies: Iterable[tuple[ScenesReply, bool]]) -> None:

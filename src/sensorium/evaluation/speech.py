@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Reference:
-    """A prompt and what the plain language model replies. n_tokens: of the reply, with the token that ends the turn.
+    """A prompt and what the plain language model replies. n_tokens: what log_p is summed over (Engine.count).
 
     log_p: log P of the reply under the plain model itself, or None for a reply that did not end by itself: its end
     would be scored although nobody said it.
@@ -73,7 +73,7 @@ def speech_references(plain: Engine, prompts: Sequence[str] = PROMPTS) -> list[R
         Reference(
             prompt,
             reply.text,
-            reply.n_tokens + 1,
+            plain.count(reply.text),
             plain.score(_asked(prompt), [reply.text])[0] if reply.finish == "stop" else None,
         )
         for prompt, reply in zip(prompts, replies, strict=True)

@@ -13,7 +13,6 @@ import importlib
 import io
 import os
 import re
-import secrets
 import stat
 import struct
 import zlib
@@ -27,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sensorium.conversation import Image, decode_data_url
 from sensorium.errors import SensoriumError
+from sensorium.files import write_whole
 from sensorium.media.pixels import to_rgb
 from sensorium.media.recognise import HEIC, recognise
 
@@ -249,24 +249,11 @@ def encode_image(picture: PILImage.Image, format: str = "PNG", quality: int = 90
 
 
 def save_image(picture: PILImage.Image, path: str | Path) -> None:
-    """Write the picture in the format of its suffix: whole or not at all. An existing file is replaced in one step.
+    """Write the picture in the format of its suffix: whole or not at all, its folder made if need be.
 
-    Raises SensoriumError for a suffix of no known format, and when the disk refuses (full, missing folder, rights).
+    Raises SensoriumError for a suffix of no known format, and when the disk refuses (full, rights).
     """
     target = Path(path)
     if (format := SUFFIXES.get(target.suffix.lower())) is None:
         raise SensoriumError(target, f"`{target.suffix}` is no picture format.", f"End it in {', '.join(SUFFIXES)}.")
-    data = encode_image(picture, format)
-    beside = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            with beside.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        what = f"cannot be written ({error.strerror or error})."
-        raise SensoriumError(target, what, "Check the folder, its rights and the free space.") from error
+    write_whole(target, encode_image(picture, format), "Check the folder, its rights and the free space.")

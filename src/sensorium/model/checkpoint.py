@@ -8,6 +8,7 @@ too.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +25,8 @@ from sensorium.model.language import ADAPTER, LoraConfig
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
 from sensorium.parts import parse_part
 from sensorium.parts.cache import whole_or_nothing
-from sensorium.parts.package import ProgressCallback
+from sensorium.parts.package import sha256_of
+from sensorium.progress import ProgressCallback
 
 FORMAT = "sensorium-1"
 MODULES = ("vision", "connector", "tokens", "language")
@@ -73,15 +75,15 @@ def save_model(
     """
     if folder.exists():
         raise SensoriumError(folder, "exists already.", "Choose another folder, or remove it.")
-    parts = {}
-    for part in (model.config.vision.part, model.config.language.part):
-        package = parse_part(part).package
-        parts[part] = package.sha256 if package else None
+    described = model.config.model_copy(update={"connector": model.config.connector.trained()})
     config = {
         "format": FORMAT,
-        "model": model.config.model_dump(mode="json"),
+        "model": described.model_dump(mode="json"),
         "trained": sorted(set(trained)),
-        "parts": parts,
+        "parts": {
+            model.config.vision.part: part_identity(model.config.vision.part, model.vision.stem),
+            model.config.language.part: part_identity(model.config.language.part, model.language),
+        },
         "provenance": provenance or {},
     }
     with whole_or_nothing(folder) as scratch:
@@ -92,6 +94,23 @@ def save_model(
             raise SensoriumError(folder, f"cannot be written ({error}).", "Free some space and try again.") from error
         (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     return folder
+
+
+def part_identity(part: str, module: nn.Module | None = None) -> str | None:
+    """What tells a part from another of the same name, or None when nothing does.
+
+    The pinned sha256 of a package's file, a sha256 over a folder's config.json and weights, and for a hub id the commit
+    that `module`, its loaded model, came from: that one is recorded only, since a commit may change a readme alone.
+    """
+    spec = parse_part(part)
+    if spec.package is not None:
+        return spec.package.sha256
+    if spec.kind == "hub":
+        return getattr(getattr(module, "config", None), "_commit_hash", None)
+    digest = hashlib.sha256()
+    for file in sorted(f for kind in ("config.json", "*.safetensors", "*.bin") for f in Path(part).glob(kind)):
+        digest.update(bytes.fromhex(sha256_of(file)))
+    return digest.hexdigest()
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
@@ -117,8 +136,8 @@ def load_model(folder: Path, progress: ProgressCallback | None = None, merge: bo
     """
     config, content = read_config(folder)
     for part, digest in content.get("parts", {}).items():
-        package = parse_part(part).package
-        if package and digest and package.sha256 != digest:
+        found = part_identity(part) if digest else None
+        if found and found != digest:
             raise SensoriumError(folder, f"was trained with another {part} (sha256 {digest[:12]}…).")
     tensors = read_trained(folder)
     if merge and config.lora is not None:

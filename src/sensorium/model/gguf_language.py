@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sensorium.errors import SensoriumError
-from sensorium.parts.package import ProgressCallback
+from sensorium.progress import ProgressCallback
 
 _NAMES = {
     "token_embd": "model.embed_tokens",

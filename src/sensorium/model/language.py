@@ -13,8 +13,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from sensorium.model.pretrained import load_pretrained
 from sensorium.parts import converted
-from sensorium.parts.package import ProgressCallback
+from sensorium.progress import ProgressCallback
 
 
 class LoraConfig(BaseModel):
@@ -35,11 +36,12 @@ class LanguageConfig(BaseModel):
     part: str
 
     def build(self, progress: ProgressCallback | None = None) -> tuple[nn.Module, Any]:
-        """The model in float32 and its tokenizer."""
+        """The model in float32 and its tokenizer. Raises SensoriumError when the part cannot be had."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         folder = language_folder(self.part, progress)
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+        model = load_pretrained(AutoModelForCausalLM, folder, self.part, dtype=torch.float32)
+        return model, load_pretrained(AutoTokenizer, folder, self.part)
 
 
 def language_folder(part: str, progress: ProgressCallback | None = None) -> Path | str:
@@ -69,7 +71,7 @@ def add_lora(language: nn.Module, config: LoraConfig) -> None:
     for module in language.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
             # peft would turn every input into the adapters' float32 and autocast turn it back: two copies for nothing.
-            module.cast_input_dtype_enabled = False
+            module.cast_input_dtype_enabled = False  # type: ignore[assignment]
     for name, parameter in language.named_parameters():  # peft freezes the rest; who trains is the stage's decision
         parameter.requires_grad_("lora_" in name or name.replace(".base_layer", "") in trainable)
 

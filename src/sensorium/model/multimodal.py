@@ -19,7 +19,7 @@ from sensorium.model.connectors import ConnectorConfig
 from sensorium.model.language import LanguageConfig, LoraConfig, add_lora
 from sensorium.model.views import ViewsConfig
 from sensorium.model.vision import VisionConfig, VisionEncoder
-from sensorium.parts.package import ProgressCallback
+from sensorium.progress import ProgressCallback
 
 # Tokens of our own, in the order of their ids after the language model's vocabulary. The first marks a visual slot.
 SLOT, IMAGE_OPEN, IMAGE_CLOSE = "<visual>", "<img>", "</img>"
@@ -39,7 +39,7 @@ class ModelConfig(BaseModel):
 
     def build(self, progress: ProgressCallback | None = None) -> MultimodalModel:
         """Load the parts and assemble them; connector, fresh norms and added tokens are initialised by torch's seed."""
-        vision = self.vision.build()
+        vision = self.vision.build(progress)
         language, tokenizer = self.language.build(progress)
         width = language.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
         connector = self.connector.build(vision.width, width)
@@ -133,10 +133,10 @@ class MultimodalModel(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., d_llm] -> logits [..., vocabulary + added]; a slot is never predicted."""
-        logits = self.language.get_output_embeddings()(hidden), hidden @ self.added_embeddings.to(hidden.dtype).T
+        base = self.language.get_output_embeddings()(hidden)  # type: ignore[operator]
+        added = hidden @ self.added_embeddings.to(hidden.dtype).T
         if cap := getattr(self.language.config, "final_logit_softcapping", None):
-            logits = torch.tanh(logits[0] / cap) * cap, torch.tanh(logits[1] / cap) * cap
-        base, added = logits
+            base, added = torch.tanh(base / cap) * cap, torch.tanh(added / cap) * cap
         is_slot = torch.arange(len(ADDED_TOKENS), device=added.device) == ADDED_TOKENS.index(SLOT)
         return torch.cat([base, added.masked_fill(is_slot, torch.finfo(added.dtype).min)], dim=-1)
 

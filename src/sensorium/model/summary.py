@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from sensorium.errors import SensoriumError
 from sensorium.model.checkpoint import module_parameters
 from sensorium.model.language import add_lora, language_folder
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
+from sensorium.model.pretrained import load_pretrained
 from sensorium.model.quiet import quietly
 from sensorium.model.vision import VisionEncoder, vision_folder
-from sensorium.parts import KNOWN, parse_part
-from sensorium.parts.package import ProgressCallback
+from sensorium.parts import licence_of, parse_part
+from sensorium.progress import ProgressCallback
 
 # AdamW keeps, in float32, the weight itself, its gradient and two moments.
 TRAINING_BYTES = 4 * 4
@@ -65,15 +63,16 @@ def skeleton(config: ModelConfig, progress: ProgressCallback | None = None) -> M
     Raises SensoriumError when a part cannot be had.
     """
     with quietly():
-        vision_config = _configuration(vision_folder(config.vision.part))
-        language_config = _configuration(language_folder(config.language.part, progress))
+        vision, language = config.vision.part, config.language.part
+        vision_config = load_pretrained(AutoConfig, vision_folder(vision, progress), vision)
+        language_config = load_pretrained(AutoConfig, language_folder(language, progress), language)
         with torch.device("meta"):
             backbone = AutoModel.from_config(vision_config)
-            vision = VisionEncoder(getattr(backbone, "vision_model", backbone), config.vision)
-            language = AutoModelForCausalLM.from_config(language_config)
-            width = language.get_input_embeddings().weight.shape[1]
-            connector = config.connector.build(vision.width, width)
-            model = MultimodalModel(vision, connector, language, None, config)
+            encoder = VisionEncoder(getattr(backbone, "vision_model", backbone), config.vision)
+            decoder = AutoModelForCausalLM.from_config(language_config)
+            width = decoder.get_input_embeddings().weight.shape[1]
+            connector = config.connector.build(encoder.width, width)
+            model = MultimodalModel(encoder, connector, decoder, None, config)
             if config.lora is not None:
                 add_lora(model.language, config.lora)
     return model
@@ -109,13 +108,4 @@ def _row(name: str) -> str:
 def _part(role: str, name: str) -> PartSummary:
     package = parse_part(name).package
     source = package.spec if package else name
-    licences = [known.licence for known in KNOWN.values() if known.package == package]
-    return PartSummary(role, name, source, licences[0] if licences else "")
-
-
-def _configuration(folder: Path | str) -> Any:
-    try:
-        return AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise SensoriumError(folder, f"its configuration cannot be read ({' '.join(str(error).split())[:200]}).",
-                             "Check the name and the network.") from error
+    return PartSummary(role, name, source, licence_of(name))

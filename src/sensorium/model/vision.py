@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sensorium.errors import SensoriumError
+from sensorium.model.pretrained import load_pretrained
 from sensorium.parts import converted
+from sensorium.progress import ProgressCallback
 
 
 class VisionConfig(BaseModel):
@@ -38,19 +40,23 @@ class VisionConfig(BaseModel):
     fresh_norm: bool = False
     image_size: int = Field(default=224, ge=14, le=4096)
 
-    def build(self) -> VisionEncoder:
-        """Load the backbone's weights and cut it. Raises SensoriumError when the layer does not exist."""
+    def build(self, progress: ProgressCallback | None = None) -> VisionEncoder:
+        """Load the backbone's weights and cut it.
+
+        Raises SensoriumError when the part cannot be had or the layer does not exist.
+        """
         from transformers import AutoModel
 
-        backbone = AutoModel.from_pretrained(vision_folder(self.part), dtype=torch.float32)
+        folder = vision_folder(self.part, progress)
+        backbone = load_pretrained(AutoModel, folder, self.part, dtype=torch.float32)
         return VisionEncoder(getattr(backbone, "vision_model", backbone), self)
 
 
-def vision_folder(part: str) -> Path | str:
+def vision_folder(part: str, progress: ProgressCallback | None = None) -> Path | str:
     """A folder that AutoModel reads: package parts are converted once into the cache."""
     from sensorium.model.dinov2_onnx import convert_dinov2_onnx
 
-    return converted(part, "dinov2-1", convert_dinov2_onnx)
+    return converted(part, "dinov2-1", convert_dinov2_onnx, progress)
 
 
 class VisionEncoder(nn.Module):

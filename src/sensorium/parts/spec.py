@@ -14,7 +14,8 @@ from typing import Literal
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.parts.cache import derived
 from sensorium.parts.known import KNOWN
-from sensorium.parts.package import PackagePart, ProgressCallback, fetch, sha256_of, verify
+from sensorium.parts.package import PackagePart, fetch, sha256_of, verify
+from sensorium.progress import ProgressCallback
 
 _PACKAGE = re.compile(r"package:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.+!-]+)/(?P<file>[^/].*)")
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

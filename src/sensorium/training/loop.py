@@ -22,26 +22,32 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
 from sensorium.model.checkpoint import save_model, thin_state
+from sensorium.model.device import best_device
 from sensorium.model.multimodal import MultimodalModel
+from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
 from sensorium.training.checkpoint import load_latest, restore_rng, rng_state, save_checkpoint
-from sensorium.training.journal import Journal, plot_losses
+from sensorium.training.journal import Journal
+from sensorium.training.losses import plot_losses
 from sensorium.training.objective import Loss, Objective
 from sensorium.training.optimizer import set_learning_rates
 from sensorium.training.progress import Progress
 from sensorium.training.recipe import Recipe
-from sensorium.training.stage import Stage, Tell, prepare_stage
+from sensorium.training.stage import Stage, prepare_stage
 
 AHEAD = 3  # batches prepared in the background
 
 
-def train(recipe: Recipe, run: Path, say: Callable[[str], None] | None = None, tell: Tell | None = None) -> Path | None:
+def train(
+    recipe: Recipe, run: Path, say: Callable[[str], None] | None = None, tell: ProgressCallback | None = None
+) -> Path | None:
     """Train a recipe in the folder `run`; returns the finished model's folder, or None when it was interrupted.
 
     Ctrl-C (or SIGTERM) finishes the step, saves and returns; calling again goes on. While a stage is made ready it
@@ -58,7 +64,7 @@ def train(recipe: Recipe, run: Path, say: Callable[[str], None] | None = None, t
     data = Dataset(recipe.data)
     _claim(run, recipe)
     _seed(recipe.seed)
-    model = recipe.model.build(tell).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = recipe.model.build(tell).to(best_device())
     saved = load_latest(run / "checkpoints")
     start = saved["stage"] if saved else 0
     step = 0
@@ -79,7 +85,8 @@ def train(recipe: Recipe, run: Path, say: Callable[[str], None] | None = None, t
                 return None
             if journal.path.stat().st_size:
                 plot_losses(journal.path, run / "losses.png")
-    provenance = {"recipe": recipe.name, "seed": recipe.seed, "steps": step}
+    about = {key: data.info.get(key) for key in ("name", "fingerprint")}
+    provenance = {"recipe": recipe.name, "seed": recipe.seed, "steps": step, "data": about}
     return save_model(model, final, _trained(recipe), provenance)
 
 
@@ -171,7 +178,7 @@ def _journal_row(losses: list[Loss], stage: str, step: int, rates: dict[str, flo
 
 @contextmanager
 def _batches(stage: Stage, done: int) -> Iterator[Iterator[Any]]:
-    """Batches from where the stage stands, prepared a few ahead in a thread; the sampler's own state is not used."""
+    """Batches from where the stage stands, prepared a few ahead in a thread."""
     order = iter(stage.sampler.batches(0)[done * stage.config.accumulate :])
     pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
@@ -231,7 +238,7 @@ def _save(run: Path, model: MultimodalModel, recipe: Recipe, stage: Stage, stage
         "stage_step": stage_step,
         "model": {name: tensor.clone() for name, tensor in trained.items()},
         "optimizer": stage.optimizer.state_dict(),
-        "sampler": stage.sampler.state_dict(0),  # for its fingerprint of the data; the place is `stage_step`
+        "sampler": stage.sampler.state_dict(),  # for its fingerprint of the data; the place is `stage_step`
         "rng": rng_state(),
     }
     save_checkpoint(run / "checkpoints", state)
@@ -249,9 +256,13 @@ def _restore(model: MultimodalModel, stage: Stage, saved: dict[str, Any]) -> Non
 def _claim(run: Path, recipe: Recipe) -> None:
     """Write the resolved recipe into the run, or check that the run is this recipe's."""
     path = run / "recipe.json"
-    content = json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n"
-    if path.exists():
-        if path.read_text() != content:
-            raise SensoriumError(run, "holds a run of another recipe.", "Choose another --out, or remove the folder.")
+    content = recipe.model_dump(mode="json")
+    if not path.exists():
+        write_whole(path, json.dumps(content, indent=2) + "\n", "Choose another --out.")
         return
-    write_whole(path, content, "Choose another --out.")
+    try:  # read as a recipe: a setting that has come since, left at its default, makes no other recipe
+        same = Recipe.model_validate_json(path.read_bytes()).model_dump(mode="json") == content
+    except ValidationError:
+        same = False
+    if not same:
+        raise SensoriumError(run, "holds a run of another recipe.", "Choose another --out, or remove the folder.")

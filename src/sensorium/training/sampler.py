@@ -6,9 +6,9 @@ cut into batches by a budget of padded tokens, and the batches are shuffled agai
 and Hugging Face's `LengthGroupedSampler` do the same without a budget).
 
 The order is a function of the seed, the epoch, the lengths and the configuration, of nothing else: not of workers,
-devices, or global random state. So the place in it is two integers, and a resumed run goes on with the very next batch.
+devices, or global random state. So a place in it is one number, and a resumed run goes on with the very next batch.
 
-Used by `training.loop`, as the `batch_sampler` of a DataLoader or alone; knows nothing of what the samples are.
+Used by `training.loop`, which counts the batches itself; knows nothing of what the samples are.
 """
 
 from __future__ import annotations
@@ -46,10 +46,9 @@ class SamplerConfig(BaseModel):
 
 
 class LengthSampler:
-    """Batches of sample indices, for ever, each epoch covering each sample exactly once.
+    """Batches of sample indices, each epoch covering each sample exactly once.
 
     lengths: [samples] tokens of each sample, at least 1. seed: not negative.
-    Iterating goes on where the sampler stands, so `for batch in sampler` after `load_state_dict` is the resumed run.
     Raises SensoriumError when there are no samples, or one is too long and the configuration says `error`.
     """
 
@@ -57,14 +56,6 @@ class LengthSampler:
         self.lengths: Indices = np.asarray(lengths, dtype=np.int64)
         self.config, self.seed = config, seed
         _check_lengths(self.lengths, config)
-        self._begun = (0, 0)  # (epoch, cursor) at the start or the last load; `_drawn` counts batches from there
-        self._drawn = 0
-        self._sizes: dict[int, int] = {}  # epoch -> its number of batches
-
-    @property
-    def drawn(self) -> int:
-        """Batches handed out since the sampler was made or last loaded."""
-        return self._drawn
 
     def batches(self, epoch: int) -> list[Indices]:
         """All batches of one epoch in their order; each [samples in batch], longest sample first."""
@@ -76,45 +67,17 @@ class LengthSampler:
             for start in range(0, len(order), size)
             for batch in self._cut(self._longest_first(order[start : start + size]))
         ]
-        self._sizes[epoch] = len(batches)
         return [batches[i] for i in random.permutation(len(batches))]
 
-    def __iter__(self) -> Iterator[list[int]]:
-        epoch, cursor = self._place(self._drawn)
-        while True:
-            for batch in self.batches(epoch)[cursor:]:
-                self._drawn += 1
-                yield batch.tolist()
-            epoch, cursor = epoch + 1, 0
-
-    def state_dict(self, trained: int | None = None) -> dict[str, Any]:
-        """The place of the next batch.
-
-        trained: how many batches were trained on since the sampler was made or last loaded; by default all that were
-        handed out. Give it when a DataLoader's workers draw ahead: what they have drawn and the model has not yet seen
-        would otherwise be skipped by the resumed run.
-        """
-        epoch, cursor = self._place(self._drawn if trained is None else trained)
-        return {"epoch": epoch, "cursor": cursor, "order": self._fingerprint()}
+    def state_dict(self) -> dict[str, Any]:
+        """What the order depends on, as a fingerprint; the place in it is the loop's affair."""
+        return {"order": self._fingerprint()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a saved place. Raises SensoriumError if the order is no longer the one it was saved from."""
+        """Raises SensoriumError if the order is no longer the one that a checkpoint's place was in."""
         if state["order"] != self._fingerprint():
             what = "the data, the seed or the batch settings are not those of the checkpoint; its place means nothing."
             raise SensoriumError("resume", what, "Put them back, or start a new run in another folder.")
-        self._begun, self._drawn = (state["epoch"], state["cursor"]), 0
-
-    def _place(self, drawn: int) -> tuple[int, int]:
-        """(epoch, cursor) of the next batch after that many; a full epoch is the beginning of the next."""
-        epoch, cursor = self._begun[0], self._begun[1] + drawn
-        while cursor >= (size := self._size(epoch)):
-            epoch, cursor = epoch + 1, cursor - size
-        return epoch, cursor
-
-    def _size(self, epoch: int) -> int:
-        if epoch not in self._sizes:
-            self.batches(epoch)
-        return self._sizes[epoch]
 
     def _megabatch_samples(self) -> int:
         """Samples in a megabatch: as many as that many batches of samples of mean length would hold."""

@@ -5,7 +5,6 @@ Kept apart from the loop so that the loop can be read as what happens in time, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from sensorium.model.attention import use_grouped_attention
 from sensorium.model.checkpoint import MODULES, module_parameters
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
+from sensorium.progress import ProgressCallback
 from sensorium.training.features import FeatureCache, build_feature_cache
 from sensorium.training.objective import Objective
 from sensorium.training.optimizer import build_optimizer
@@ -26,8 +26,6 @@ from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.replies import ReplyObjective
 from sensorium.training.sampler import LengthSampler
 from sensorium.training.words import WordObjective
-
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -44,7 +42,7 @@ class Stage:
     total_steps: int
 
 
-def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, data: Dataset, tell: Tell) -> Stage:
+def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, data: Dataset, tell: ProgressCallback) -> Stage:
     """Freeze and unfreeze, add adapters where the stage brings them, open the data.
 
     Raises SensoriumError when the stage has less than one step of data, or asks for what the data does not hold.
@@ -57,7 +55,7 @@ def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, data: Dat
     if model.device.type == "cpu":
         use_grouped_attention(model.language)
     groups = choose_trainable(model, config)
-    to_precision(model, recipe.precision)
+    to_precision(model, recipe.precision, keep=_trained_in_full_later(recipe, number))
     seed = recipe.seed * 1000 + number
     objective = _objective(model, recipe, config, data, "train", config.samples, seed, tell)
     validation = _objective(model, recipe, config, data, "val", recipe.validation_samples, seed=0, tell=tell)
@@ -81,11 +79,20 @@ def choose_trainable(model: MultimodalModel, config: StageConfig) -> dict[str, l
     return groups
 
 
-def to_precision(model: MultimodalModel, precision: str) -> None:
-    """Frozen weights of the language model in the recipe's precision, whatever trains in float32."""
-    frozen = torch.bfloat16 if precision == "bfloat16" else torch.float32
+def to_precision(model: MultimodalModel, precision: str, keep: bool = False) -> None:
+    """Frozen weights of the language model in the recipe's precision, whatever trains in float32.
+
+    keep: leave frozen weights in float32 too, because a later stage trains them and rounding cannot be undone.
+    """
+    frozen = torch.bfloat16 if precision == "bfloat16" and not keep else torch.float32
     for parameter in model.language.parameters():
         parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else frozen)
+
+
+def _trained_in_full_later(recipe: Recipe, number: int) -> bool:
+    """Whether a later stage trains the language model itself, not adapters."""
+    later = range(number + 1, len(recipe.stages))
+    return any("language" in recipe.stages[n].learning_rates and recipe.model_at(n).lora is None for n in later)
 
 
 def _objective(
@@ -96,7 +103,7 @@ def _objective(
     split: str,
     samples: int,
     seed: int,
-    tell: Tell,
+    tell: ProgressCallback,
 ) -> Any:
     cache = _cache(model, recipe, data, split, tell)
     if config.objective == "words":
@@ -116,7 +123,9 @@ def _objective(
     return ReplyObjective(model, rows, shares, cache, samples, seed, config.together)
 
 
-def _cache(model: MultimodalModel, recipe: Recipe, data: Dataset, split: str, tell: Tell) -> FeatureCache | None:
+def _cache(
+    model: MultimodalModel, recipe: Recipe, data: Dataset, split: str, tell: ProgressCallback
+) -> FeatureCache | None:
     """The feature cache of a split, or None when the stem trains in this stage."""
     if any(p.requires_grad for p in model.vision.stem.parameters()):
         return None

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.data.dataset import Rows, Scene
+from sensorium.data.records import COLOURS
 from sensorium.errors import SensoriumError
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.features import FeatureCache
 from sensorium.training.objective import Loss, passes
 
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray")
 BACKGROUND = 0  # index of the background among the names
 IGNORED = -1
 TEMPERATURE = 0.07
@@ -74,9 +74,14 @@ class WordObjective:
         self.grid = (round(tokens**0.5), round(tokens**0.5))
 
     def batch(self, indices: Sequence[int]) -> WordBatch:
+        """Raises SensoriumError for a batch without a single target: its mean loss would be 0 / 0."""
         scenes = [self.scenes[self.rows[i]] for i in indices]
         labels = [token_labels(scene, self.grid, self.index) for scene in scenes]
         names, colours = (torch.from_numpy(np.stack(column)) for column in zip(*labels, strict=True))
+        if (names == IGNORED).all():
+            raise SensoriumError(f"scenes {', '.join(scene.id for scene in scenes)}",
+                                 "share a batch in which no visual token covers anything that has a name.",
+                                 "Put more scenes into a batch (batch.max_tokens, batch.max_samples), or drop these.")
         return WordBatch(self.cache.get([scene.image for scene in scenes]), names, colours)
 
     def loss(self, batch: WordBatch) -> Loss:

@@ -16,7 +16,7 @@ import io
 import json
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
@@ -26,41 +26,44 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sensorium.conversation import Conversation
 from sensorium.data.dataset import Rows
-from sensorium.data.records import FORMAT, ConversationRow, Scene, scene_from_json
+from sensorium.data.records import FORMAT, SPLITS, TEST_SPLITS, ConversationRow, Scene, scene_from_json
 from sensorium.data.scenes.balance import Balance
 from sensorium.data.scenes.catalogue import Catalogue
 from sensorium.data.scenes.claims import Asker
-from sensorium.data.scenes.compose import SPLITS, Composer
+from sensorium.data.scenes.compose import Composer
 from sensorium.data.scenes.phrases import Phrases
 from sensorium.data.scenes.probes import Prober
 from sensorium.data.scenes.questions import Speaker
 from sensorium.data.scenes.write import Writer
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.files import write_whole
+from sensorium.progress import ProgressCallback
 
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
 WORDS_VERSION = 1  # raise when `write` or `probes` say other things about the same scenes
 SHARD = 200
-# Not every picture offers every probe; of 400, at least 200 offer each, in every test split.
-SIZES = {"train": 16000, "val": 300, "test_seen": 400, "test_objects": 400, "test_style": 400}
+# Not every picture offers every probe; of 450, at least 200 offer each, in every test split.
+SIZES = {"train": 16000, "val": 300, **dict.fromkeys(TEST_SPLITS, 450)}
 _JPEG_QUALITY = 87
 
 Shard = tuple[str, int, int]  # split, first number, number after the last
-Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
 class ScenesConfig(BaseModel):
-    """What to build. sizes: pictures a split; conversations_per_scene: one caption, the rest chats;
-    text_chats: JSON lines of `{"messages": […]}` without pictures, appended to train as they are."""
+    """What to build; by default what the embedded default was trained on.
+
+    sizes: pictures a split; conversations_per_scene: one caption, the rest chats; text_chats: JSON lines of
+    `{"messages": […]}` without pictures, appended to train as they are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     catalogue: Path
     out: Path
     name: str = "scenes"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=1, ge=0)
     sizes: dict[str, int] = SIZES
-    conversations_per_scene: int = Field(default=3, ge=1)
+    conversations_per_scene: int = Field(default=5, ge=1)
     text_chats: Path | None = None
     processes: int = Field(default=2, ge=1)
 
@@ -74,11 +77,11 @@ class ScenesConfig(BaseModel):
                 raise ValueError(f"split {split!r} needs at least one picture; leave it out to have none.")
         return sizes
 
-    def build(self, progress: Progress | None = None) -> Path:
+    def build(self, progress: ProgressCallback | None = None) -> Path:
         return build_scenes(self, progress)
 
 
-def build_scenes(config: ScenesConfig, progress: Progress | None = None) -> Path:
+def build_scenes(config: ScenesConfig, progress: ProgressCallback | None = None) -> Path:
     """Build, or finish, the dataset of a config; returns its folder. What is complete is left as it is.
 
     Raises SensoriumError: no catalogue, a folder that holds something else, a full disk. No file is ever half written.
@@ -157,7 +160,7 @@ def _claim_folder(out: Path, pictures: str) -> str | None:
     return json.loads(finished.read_text(encoding="utf-8")).get("fingerprint") if finished.exists() else None
 
 
-def _make_pictures(config: ScenesConfig, report: Progress) -> None:
+def _make_pictures(config: ScenesConfig, report: ProgressCallback) -> None:
     """Compose every shard that is not there yet, then join each split's shards into its `scenes.jsonl`."""
     splits = [split for split in config.sizes if not (config.out / split / "scenes.jsonl").exists()]
     shards = [shard for split in splits for shard in _shards(split, config.sizes[split])]

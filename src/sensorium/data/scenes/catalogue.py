@@ -27,9 +27,10 @@ from sensorium.data.scenes.sources import Artwork
 from sensorium.data.scenes.stamps import stamp_artworks
 from sensorium.data.scenes.vocabulary import VOCABULARY_FILE, Vocabulary
 from sensorium.errors import SensoriumError
+from sensorium.files import replacing, write_whole
+from sensorium.progress import ProgressCallback
 
 FORMAT = "sensorium-catalogue-1"
-Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,14 @@ class Catalogue:
 
     def save(self, vocabulary_text: str) -> None:
         """Write the table, and the vocabulary beside it, so that the folder explains itself whatever ships later."""
-        (self.root / "vocabulary.yaml").write_text(vocabulary_text, encoding="utf-8")
+        write_whole(self.root / "vocabulary.yaml", vocabulary_text)
         tree = {
             "format": FORMAT,
             "held_out_style": self.held_out_style,
             "drawings": [asdict(drawing) for drawing in self.drawings],
             "backgrounds": [asdict(background) for background in self.backgrounds],
         }
-        partial_file = self.root / "catalogue.json.part"
-        partial_file.write_text(json.dumps(tree, ensure_ascii=False, indent=0), encoding="utf-8")
-        partial_file.replace(self.root / "catalogue.json")
+        write_whole(self.root / "catalogue.json", json.dumps(tree, ensure_ascii=False, indent=0))
 
     @cached_property
     def by_name(self) -> dict[str, tuple[Drawing, ...]]:
@@ -111,7 +110,7 @@ class Catalogue:
         return self.by_name.get(name, ())
 
 
-def build_catalogue(root: Path, progress: Progress | None = None, processes: int = 2) -> Catalogue:
+def build_catalogue(root: Path, progress: ProgressCallback | None = None, processes: int = 2) -> Catalogue:
     """Collect, render and describe every drawing and background into `root`, and write its table.
 
     Resumable and deterministic. Packages are fetched into `root`/packages. Raises SensoriumError that says what is
@@ -153,11 +152,11 @@ def write_drawing(root: Path, artwork: Artwork) -> Drawing:
     path = f"drawings/{artwork.id}-{artwork.content_key()}{RENDER_VERSION}.png"
     file = root / path
     if not file.exists():
-        partial_file = file.with_suffix(".part")
-        render(artwork).save(partial_file, "PNG")
-        partial_file.replace(file)
-    with Image.open(file) as picture:
-        colour, hue_share = dominant_colour(picture)
+        picture = render(artwork)  # outside: a source that does not open is no fault of the disk
+        with replacing(file) as part:
+            picture.save(part, "PNG")
+    with Image.open(file) as drawn:
+        colour, hue_share = dominant_colour(drawn)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Drawing(artwork.id, artwork.name, artwork.style, path, colour, hue_share, artwork.licence, digest)
 
@@ -165,7 +164,9 @@ def write_drawing(root: Path, artwork: Artwork) -> Drawing:
 def write_background(root: Path, artwork: BackgroundArtwork) -> Background:
     """Write one background into `root`/backgrounds as JPEG."""
     path = f"backgrounds/{artwork.name}.jpg"
-    artwork.paint().save(root / path, "JPEG", quality=92)
+    picture = artwork.paint()
+    with replacing(root / path) as part:
+        picture.save(part, "JPEG", quality=92)
     return Background(artwork.name, path, artwork.held_out, artwork.licence, artwork.shows)
 
 

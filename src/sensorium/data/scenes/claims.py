@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sensorium.data.records import COLOURS
 from sensorium.data.scenes.balance import Balance, Claim
 from sensorium.data.scenes.facts import OPPOSITE, RELATIONS, SIDES, Facts, neighbours
 from sensorium.data.scenes.phrases import NUMBERS, article, name_words, things
-from sensorium.data.scenes.recolour import COLOURS
 from sensorium.data.scenes.vocabulary import Vocabulary
 
 KINDS = ("existence", "count", "color", "position")

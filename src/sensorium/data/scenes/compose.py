@@ -18,14 +18,13 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from sensorium.data.records import Scene, SceneObject
+from sensorium.data.records import COLOURS, SPLITS, Scene, SceneObject
 from sensorium.data.scenes.catalogue import Background, Catalogue, Drawing
-from sensorium.data.scenes.recolour import COLOURS, recolour
+from sensorium.data.scenes.recolour import recolour
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
 
 Item = TypeVar("Item")
-SPLITS = ("train", "val", "test_seen", "test_objects", "test_style")
 
 _CANVASES = ((320, 320), (320, 240), (240, 320))
 _CANVAS_SHARES = (0.4, 0.4, 0.2)

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from sensorium.data.scenes.recolour import COLOURS
+from sensorium.data.records import COLOURS
 from sensorium.data.scenes.sources import Artwork
 from sensorium.errors import SensoriumError
 

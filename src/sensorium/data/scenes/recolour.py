@@ -11,20 +11,6 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-COLOURS = (
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "blue",
-    "purple",
-    "pink",
-    "brown",
-    "black",
-    "white",
-    "gray",
-)
-
 # Name -> (hue in degrees, its spread, saturation, value). Saturation and value of the middle tone, 0-1.
 _PAINT: dict[str, tuple[float, float, float, float]] = {
     "red": (358, 5, 0.88, 0.85),
@@ -48,7 +34,7 @@ _LEAST_SHARE = 0.5  # of the opaque pixels must be repainted, or the name would 
 def recolour(cutout: Image.Image, colour: str, rng: np.random.Generator) -> Image.Image | None:
     """The cut-out with its dominant hue repainted, or None where too little of it has one hue.
 
-    cutout: RGBA; colour: one of `COLOURS`. Alpha is untouched.
+    cutout: RGBA; colour: one of `records.COLOURS`. Alpha is untouched.
     """
     pixels = np.asarray(cutout.convert("RGBA"), dtype=np.float32) / 255
     rgb, opaque = pixels[..., :3], pixels[..., 3] > 0.5

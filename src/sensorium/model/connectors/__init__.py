@@ -1,12 +1,14 @@
 """Connectors: from what the encoder sees to what the language model reads.
 
-To add one: a file here with a `Connector` and a frozen configuration with its own `kind` and a `build`, one line in
-`CONNECTORS` and one name in `ConnectorConfig`.
+To add one: a file here with a `Connector` and its `ConnectorSettings` (a `kind` of its own and a `build`), and one line
+in `CONNECTORS`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -25,11 +27,12 @@ CONNECTORS: dict[str, type[ConnectorSettings]] = {
     "resampler": ResamplerConfig,
 }
 
-# As a field of a configuration: chosen by `kind`, so that an error names the keys of that connector only. A static type
-# is wanted by the type checker, hence the names once more; a test holds the two lists together.
-ConnectorConfig = Annotated[
-    LinearConfig | MlpConfig | PixelShuffleConfig | QFormerConfig | ResamplerConfig, Field(discriminator="kind")
-]
+# As a field of a configuration: chosen by `kind`, so that an error names the keys of that connector only. The type
+# checker cannot read a table, and knows what all of them share.
+if TYPE_CHECKING:
+    ConnectorConfig = ConnectorSettings
+else:
+    ConnectorConfig = Annotated[reduce(or_, CONNECTORS.values()), Field(discriminator="kind")]
 
 __all__ = [
     "CONNECTORS",

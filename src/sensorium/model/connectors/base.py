@@ -43,6 +43,12 @@ class ConnectorSettings(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: str
+
     @abstractmethod
     def build(self, vision_width: int, language_width: int) -> Connector:
         """A connector between those widths, freshly initialised by torch's seed."""
+
+    def trained(self) -> ConnectorSettings:
+        """What a checkpoint says of the connector: without what only its start was made from."""
+        return self

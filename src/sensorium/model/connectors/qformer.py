@@ -25,6 +25,8 @@ from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from sensorium.errors import SensoriumError
 from sensorium.model.connectors.base import Connector, ConnectorSettings
+from sensorium.model.pretrained import load_pretrained
+from sensorium.parts import parse_part
 
 HEAD_WIDTH = 64  # BERT's: 12 heads at width 768
 
@@ -104,6 +106,15 @@ class QFormerConnector(Connector):
         return BertReport(tuple(found), tuple(name for name in ours if name not in found), tuple(unused))
 
 
+def _weights_of(bert: str) -> Mapping[str, Tensor] | str:
+    """What `load_bert` takes for a configuration's `bert`: files as they are, the tensors of a hub id."""
+    if Path(bert).exists() or parse_part(bert).kind != "hub":
+        return bert
+    from transformers import AutoModel
+
+    return load_pretrained(AutoModel, bert, bert, dtype=torch.float32).state_dict()
+
+
 def _name_in_qformer(name: str) -> str:
     name = name.removeprefix("bert.")
     # The first published BERT files call a norm's weight and bias gamma and beta.
@@ -135,7 +146,11 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 class QFormerConfig(ConnectorSettings):
-    """kind `qformer`: the defaults are BLIP-2's. dropout is BERT's; it acts in training only."""
+    """kind `qformer`: the defaults are BLIP-2's. dropout is BERT's; it acts in training only.
+
+    bert: where BERT's weights come from, a folder, a file or a hub id (BLIP-2: google-bert/bert-base-uncased); without,
+    the layers start at random.
+    """
 
     kind: Literal["qformer"] = "qformer"
     n_queries: int = Field(default=32, ge=1)
@@ -143,6 +158,7 @@ class QFormerConfig(ConnectorSettings):
     width: int = Field(default=768, ge=HEAD_WIDTH)
     cross_attention_every: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    bert: str | None = None
 
     @model_validator(mode="after")
     def _width_holds_whole_heads(self) -> QFormerConfig:
@@ -151,4 +167,10 @@ class QFormerConfig(ConnectorSettings):
         return self
 
     def build(self, vision_width: int, language_width: int) -> QFormerConnector:
-        return QFormerConnector(vision_width, language_width, self)
+        connector = QFormerConnector(vision_width, language_width, self)
+        if self.bert is not None and not connector.queries.is_meta:  # a skeleton has shapes only
+            connector.load_bert(_weights_of(self.bert))
+        return connector
+
+    def trained(self) -> QFormerConfig:
+        return self.model_copy(update={"bert": None})
