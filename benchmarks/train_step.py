@@ -126,18 +126,19 @@ def sides(model: MultimodalModel, recipe: Recipe, number: int, options: argparse
 
     rows = chosen_rows(Dataset(options.data), config, options.samples)
     shares = {str(task): share for task, share in config.tasks.items() if rows[task]}
-    plain = PlainObjective(model, rows, shares, None, options.samples, options.seed)  # type: ignore[arg-type]
     paths = [str(i.source) for task in rows.values() for row in task for i in row.conversation().images]
     started = time.perf_counter()
     cache = build_feature_cache(model, paths, torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32)
     print(f"feature cache: {time.perf_counter() - started:.1f} s for {len(set(paths))} pictures (not timed below)")
-    together = config.together
-    ours = ReplyObjective(model, rows, shares, cache, options.samples, options.seed, together)  # type: ignore[arg-type]
+    drawing = (options.samples, options.seed, config.together)
+    ours = ReplyObjective(model, rows, shares, cache, *drawing)  # type: ignore[arg-type]
+    plain = PlainObjective(model, rows, shares, None, *drawing)  # type: ignore[arg-type]
+    plain.samples = [[conversation] for row in plain.samples for conversation in row]  # the same, each in its own row
 
     budget = config.batch.model_copy(update={"max_samples": min(options.batch, config.batch.max_samples)})
     sampler = budget.build(ours.lengths, options.seed)
     batches = [indices.tolist() for indices in sampler.batches(0)]
-    order = np.random.default_rng(options.seed).permutation(len(plain.lengths))
+    order = np.random.default_rng(options.seed).permutation(len(plain.samples))
     plain_batches = [part.tolist() for part in np.array_split(order, len(batches))]  # as many steps as ours
 
     usual = model.language.config._attn_implementation  # type: ignore[union-attr]
