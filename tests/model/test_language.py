@@ -80,3 +80,25 @@ def test_the_update_is_alpha_over_rank_times_b_a(language):
     a, b = adapted.lora_A["default"].weight.detach(), adapted.lora_B["default"].weight.detach()
     merge_lora(language)
     torch.testing.assert_close(language.model.layers[0].mlp.up_proj.weight.detach(), weight + 10 / 4 * b @ a)
+
+
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+def test_a_layer_and_its_adapter_in_one_function_are_what_peft_computes(language, in_bfloat16):
+    from peft.tuners.lora.layer import Linear
+
+    language.requires_grad_(False)
+    add_lora(language, LoraConfig(rank=3, alpha=6))
+    layer = language.model.layers[0].mlp.down_proj
+    torch.manual_seed(2)
+    for of in (layer.lora_A, layer.lora_B):
+        of["default"].weight.data = 0.3 * torch.randn_like(of["default"].weight)
+    x = torch.randn(2, 5, layer.in_features, requires_grad=True)
+    inputs = [x, layer.lora_A["default"].weight, layer.lora_B["default"].weight]
+    found = []
+    for forward in (layer.forward, lambda x: Linear.forward(layer, x)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+            output = forward(x)
+        found.append((output.float(), *torch.autograd.grad(output.float().square().sum(), inputs)))
+    for ours, pefts in zip(*found, strict=True):
+        worst = (ours - pefts).abs().max() / pefts.abs().max()
+        assert worst < (2e-2 if in_bfloat16 else 1e-5) and pefts.abs().max() > 0.1

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorium.conversation import Conversation, Image, assistant, user
-from sensorium.model.attention import additive_mask, use_grouped_attention
+from sensorium.model.attention import Packing, additive_mask, use_grouped_attention
 from sensorium.model.batch import IGNORE
 from sensorium.rendering import Rendered, Renderer, collate, share_prefix
 
@@ -85,3 +85,39 @@ def test_the_mask_lets_each_segment_see_the_beginning_and_itself():
     mask = additive_mask(torch.tensor([[0, 0, 1, 1, 2, -1]]), torch.float32)[0, 0] == 0
     seen = [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [5]]
     assert [row.nonzero().flatten().tolist() for row in mask] == seen
+
+
+def test_gradients_of_packed_attention_are_autograds(tiny_model, talks):
+    """The backward pass is written by hand: against autograd's through plain attention over the same batch."""
+    samples = [share_prefix([talks("What is it?", "a dog"), talks("Where is it?", "left")]), talks("Who?", "a cat")]
+    pixels = torch.randn(2, 3, tiny_model.vision.config.image_size, tiny_model.vision.config.image_size)
+    batch = collate(samples, 0, pixel_values=pixels)
+    found = []
+    for grouped in (False, True):
+        if grouped:
+            use_grouped_attention(tiny_model.language)
+        tiny_model.requires_grad_(True).zero_grad()
+        (tiny_model(batch)[:, : tiny_model.slot_id] ** 2).mean().backward()
+        found.append({name: p.grad.clone() for name, p in tiny_model.named_parameters() if p.grad is not None})
+    plain, packed = found
+    assert plain.keys() == packed.keys() and any("k_proj" in name for name in plain)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(packed[name], gradient, atol=1e-6, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_packing_leaves_padding_out_and_comes_back():
+    segments = torch.tensor([[0, 0, 1, 1, 2, -1], [0, 0, 0, -1, -1, -1], [0, 1, 2, 2, 2, 2]])
+    positions = torch.tensor([[0, 1, 2, 3, 2, 0], [0, 1, 2, 0, 0, 0], [0, 1, 1, 2, 3, 4]])
+    packing = Packing.of(segments >= 0, segments, positions)
+    seen: dict[int, list[int]] = {}
+    for chunk in packing.chunks:
+        for m, s in chunk.real.nonzero().tolist():
+            seen[int(chunk.queries[m, s])] = chunk.keys[m][~chunk.hidden[m, 0, s]].tolist()
+    first = [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]]
+    second = [[5], [5, 6], [5, 6, 7]]
+    third = [[8], [8, 9], [8, 10], [8, 10, 11], [8, 10, 11, 12], [8, 10, 11, 12, 13]]
+    assert [seen[i] for i in range(14)] == first + second + third
+    assert packing.positions.tolist() == [[0, 1, 2, 3, 2, 0, 1, 2, 0, 1, 1, 2, 3, 4]]
+    padded = torch.randn(3, 6, 4)
+    expected = padded.masked_fill((segments < 0)[..., None], 0)
+    assert torch.equal(packing.unpack(packing.pack(padded), 3, 6), expected)

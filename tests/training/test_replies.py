@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -192,6 +193,26 @@ def test_answers_count_as_right_only_in_every_token(make):
     right, of = metrics["answers_right"]
     assert of == 12 and 6 <= right < 12
     assert metrics["tokens_right"][1] == batch.n_supervised > metrics["tokens_right"][0]
+
+
+def test_square_weighting_counts_the_tokens_of_an_answer_by_the_root_of_their_number(make):
+    """Answer by answer: sum of cross-entropies over the root of the length; weights add up to roots."""
+    objective = make(shares={"caption": 0.5, "chat": 0.5}, conversations=8, weighting="square")
+    batch = objective.batch(range(8))
+    with torch.no_grad():
+        loss, logits = objective.loss(batch), _full_logits(objective.model, batch)
+    total = weight = 0.0
+    lengths = set()
+    for row, labels in enumerate(batch.labels.tolist()):
+        for is_answer, places in groupby(range(len(labels)), key=lambda place: labels[place] != IGNORE):
+            if is_answer:
+                at = list(places)
+                log_p = logits[row, [i - 1 for i in at]].float().log_softmax(-1)
+                total -= sum(float(p[labels[i]]) for p, i in zip(log_p, at, strict=True)) / len(at) ** 0.5
+                weight += len(at) ** 0.5
+                lengths.add(len(at))
+    assert len(lengths) > 1
+    assert float(loss.total) == pytest.approx(total, rel=1e-5) and loss.weight == pytest.approx(weight)
 
 
 def test_tasks_get_their_shares_in_whole_passes(make):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.features import build_feature_cache
-from sensorium.training.words import WordObjective, token_labels, word_embeddings
+from sensorium.training.words import NUMBERS, PLACES, WordObjective, token_labels, word_embeddings
 
 INDEX = {"background": 0, "cat": 1, "dog": 2}
 _, B, C, D = None, 0, 1, 2  # background, cat, dog
@@ -28,12 +28,12 @@ def scene(*objects: tuple[str, tuple[int, int, int, int], str | None]) -> Scene:
 
 
 def _names(made: Scene, grid: tuple[int, int] = (4, 4)) -> list[list[int]]:
-    return token_labels(made, grid, INDEX)[0].reshape(grid).tolist()
+    return token_labels(made, grid, INDEX).names.reshape(grid).tolist()
 
 
 def test_an_empty_scene_is_background():
-    names, colours = token_labels(scene(), (2, 2), INDEX)
-    assert names.tolist() == [0] * 4 and colours.tolist() == [-1] * 4
+    labels = token_labels(scene(), (2, 2), INDEX)
+    assert labels.names.tolist() == [0] * 4 and labels.colours.tolist() == labels.counts.tolist() == [-1] * 4
 
 
 def test_cells_belong_to_the_box_that_covers_them():
@@ -41,19 +41,19 @@ def test_cells_belong_to_the_box_that_covers_them():
     assert _names(scene(("cat", (250, 0, 749, 499), None))) == [[B, C, C, B], [B, C, C, B], [B] * 4, [B] * 4]
 
 
-def test_more_than_half_names_a_tenth_to_a_half_is_nobodys_and_less_is_background():
-    # 400 = 250 + 150: the second column is covered to 60 %, with rows in full.
-    assert _names(scene(("cat", (0, 0, 399, 999), None)))[0] == [C, C, B, B]
-    # 350 = 250 + 100: 40 %.
-    assert _names(scene(("cat", (0, 0, 349, 999), None)))[0] == [C, I, B, B]
+def test_more_than_a_third_names_a_tenth_to_a_third_is_nobodys_and_less_is_background():
+    # 350 = 250 + 100: the second column is covered to 40 %, with rows in full.
+    assert _names(scene(("cat", (0, 0, 349, 999), None)))[0] == [C, C, B, B]
+    # 325 = 250 + 75: 30 %.
+    assert _names(scene(("cat", (0, 0, 324, 999), None)))[0] == [C, I, B, B]
     # 260 = 250 + 10: 4 %.
     assert _names(scene(("cat", (0, 0, 259, 999), None)))[0] == [C, B, B, B]
 
 
 def test_shares_of_rows_and_columns_multiply():
-    # 70 % by 70 % is 49 %: nobody's; 80 % by 80 % is 64 %: the cat's.
-    assert _names(scene(("cat", (0, 0, 174, 174), None)))[0][0] == I
-    assert _names(scene(("cat", (0, 0, 199, 199), None)))[0][0] == C
+    # 50 % by 50 % is 25 %: nobody's; 60 % by 60 % is 36 %: the cat's.
+    assert _names(scene(("cat", (0, 0, 124, 124), None)))[0][0] == I
+    assert _names(scene(("cat", (0, 0, 149, 149), None)))[0][0] == C
 
 
 def test_the_smaller_thing_is_in_front_whatever_the_order():
@@ -64,9 +64,24 @@ def test_the_smaller_thing_is_in_front_whatever_the_order():
 
 def test_colours_stand_where_names_do_and_only_where_known():
     made = scene(("dog", (0, 0, 999, 499), "blue"), ("cat", (0, 0, 499, 499), None), ("cat", (0, 500, 499, 999), "x"))
-    names, colours = token_labels(made, (2, 2), INDEX)
-    assert names.tolist() == [C, D, C, B]
-    assert colours.tolist() == [I, COLOURS.index("blue"), I, I]
+    labels = token_labels(made, (2, 2), INDEX)
+    assert labels.names.tolist() == [C, D, C, B]
+    assert labels.colours.tolist() == [I, COLOURS.index("blue"), I, I]
+
+
+def test_counts_are_of_the_name_and_places_of_the_thing():
+    cats = ("cat", (0, 0, 499, 499), None), ("cat", (500, 500, 999, 999), None)
+    made = scene(*cats, ("dog", (500, 0, 999, 499), None))
+    labels = token_labels(made, (2, 2), INDEX)
+    assert labels.names.tolist() == [C, D, B, C]
+    assert [NUMBERS[n] if n >= 0 else None for n in labels.counts] == ["two", "one", None, "two"]
+    expected = [[0.25, 0.25, 0.5, 0.5], [0.75, 0.25, 0.5, 0.5], [0, 0, 0, 0], [0.75, 0.75, 0.5, 0.5]]
+    torch.testing.assert_close(labels.places, torch.tensor(expected), atol=2e-3, rtol=0)
+
+
+def test_more_of_a_name_than_there_are_words_for_have_no_count():
+    made = scene(*(("cat", (i * 100, 0, i * 100 + 99, 999), None) for i in range(9)))
+    assert set(token_labels(made, (1, 10), INDEX).counts.tolist()) == {I}
 
 
 def test_a_thing_without_a_name_in_the_vocabulary_is_nobodys_and_not_background():
@@ -100,13 +115,15 @@ def test_samples_are_whole_passes_over_the_scenes(objective):
 
 def test_a_batch_holds_states_and_targets_in_the_order_asked_for(objective):
     batch = objective.batch([3, 0])
-    assert batch.stem_states.shape == (2, 17, 32) and batch.names.shape == batch.colours.shape == (2, 4)
+    assert batch.stem_states.shape == (2, 17, 32) and batch.labels.places.shape == (2, 4, 4)
     for row, i in enumerate([3, 0]):
         made = objective.scenes[int(objective.rows[i])]
-        names, colours = token_labels(made, (2, 2), objective.index)
-        assert np.array_equal(batch.names[row], names) and np.array_equal(batch.colours[row], colours)
+        labels = token_labels(made, (2, 2), objective.index)
+        for field in fields(labels):
+            assert torch.equal(getattr(batch.labels, field.name)[row], getattr(labels, field.name))
         assert torch.equal(batch.stem_states[row], objective.cache.get([made.image])[0])
-        assert sorted(names) == [0, 0, 0, objective.index[made.objects[0].name]]  # one square in one of four quarters
+        # One square in one of four quarters.
+        assert sorted(labels.names.tolist()) == [0, 0, 0, objective.index[made.objects[0].name]]
 
 
 def test_a_batch_without_a_target_is_named(objective):
@@ -123,25 +140,33 @@ def test_the_loss_is_what_its_parts_add_up_to(objective):
     with torch.no_grad():
         loss = objective.loss(batch)
         visual = objective.model.visual_tokens(None, batch.stem_states).flatten(0, 1)
-    table = word_embeddings(objective.model, objective.vocabulary)
-    colour_table = word_embeddings(objective.model, COLOURS)
+    def entropy(tokens, words, target):
+        scores = F.cosine_similarity(tokens[None], word_embeddings(objective.model, words)) / 0.07
+        return float(torch.logsumexp(scores, 0) - scores[target])
+
     norm = objective.model.language.get_input_embeddings().weight.norm(dim=-1).mean()
-    total, weight = 0.0, 0.0
-    for token, name, colour in zip(visual, batch.names.flatten(), batch.colours.flatten(), strict=True):
+    total, weight, labels = 0.0, 0.0, batch.labels
+    rows = zip(labels.names.flatten(), labels.colours.flatten(), labels.counts.flatten(), labels.places.flatten(0, 1),
+               strict=True)
+    for token, (name, colour, count, place) in zip(visual, rows, strict=True):
         if name < 0:
             continue
         share = 0.2 if name == 0 else 1.0
-        scores = F.cosine_similarity(token[None], table) / 0.07
-        total += share * float(torch.logsumexp(scores, 0) - scores[name])
+        total += share * entropy(token, objective.vocabulary, name)
         total += 0.1 * float((token.norm() / norm - 1) ** 2)
         if colour >= 0:
-            scores = F.cosine_similarity(token[None], colour_table) / 0.07
-            total += 0.3 * float(torch.logsumexp(scores, 0) - scores[colour])
+            total += 0.3 * entropy(token, COLOURS, colour)
+        if count >= 0:
+            total += 0.2 * entropy(token, NUMBERS, count)
+        if name > 0:
+            for pair, p in zip(PLACES, place.tolist(), strict=True):  # Kullback-Leibler: 0 where met exactly
+                total += 0.2 * (p * (entropy(token, pair, 1) + math.log(p)))
+                total += 0.2 * ((1 - p) * (entropy(token, pair, 0) + math.log(1 - p)))
         weight += share
     assert float(loss.total) == pytest.approx(total, rel=1e-4)
     assert loss.weight == pytest.approx(weight) and (loss.samples, loss.tokens) == (6, 24)
     assert loss.metrics["named_right"][1] == 6 and loss.metrics["background_right"][1] == 18
-    assert loss.metrics["colour_right"][1] == 6
+    assert loss.metrics["colour_right"][1] == loss.metrics["count_right"][1] == loss.metrics["place_right"][1] == 6
 
 
 def test_a_model_learns_the_names(objective):

@@ -1,20 +1,166 @@
-"""Grouped-query attention by plain matrix products, for training on CPUs.
+"""Grouped-query attention by plain matrix products, and packed batches, for CPUs.
 
 PyTorch's fused attention is made for long sequences and GPUs; for the few hundred tokens of a conversation, forward and
 backward in bfloat16 on a CPU, two batched products and a softmax are two to three times faster, and the query heads of
 one key head share a product, so keys and values are never repeated. `benchmarks/train_step.py` measures it.
+
+Where a whole batch runs at once (training, scoring), it is packed: the tokens of all conversations in one row without
+padding, and attention goes over a few conversations at a time, each over its shared beginning and itself, so that
+little is computed for pairs that may not see one another, and scores stay in the processor's cache.
 
 Registered with transformers under the name `grouped`; a language model takes it by `set_attn_implementation`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import compress, groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 NAME = "grouped"
+CHUNK = 8  # conversations: their scores fit into the second-level cache of a processor core, or nearly
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A few conversations (or rests of conversations after a shared beginning) whose attention is computed at once.
+
+    queries [m, s], keys [m, l]: places in the packed row, 0 where shorter ones are filled up. real [m, s]: True where a
+    query is one. hidden [m, 1, s, l]: True where a query must not look.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    real: Tensor
+    hidden: Tensor
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the tokens of a padded batch stand in one packed row, and who sees whom there.
+
+    index [n]: of each packed token in the flattened batch. positions [1, n].
+    """
+
+    index: Tensor
+    positions: Tensor
+    chunks: tuple[Chunk, ...]
+
+    @classmethod
+    def of(cls, mask: Tensor, segments: Tensor | None = None, position_ids: Tensor | None = None) -> Packing:
+        """mask [b, t]: True for tokens; segments, position_ids [b, t]: as in `Batch`."""
+        index = mask.flatten().nonzero().flatten()
+        positions = mask.long().cumsum(-1) - 1 if position_ids is None else position_ids
+        parts = torch.zeros_like(mask, dtype=torch.long) if segments is None else segments
+        runs = sorted(_runs(mask.tolist(), parts.tolist()), key=lambda run: (run.end - run.start, run.seen))
+        groups = [runs[i : i + CHUNK] for i in range(0, len(runs), CHUNK)]
+        chunks = tuple(_chunk(group, mask.device) for group in groups)
+        return cls(index, positions.flatten()[index][None], chunks)
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """[b, t, d] -> [1, n, d]"""
+        return padded.flatten(0, 1)[self.index][None]
+
+    def unpack(self, packed: Tensor, b: int, t: int) -> Tensor:
+        """[1, n, d] -> [b, t, d], zeros where padding stood."""
+        padded = packed.new_zeros(b * t, packed.shape[-1])
+        return padded.index_copy(0, self.index, packed[0]).view(b, t, -1)
+
+
+class _Run(NamedTuple):
+    """Tokens [start, end) of the packed row, which see [first, first + seen), each other, and nobody ahead."""
+
+    start: int
+    end: int
+    first: int
+    seen: int
+
+
+def _runs(mask: list[list[bool]], segments: list[list[int]]) -> Iterator[_Run]:
+    at = 0
+    for row, is_token in zip(segments, mask, strict=True):
+        first, seen = at, 0
+        for segment, tokens in groupby(compress(row, is_token)):
+            end = at + len(list(tokens))
+            yield _Run(at, end, first, seen)
+            seen = end - first if segment == 0 else seen
+            at = end
+
+
+def _chunk(runs: list[_Run], device: torch.device) -> Chunk:
+    m, s = len(runs), max(run.end - run.start for run in runs)
+    most_seen = max(run.seen for run in runs)
+    queries, keys = torch.zeros(m, s, dtype=torch.long), torch.zeros(m, most_seen + s, dtype=torch.long)
+    real, visible = torch.zeros(m, s, dtype=torch.bool), torch.zeros(m, s, most_seen + s, dtype=torch.bool)
+    for i, run in enumerate(runs):
+        length = run.end - run.start
+        queries[i, :length] = keys[i, most_seen : most_seen + length] = torch.arange(run.start, run.end)
+        keys[i, : run.seen] = torch.arange(run.first, run.first + run.seen)
+        real[i, :length] = True
+        visible[i, :, : run.seen] = True
+        visible[i, :length, most_seen : most_seen + length] = torch.ones(length, length, dtype=torch.bool).tril()
+    return Chunk(*(tensor.to(device) for tensor in (queries, keys, real, ~visible[:, None])))
+
+
+class _PackedAttention(torch.autograd.Function):
+    """query [heads, n, d], key and value [key heads, n, d] -> [n, heads, d], chunk by chunk.
+
+    Written out with its backward pass, because autograd would keep and add up a tensor of full length for each chunk.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, chunks: tuple[Chunk, ...], scaling: float
+    ) -> Tensor:
+        heads, n, d = query.shape
+        output = query.new_empty(n, heads, d)
+        kept = []
+        for chunk in chunks:
+            q, k, v = _gather(query, chunk.queries, len(key)), _gather(key, chunk.keys), _gather(value, chunk.keys)
+            (m, s), seen = chunk.queries.shape, chunk.keys.shape[1]
+            scores = torch.bmm(q * scaling, k.transpose(1, 2)).view(m, heads, s, seen)
+            scores.masked_fill_(chunk.hidden, torch.finfo(scores.dtype).min)
+            weights = scores.softmax(-1).view(len(q), -1, seen)
+            attended = torch.bmm(weights, v).view(m, heads, s, d).transpose(1, 2)
+            output[chunk.queries[chunk.real]] = attended[chunk.real]
+            kept.append(weights)
+        ctx.save_for_backward(query, key, value, *kept)
+        ctx.chunks, ctx.scaling = chunks, scaling
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        query, key, value, *kept = ctx.saved_tensors
+        heads, n, d = query.shape
+        to_query = query.new_empty(n, heads, d)
+        # A shared beginning gathers from all its conversations: summed in float32.
+        to_key, to_value = (torch.zeros(n, len(key), d, device=key.device) for _ in range(2))
+        for chunk, weights in zip(ctx.chunks, kept, strict=True):
+            q, k, v = _gather(query, chunk.queries, len(key)), _gather(key, chunk.keys), _gather(value, chunk.keys)
+            (m, s), seen = chunk.queries.shape, chunk.keys.shape[1]
+            g = gradient[chunk.queries].masked_fill_(~chunk.real[..., None, None], 0)
+            g = g.transpose(1, 2).reshape(q.shape)
+            of_value = torch.bmm(weights.transpose(1, 2), g)
+            of_scores = torch._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), weights, -1, weights.dtype)
+            of_scores = of_scores * ctx.scaling
+            of_query = torch.bmm(of_scores, k).view(m, heads, s, d).transpose(1, 2)
+            to_query[chunk.queries[chunk.real]] = of_query[chunk.real]
+            of_key = torch.bmm(of_scores.transpose(1, 2), q)
+            for total, of in ((to_key, of_key), (to_value, of_value)):
+                of = of.view(m, len(key), seen, d).transpose(1, 2).reshape(m * seen, len(key), d)
+                total.index_add_(0, chunk.keys.flatten(), of.float())
+        return to_query.transpose(0, 1), to_key.to(key).transpose(0, 1), to_value.to(value).transpose(0, 1), None, None
+
+
+def _gather(of_heads: Tensor, places: Tensor, key_heads: int | None = None) -> Tensor:
+    """[heads, n, d] at places [m, l] -> [m * key heads, heads of each * l, d]."""
+    heads, _, d = of_heads.shape
+    m = len(places)
+    return of_heads.transpose(0, 1)[places].transpose(1, 2).reshape(m * (key_heads or heads), -1, d)
 
 
 def grouped_attention(
@@ -24,12 +170,17 @@ def grouped_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
+    packing: Packing | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """query [b, heads, t, d], key and value [b, key heads, s, d], additive mask [b, 1, t, s] -> [b, t, heads, d].
 
-    No mask means that everything is seen, as a single new token with its cache does.
+    No mask means that everything is seen, as a single new token with its cache does. With a packing, b is 1 and the
+    packing says who sees whom.
     """
+    if packing is not None:
+        q, k = query[0].to(value.dtype), key[0].to(value.dtype)
+        return _PackedAttention.apply(q, k, value[0], packing.chunks, scaling)[None], None  # type: ignore[no-untyped-call]
     b, heads, t, d = query.shape
     key_heads, s = key.shape[1], key.shape[2]
     rows = (query * scaling).reshape(b, key_heads, heads // key_heads * t, d)
@@ -48,6 +199,12 @@ def use_grouped_attention(language: nn.Module) -> None:
     AttentionInterface.register(NAME, grouped_attention)
     AttentionMaskInterface.register(NAME, eager_mask)
     language.set_attn_implementation(NAME)  # type: ignore[operator]
+
+
+def can_pack(language: nn.Module) -> bool:
+    """Whether the language model's attention is ours and sees everything before it, as a packing assumes."""
+    config: Any = language.config
+    return config._attn_implementation == NAME and getattr(config, "sliding_window", None) is None
 
 
 def additive_mask(segments: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from sensorium.model.lora import fuse_adapters
 from sensorium.model.pretrained import load_pretrained
 from sensorium.parts import converted
 from sensorium.progress import ProgressCallback
@@ -72,6 +73,7 @@ def add_lora(language: nn.Module, config: LoraConfig) -> None:
         if hasattr(module, "cast_input_dtype_enabled"):
             # peft would turn every input into the adapters' float32 and autocast turn it back: two copies for nothing.
             module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+    fuse_adapters(language, ADAPTER)
     for name, parameter in language.named_parameters():  # peft freezes the rest; who trains is the stage's decision
         parameter.requires_grad_("lora_" in name or name.replace(".base_layer", "") in trainable)
 

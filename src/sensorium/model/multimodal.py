@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from sensorium.errors import SensoriumError
-from sensorium.model.attention import additive_mask
+from sensorium.model.attention import Packing, additive_mask, can_pack
 from sensorium.model.batch import IGNORE, Batch
 from sensorium.model.connectors import ConnectorConfig
+from sensorium.model.head_loss import head_loss
 from sensorium.model.language import LanguageConfig, LoraConfig, add_lora
 from sensorium.model.views import ViewsConfig
 from sensorium.model.vision import VisionConfig, VisionEncoder
@@ -86,11 +87,28 @@ class MultimodalModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [supervised positions, vocabulary + added] in the order of `supervised_labels(batch)`."""
+        return self.head(self.predicting_states(batch))
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Cross-entropies [supervised positions] of `supervised_labels(batch)`: those of `forward`'s logits, cheaper.
+
+        The logits never stand in memory together, see `head_loss`; where the head trains, or caps its logits, they do.
+        """
+        hidden, labels = self.predicting_states(batch), supervised_labels(batch)
+        head: Any = self.language.get_output_embeddings()  # type: ignore[operator, union-attr]
+        caps = getattr(self.language.config, "final_logit_softcapping", None)
+        if caps or head.weight.requires_grad or getattr(head, "bias", None) is not None:
+            return nn.functional.cross_entropy(self.head(hidden).float(), labels, reduction="none")
+        never = ADDED_TOKENS.index(SLOT)
+        return head_loss(hidden, head.weight, self.added_embeddings, labels, never)
+
+    def predicting_states(self, batch: Batch) -> Tensor:
+        """Last hidden states [supervised positions, d_llm] that predict `supervised_labels(batch)`."""
         embeddings = self.embed(batch)
         hidden = self.language_states(embeddings, batch.attention_mask, batch.segments, batch.position_ids)
         assert batch.labels is not None, "a batch in training has labels"
         predicts = batch.labels[:, 1:] != IGNORE  # position t predicts the label at t + 1
-        return self.head(hidden[:, :-1][predicts])
+        return hidden[:, :-1][predicts]
 
     def embed(self, batch: Batch) -> Tensor:
         """Input embeddings [b, t, d_llm], visual vectors in their slots."""
@@ -119,6 +137,16 @@ class MultimodalModel(nn.Module):
         self, embeddings: Tensor, mask: Tensor, segments: Tensor | None = None, position_ids: Tensor | None = None
     ) -> Tensor:
         """Last hidden states [b, t, d_llm], without the head. mask [b, t]; segments, position_ids: as in Batch."""
+        if can_pack(self.language):
+            packing = Packing.of(mask, segments, position_ids)
+            output = self.decoder(
+                inputs_embeds=packing.pack(embeddings),
+                attention_mask=embeddings.new_zeros(1, 1, 1, 1),  # taken as it is: transformers makes none of its own
+                position_ids=packing.positions,
+                use_cache=False,
+                packing=packing,
+            )
+            return packing.unpack(output.last_hidden_state, *mask.shape)
         if segments is not None:
             mask = additive_mask(segments, embeddings.dtype)
         output = self.decoder(

@@ -20,6 +20,7 @@ from sensorium.model.connectors import CONNECTORS
 from sensorium.model.language import LoraConfig
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.optimizer import OptimizerConfig
+from sensorium.training.replies import Weighting
 from sensorium.training.sampler import SamplerConfig
 
 Module = Literal["vision", "connector", "tokens", "language"]
@@ -35,6 +36,7 @@ class StageConfig(BaseModel):
     tasks: replies only; the share of each task among the samples.
     lora: adapters for the language model from this stage on; then `language` trains them and nothing else of it.
     together: replies only; at most so many conversations about one picture share a row and its visual tokens.
+    weighting: replies only; `token` or `square`, how much the tokens of long answers count (see ReplyObjective).
     accumulate: batches a step.
     """
 
@@ -48,6 +50,7 @@ class StageConfig(BaseModel):
     lora: LoraConfig | None = None
     batch: SamplerConfig = SamplerConfig()
     together: int = Field(default=1, ge=1)
+    weighting: Weighting = "token"
     accumulate: int = Field(default=1, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig()
 

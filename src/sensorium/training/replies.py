@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from sensorium.rendering import Rendered, Renderer, collate, share_prefix
 from sensorium.training.features import FeatureCache
 from sensorium.training.objective import Loss, passes
 
+Weighting = Literal["token", "square"]
 Drawn = tuple[str, int]  # a task and the number of one of its rows
 
 
@@ -32,7 +34,9 @@ class ReplyObjective:
     """rows: conversations of each task; shares: how many of the `conversations` come from each task, in proportion.
 
     together: at most so many drawn conversations about one picture stand in one row and share its beginning.
-    A sample is such a row. Raises SensoriumError for a task without rows.
+    A sample is such a row. weighting: `token`, every supervised token counts the same; `square`, each the less the
+    longer its answer, by 1 / sqrt(tokens of the answer), so that boxes and lists do not drown "Yes" and "No" (square
+    averaging, InternVL 2.5, arXiv:2412.05271, section 3.4). Raises SensoriumError for a task without rows.
     """
 
     def __init__(
@@ -44,8 +48,9 @@ class ReplyObjective:
         conversations: int,
         seed: int,
         together: int = 1,
+        weighting: Weighting = "token",
     ) -> None:
-        self.model, self.cache = model, cache
+        self.model, self.cache, self.weighting = model, cache, weighting
         self.renderer = Renderer(model.tokenizer, model.tokens_per_picture)
         self.pad_id = model.tokenizer.pad_token_id or 0
         self.rows = rows
@@ -79,27 +84,31 @@ class ReplyObjective:
         return torch.cat([make_views(open_image(image), views, size) for s in rendered for image in s.images])
 
     def loss(self, batch: Batch) -> Loss:
-        """Sum of cross-entropies over supervised tokens; metrics are teacher-forced."""
+        """Weighted sum of cross-entropies over supervised tokens; metrics are teacher-forced."""
         batch = batch.to(self.model.device)
-        logits = self.model(batch)
-        labels = supervised_labels(batch)
-        total = F.cross_entropy(logits.float(), labels, reduction="sum")
+        answers = _answers(batch)
+        lengths = answers.bincount()
         metrics = {}
-        if not self.model.training:  # an argmax over the vocabulary for every token is too dear for every step
+        if self.model.training:  # logits in memory and an argmax over them are too dear for every step
+            losses = self.model.losses(batch)
+        else:
+            logits, labels = self.model(batch), supervised_labels(batch)
+            losses = F.cross_entropy(logits.float(), labels, reduction="none")
             right = logits.argmax(-1) == labels
-            metrics = {"tokens_right": (int(right.sum()), len(labels)), "answers_right": _answers_right(batch, right)}
-        return Loss(total, len(labels), _n_conversations(batch), int(batch.attention_mask.sum()), metrics)
+            n_right = answers[right].bincount(minlength=len(lengths))
+            metrics = {"tokens_right": (int(right.sum()), len(labels)),
+                       "answers_right": (int((n_right == lengths).sum()), len(lengths))}
+        weights = lengths[answers].float().pow(-0.5) if self.weighting == "square" else torch.ones_like(losses)
+        n_tokens = int(batch.attention_mask.sum())
+        return Loss((losses * weights).sum(), float(weights.sum()), _n_conversations(batch), n_tokens, metrics)
 
 
-def _answers_right(batch: Batch, right: Tensor) -> tuple[int, int]:
-    """How many answers are right in every token, and how many answers there are. An answer is a run of labels."""
+def _answers(batch: Batch) -> Tensor:
+    """Which answer, counted from 0, each supervised token belongs to. An answer is a run of labels."""
     assert batch.labels is not None
     supervised = batch.labels[:, 1:] != IGNORE
     starts = supervised & ~F.pad(supervised, (1, 0))[:, :-1]
-    answer = (starts.flatten().cumsum(0) - 1)[supervised.flatten()]
-    n_answers = int(starts.sum())
-    wrong = torch.zeros(n_answers, dtype=torch.long, device=right.device).index_add_(0, answer, (~right).long())
-    return int((wrong == 0).sum()), n_answers
+    return (starts.flatten().cumsum(0) - 1)[supervised.flatten()]
 
 
 def _n_conversations(batch: Batch) -> int:

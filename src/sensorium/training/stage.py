@@ -120,7 +120,7 @@ def _objective(
     if not shares:
         raise SensoriumError(f"{data.root}: split {split!r}", f"has no conversation of {', '.join(config.tasks)}.",
                              "Build the data with them, or change the stage's tasks.")
-    return ReplyObjective(model, rows, shares, cache, samples, seed, config.together)
+    return ReplyObjective(model, rows, shares, cache, samples, seed, config.together, config.weighting)
 
 
 def _cache(

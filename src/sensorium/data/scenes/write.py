@@ -33,19 +33,19 @@ _SHARES = {
     "which": 0.03,
     "largest": 0.02,
     "this": 0.02,
-    "ground": 0.08,
-    "region": 0.07,
+    "ground": 0.07,
+    "region": 0.04,
     "list": 0.03,
 }
 _KINDS = tuple(_SHARES)
 _PROBABILITIES = np.array(list(_SHARES.values())) / sum(_SHARES.values())
 _TRIES = 12  # draws of a kind for each turn wanted
 _FOLLOW_UPS = ("count", "color", "where", "ground")
-_FOLLOW_UP_SHARE = 0.35  # of turns go on about what the last one was about
+_FOLLOW_UP_SHARE = 0.25  # of turns go on about what the last one was about
 _RELATIVE_SHARE = 0.75  # of yes/no questions about position are about two things, as MME's are
 _MME_SHARE, _SHORT_SHARE = 0.55, 0.2  # of yes/no questions; the rest are answered in a sentence
-_GROUNDED_CAPTION_SHARE = 0.25  # of captions are followed by a request for every box
-_PICTURE_FIRST_SHARE = 0.75
+_GROUNDED_CAPTION_SHARE = 0.1  # of captions are followed by a request for every box
+_PICTURE_FIRST_SHARE = 0.9
 _CAPTIONS = ("brief", "plain", "detail")
 
 
