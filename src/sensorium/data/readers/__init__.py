@@ -1,0 +1,43 @@
+"""Readers of other people's datasets: one file a format, one line here.
+
+A recipe's source, `{format: llava, path: mix.json, images: pictures}`, is one of these settings; `open` makes it a
+`Source` of numbered samples.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated as Field_
+from typing import Union
+
+from pydantic import Field
+
+from sensorium.data.readers.base import Annotated, Question, Region, Sample, Source, SourceSettings
+from sensorium.data.readers.coco import CocoSettings
+from sensorium.data.readers.instructions import InstructionsSettings
+from sensorium.data.readers.llava import InternVLSettings, LlavaSettings
+from sensorium.data.readers.messages import MessagesSettings
+from sensorium.data.readers.questions import GqaSettings, TextVqaSettings, VqaSettings
+from sensorium.data.readers.referring import GenomeSettings, RefcocoSettings
+from sensorium.data.readers.spreadsheet import SpreadsheetSettings
+from sensorium.data.readers.table import TableSettings
+from sensorium.data.readers.webdataset import WebDatasetSettings
+
+__all__ = ["READERS", "Annotated", "AnySource", "Question", "Region", "Sample", "Source", "SourceSettings"]
+
+READERS: dict[str, type[SourceSettings]] = {
+    "llava": LlavaSettings,
+    "sharegpt": LlavaSettings,
+    "messages": MessagesSettings,
+    "internvl": InternVLSettings,
+    "parquet": TableSettings,
+    "webdataset": WebDatasetSettings,
+    "coco": CocoSettings,
+    "vqa": VqaSettings,
+    "textvqa": TextVqaSettings,
+    "gqa": GqaSettings,
+    "refcoco": RefcocoSettings,
+    "visual-genome": GenomeSettings,
+    "mimic-it": InstructionsSettings,
+    "csv": SpreadsheetSettings,
+}
+AnySource = Field_[Union[tuple(dict.fromkeys(READERS.values()))], Field(discriminator="format")]  # type: ignore[valid-type]  # noqa: UP007

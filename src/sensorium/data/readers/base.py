@@ -1,0 +1,128 @@
+"""What every reader of a dataset gives: numbered samples, found at once, opened when asked for.
+
+A *source* is one dataset on disk. It knows how many samples it has without opening a picture, and hands out any of
+them by number, so that shuffling, mixing and resuming are arithmetic on numbers and nothing else. A sample holds a
+`Conversation`, or, where the dataset holds facts about a picture rather than words to learn, an `Annotated` picture
+that `sensorium.data.rewriters` turns into one.
+
+Each format is one file with a settings class, which is also what a recipe writes, and an `open` that makes the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from sensorium.conversation import Conversation, Image
+from sensorium.errors import SensoriumError
+from sensorium.grounding import Box
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its accepted answers, best first; choices where one of them is to be picked."""
+
+    text: str
+    answers: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a box shows, in words: a class name or a phrase. is_class: whether other regions may share the name."""
+
+    name: str
+    box: Box
+    is_class: bool = True
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """A picture and what people wrote down about it; any of it may be missing.
+
+    crowds: classes of which there are more than `regions` shows. words: text that can be read in the picture, line by
+    line. label: the class of the whole picture.
+    """
+
+    image: Image
+    captions: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
+    regions: tuple[Region, ...] = ()
+    crowds: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    label: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.captions or self.questions or self.regions or self.words or self.label)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a dataset. where: file and row, for messages."""
+
+    id: str
+    where: str
+    content: Conversation | Annotated
+
+
+class Source(Protocol):
+    """The samples of one dataset, by number. Asking for a damaged one raises SensoriumError naming file, row, field."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Sample: ...
+
+
+class SourceSettings(BaseModel):
+    """What a recipe says about any source: its format, and where it lies.
+
+    path: of the annotations, local or `hf://datasets/owner/name@revision/file`. images: the folder that pictures' names
+    are relative to; the annotations' own folder when not given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    images: str | None = None
+
+
+def picture(name: object, folder: Path, where: str) -> Image:
+    """The picture that a row names, by a path below `folder`.
+
+    Raises SensoriumError for a name that is none, an absolute one, or one that climbs out: a dataset from elsewhere
+    must not make us read whatever lies on this machine. That the file is there is found out when it is opened.
+    """
+    if not isinstance(name, str) or not name:
+        raise SensoriumError(where, f"expected a picture's file name, found {name!r}.")
+    relative = Path(name)
+    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        raise SensoriumError(where, f"{name!r} points out of the folder of pictures.",
+                             "Name pictures relative to `images`.")
+    return Image(str(folder / relative))
+
+
+def need(row: Iterable[str], keys: Iterable[str], where: str) -> None:
+    """Raise SensoriumError where a row lacks one of the keys that its format needs."""
+    missing = [key for key in keys if key not in set(row)]
+    if missing:
+        raise SensoriumError(f"{where}: {missing[0]}", "is missing.", "Check that the source's `format` is right.")
+
+
+def pixel_box(corners: tuple[float, float, float, float], size: tuple[int, int], where: str) -> Box:
+    """A box from pixel corners. Raises SensoriumError for one that is empty or lies outside the picture.
+
+    A pixel beyond the edge is rounding, which annotators' tools do; more is a box of another picture or another size.
+    """
+    (x1, y1, x2, y2), (width, height) = corners, size
+    if width < 1 or height < 1:
+        raise SensoriumError(where, f"the picture's size is {width} x {height}; boxes need it.")
+    if not (x1 < x2 and y1 < y2):
+        raise SensoriumError(where, f"box {corners} is empty.")
+    if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
+        raise SensoriumError(where, f"box {corners} lies outside the picture of {width} x {height}.")
+    return Box.from_pixels(x1, y1, min(x2, width) - 0.01, min(y2, height) - 0.01, width, height)

@@ -1,0 +1,113 @@
+"""Hugging Face parquet in the form of the Cauldron and FineVision: a row of pictures and turns about them.
+
+Columns `images` (encoded bytes or paths) and `texts` (a list of `{"user", "assistant"}`); FineVision adds ratings of
+each turn, from 1 to 5, by which turns can be left out. Read through the `datasets` library: memory-mapped, any row at
+once, local files and `hf://` addresses alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sensorium.conversation import Conversation, Image, Message, Text
+from sensorium.data.readers.base import Sample, SourceSettings, need, picture
+from sensorium.data.readers.turns import check_turns
+from sensorium.errors import SensoriumError
+
+Rating = Literal["relevance", "image_correspondence", "visual_dependency", "formatting"]
+
+
+class Table:
+    """The samples of one or more parquet files. table: a `datasets.Dataset`; folder: of pictures given by path."""
+
+    def __init__(self, table: Any, path: str, folder: Path | None, least: Mapping[Rating, int]) -> None:
+        self.table, self.path, self.folder, self.least = table, path, folder, least
+        need(table.column_names, ["images", "texts", *(f"{name}_ratings" for name in least)], path)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, number: int) -> Sample:
+        where = f"{self.path} row {range(len(self))[number] + 1}"
+        row = self.table[number]
+        images = [self._image(value, f"{where}: images[{i}]") for i, value in enumerate(row["images"] or ())]
+        turns = self._turns(row, where)
+        messages: list[Message] = []
+        for i, turn in enumerate(turns):
+            shown = tuple(images) if i == 0 else ()
+            messages.append(Message("user", (*shown, Text(turn["user"]))))
+            messages.append(Message("assistant", (Text(turn["assistant"]),)))
+        conversation = Conversation(tuple(messages))
+        check_turns(conversation, f"{where}: texts")
+        return Sample(str(number), where, conversation)
+
+    def _image(self, value: Any, where: str) -> Image:
+        if isinstance(value, Mapping):
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, bytes):
+            return Image(value)
+        if isinstance(value, str) and self.folder is not None:
+            return picture(value, self.folder, where)
+        raise SensoriumError(where, "holds neither encoded bytes nor a path below `images`.")
+
+    def _turns(self, row: Mapping[str, Any], where: str) -> Sequence[Mapping[str, str]]:
+        turns = row["texts"]
+        if not isinstance(turns, list) or not turns:
+            raise SensoriumError(f"{where}: texts", "expected a list of turns, at least one.")
+        for i, turn in enumerate(turns):
+            for key in ("user", "assistant"):
+                if not isinstance(turn, Mapping) or not isinstance(turn.get(key), str):
+                    raise SensoriumError(f"{where}: texts[{i}].{key}", "expected words, a string.")
+        kept = [turn for i, turn in enumerate(turns) if self._is_good(row, i, len(turns), where)]
+        if not kept:
+            wanted = ", ".join(f"{name} >= {least}" for name, least in self.least.items())
+            raise SensoriumError(f"{where}: ratings", f"no turn is rated {wanted}.")
+        return kept
+
+    def _is_good(self, row: Mapping[str, Any], turn: int, n_turns: int, where: str) -> bool:
+        for name, least in self.least.items():
+            ratings = row[f"{name}_ratings"]
+            if not isinstance(ratings, list) or len(ratings) != n_turns:
+                raise SensoriumError(f"{where}: {name}_ratings", f"expected {n_turns} ratings, one a turn.")
+            if ratings[turn] is None or ratings[turn] < least:
+                return False
+        return True
+
+
+class TableSettings(SourceSettings):
+    """format `parquet`. path: a file, a folder of them, or `hf://datasets/…`. least: rating -> lowest that is kept."""
+
+    format: Literal["parquet"] = "parquet"
+    least: dict[Rating, int] = Field(default={})
+
+    def open(self) -> Table:
+        folder = Path(self.images).expanduser().absolute() if self.images else None
+        return Table(open_parquet(self.path), self.path, folder, self.least)
+
+
+def open_parquet(path: str) -> Any:
+    """A `datasets.Dataset` of parquet files. Raises SensoriumError when the library or the files are not there."""
+    try:
+        import datasets
+    except ImportError as error:
+        remedy = "pip install 'sensorium[datasets]'"
+        raise SensoriumError(path, "parquet needs the `datasets` library.", remedy) from error
+    files = path
+    if not path.startswith("hf://"):
+        found = Path(path).expanduser().absolute()
+        if not found.exists():
+            raise SensoriumError(found, "does not exist.", "Check the source's `path`.")
+        files = str(found / "**/*.parquet") if found.is_dir() else str(found)
+    try:
+        table = datasets.load_dataset("parquet", data_files=files, split="train")
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SensoriumError(path, f"cannot be read as parquet ({reason}).", "Check the files.") from error
+    for name, feature in table.features.items():  # pictures stay bytes: `media` opens them, nobody else
+        if "Image" in repr(feature):
+            table = table.cast_column(name, datasets.List(datasets.Image(decode=False)))
+    return table

@@ -1,0 +1,80 @@
+"""Facts about a picture -> a conversation that teaches them: the instruct stage's rewriting of tasks into chat.
+
+A picture with ten questions becomes one conversation of ten turns, so that it is encoded once; a picture with boxes
+becomes questions in both directions. Which wording, which box and which order depend on a seed and the sample's name
+alone, so that any worker rewrites any sample alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sensorium.conversation import Conversation, Message, Text
+from sensorium.data.readers.base import Annotated, Sample
+from sensorium.data.rewriters.tasks import TASKS, Turn
+from sensorium.data.scenes.phrases import Phrases
+from sensorium.errors import SensoriumError, did_you_mean
+
+__all__ = ["TASKS", "RewriteSettings", "Rewriter"]
+PHRASES = Path(__file__).with_name("phrases.yaml")
+
+
+class RewriteSettings(BaseModel):
+    """tasks: which are asked, by default all that the picture offers. most_turns: of a conversation, chosen by lot."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: tuple[str, ...] = tuple(TASKS)
+    most_turns: int = Field(default=10, ge=1)
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for task in tasks:
+            if task not in TASKS:
+                raise ValueError(f"there is no task `{task}`. {did_you_mean(task, TASKS)}")
+        return tasks
+
+
+class Rewriter:
+    """Makes the conversation of a sample; one that is a conversation already stays as it is."""
+
+    def __init__(self, settings: RewriteSettings | None = None, seed: int = 0) -> None:
+        self.settings, self.seed = settings or RewriteSettings(), seed
+        self.phrases = Phrases.load(PHRASES)
+
+    def __call__(self, sample: Sample) -> Conversation:
+        """Raises SensoriumError where the picture's annotations offer none of the tasks."""
+        facts = sample.content
+        if isinstance(facts, Conversation):
+            return facts
+        digest = hashlib.sha256(f"{self.seed} {sample.id}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8]))
+        turns = self._turns(facts, rng)
+        if not turns:
+            raise SensoriumError(sample.where, f"offers none of the tasks {', '.join(self.settings.tasks)}.")
+        return _spoken(facts, turns)
+
+    def _turns(self, facts: Annotated, rng: np.random.Generator) -> list[Turn]:
+        turns = [turn for task in self.settings.tasks for turn in TASKS[task](facts, rng, self.phrases)]
+        turns = [turn for turn in turns if turn.answer.strip()]
+        chosen = sorted(rng.permutation(len(turns))[: self.settings.most_turns].tolist())
+        return [turns[i] for i in chosen]
+
+
+def _spoken(facts: Annotated, turns: Sequence[Turn]) -> Conversation:
+    """The picture and hints where they are first needed: what was said once holds for the rest of the talk."""
+    messages: list[Message] = []
+    hint = ""
+    for turn in turns:
+        asked = f"{turn.question}\n{turn.hint}" if turn.hint and turn.hint != hint else turn.question
+        hint = turn.hint
+        shown = () if messages else (facts.image,)
+        messages.append(Message("user", (*shown, Text(asked))))
+        messages.append(Message("assistant", (Text(turn.answer),)))
+    return Conversation(tuple(messages))

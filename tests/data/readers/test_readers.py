@@ -1,0 +1,351 @@
+"""Each format from a small file shaped like the real one: what is read, and what is wrong with a damaged row."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as PILImage
+from pydantic import TypeAdapter
+
+from sensorium.conversation import Conversation, Image, Text
+from sensorium.data.readers import READERS, Annotated, AnySource
+from sensorium.data.readers.rows import JsonRows
+from sensorium.data.readers.turns import tagged_conversation
+from sensorium.errors import SensoriumError
+from sensorium.grounding import Box
+from sensorium.media import open_image
+
+SETTINGS = TypeAdapter(AnySource)
+
+
+def _png(colour: str = "red") -> bytes:
+    buffer = io.BytesIO()
+    PILImage.new("RGB", (8, 6), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: Any) -> str:
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return str(path)
+
+
+def _open(format: str, path: str, **settings: Any) -> Any:
+    return SETTINGS.validate_python({"format": format, "path": path, **settings}).open()
+
+
+def _said(conversation: Conversation) -> list[tuple[str, list[str]]]:
+    """Role and parts of each turn, pictures by the last part of their path."""
+    return [
+        (m.role, [p.text if isinstance(p, Text) else f"[{Path(str(p.source)).name}]" for p in m.parts])
+        for m in conversation
+    ]
+
+
+LLAVA = {
+    "id": "000000033471",
+    "image": "coco/train2017/000000033471.jpg",
+    "conversations": [
+        {"from": "human", "value": "<image>\nWhat are the colors of the bus?"},
+        {"from": "gpt", "value": "White and red."},
+        {"from": "human", "value": "Is it moving?"},
+        {"from": "gpt", "value": "It is parked."},
+    ],
+}
+TURNS = [{"from": "human", "value": "Look: <image>"}, {"from": "gpt", "value": "I see."}]
+
+
+@pytest.mark.parametrize("as_lines", [False, True])
+def test_llava(tmp_path, as_lines):
+    rows = [LLAVA, {"id": "text", "conversations": [dict(TURNS[0], value="Hello"), TURNS[1]]}]
+    content = "\n".join(map(json.dumps, rows)) + "\n" if as_lines else json.dumps(rows, indent=1)
+    source = _open("llava", _write(tmp_path / "mix.json", content), images=str(tmp_path))
+    assert len(source) == 2 and source[0].id == "000000033471"
+    assert _said(source[0].content) == [
+        ("user", ["[000000033471.jpg]", "What are the colors of the bus?"]), ("assistant", ["White and red."]),
+        ("user", ["Is it moving?"]), ("assistant", ["It is parked."]),
+    ]
+    assert source[0].content.images[0].source == str(tmp_path / LLAVA["image"])
+    assert _said(source[1].content)[0] == ("user", ["Hello"])
+
+
+def test_pictures_stand_where_their_tags_do(tmp_path):
+    turns = [{"from": "human", "value": "First <image>\nand then\n<image>"}, TURNS[1],
+             {"from": "human", "value": "<image> again"}, TURNS[1]]
+    row = {"id": 1, "image": ["a.png", "b.png", "c.png"], "conversations": turns}
+    source = _open("llava", _write(tmp_path / "x.json", [row]))
+    said = _said(source[0].content)
+    assert said[0][1] == ["First ", "[a.png]", "and then", "[b.png]"] and said[2][1] == ["[c.png]", " again"]
+
+
+def test_sharegpt_keys_and_a_system_turn(tmp_path):
+    row = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<image>What?"},
+                        {"role": "assistant", "content": "A dog."}], "images": ["a.png"]}
+    source = _open("sharegpt", _write(tmp_path / "x.jsonl", row))
+    said = _said(source[0].content)
+    assert said == [("system", ["Be brief."]), ("user", ["[a.png]", "What?"]), ("assistant", ["A dog."])]
+
+
+@pytest.mark.parametrize(("row", "message"), [
+    ({"image": "a.png", "conversations": [dict(TURNS[0], value="no tag"), TURNS[1]]}, "0 <image> tags for 1 pictures"),
+    ({"conversations": TURNS}, "1 <image> tags for 0 pictures"),
+    ({"image": "a.png", "conversations": [TURNS[0], {"from": "gpt", "value": "  "}]}, "reply in turn 2 is empty"),
+    ({"image": "a.png", "conversations": [{"from": "alien", "value": "x"}]}, r"conversations\[0\]: unknown speaker"),
+    ({"image": "a.png", "conversations": [TURNS[0]]}, "ends without a reply"),
+    ({"image": "a.png", "conversations": [TURNS[0], {"from": "human", "value": "And?"}]}, "turn 2 is the user's"),
+    ({"image": 7, "conversations": TURNS}, "image: expected a file name or a list"),
+    ({"image": "/etc/passwd", "conversations": TURNS}, "points out of the folder"),
+    ({"image": "../a.png", "conversations": TURNS}, "points out of the folder"),
+    ({"image": "a.png"}, "has neither `conversations` nor `messages`"),
+    ({"image": "a.png", "conversations": [{"from": "human", "value": ["<image>"]}]}, "expected the words"),
+    ([1], "expected an object, found list"),
+])
+def test_a_damaged_row_names_file_row_and_reason(tmp_path, row, message):
+    good = json.dumps(LLAVA)
+    source = _open("llava", _write(tmp_path / "x.jsonl", f"{good}\n{json.dumps(row)}\n{good}\n"))
+    with pytest.raises(SensoriumError, match=message) as caught:
+        source[1]
+    assert f"{tmp_path / 'x.jsonl'} row 2" in str(caught.value)
+    assert source[2].id == source[0].id  # the rows around it are as good as before
+
+
+def test_a_line_that_is_no_json_is_one_bad_row(tmp_path):
+    source = _open("llava", _write(tmp_path / "x.jsonl", f'{json.dumps(LLAVA)}\n{{"id": \n{json.dumps(LLAVA)}\n'))
+    with pytest.raises(SensoriumError, match="row 2: is not JSON"):
+        source[1]
+    assert len(source) == 3 and source[2].id == LLAVA["id"]
+
+
+@pytest.mark.parametrize("damage", ['[{"id": 1}', '[{"id": 1} {"id": 2}]', '[{"id": 1}, {"id"'])
+def test_an_array_that_breaks_off_is_refused_when_opened(tmp_path, damage):
+    with pytest.raises(SensoriumError, match=r"x.json: (ends inside|has no comma|is not JSON after)"):
+        _open("llava", _write(tmp_path / "x.json", damage))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text())), max_size=6), st.booleans(),
+       st.sampled_from([None, 1]))
+def test_any_row_of_an_array_or_of_lines_is_read_back(tmp_path_factory, rows, ascii_only, indent):
+    folder = tmp_path_factory.mktemp("rows")
+    array = folder / "array.json"
+    array.write_text(json.dumps(rows, ensure_ascii=ascii_only, indent=indent), encoding="utf-8")
+    assert [row for _, row in JsonRows(array)] == rows
+    lines = folder / "lines.jsonl"
+    lines.write_text("".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows), encoding="utf-8")
+    assert [row for _, row in JsonRows(lines)] == rows
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="<\n", exclude_categories=["Cs"]), min_size=1), min_size=1),
+       st.data())
+def test_words_and_pictures_keep_their_order(words, data):
+    pieces = [w if data.draw(st.booleans()) else None for w in words]
+    images = [Image(f"{i}.png") for i, piece in enumerate(pieces) if piece is None]
+    value = "".join("<image>" if piece is None else piece for piece in pieces)
+    if not value.strip():
+        return
+    turns = [{"from": "human", "value": value}, {"from": "gpt", "value": "ok"}]
+    conversation = tagged_conversation(turns, images, "row")
+    assert list(conversation.images) == images
+    spoken = "".join("<image>" if isinstance(part, Image) else part.text for part in conversation.messages[0].parts)
+    assert "".join(spoken.split()) == "".join(value.split())  # blanks alone between two pictures are no words
+
+
+def test_messages_with_named_and_with_bare_pictures(tmp_path):
+    (tmp_path / "a.png").write_bytes(_png())
+    url = "data:image/png;base64," + base64.b64encode(_png("blue")).decode()
+    part = {"type": "text", "text": "And?"}
+    rows = [
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}, part]},
+                      {"role": "assistant", "content": "Red."}]},
+        {"messages": [{"role": "user", "content": [{"type": "image"}, part, {"type": "image"}]},
+                      {"role": "assistant", "content": "Two."}], "images": ["a.png", url]},
+        {"messages": [{"role": "user", "content": [{"type": "image"}]}, {"role": "assistant", "content": "x"}],
+         "images": ["a.png", "a.png"]},
+        {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "image"}]},
+                      {"role": "assistant", "content": "x"}], "images": ["a.png"]},
+    ]
+    source = _open("messages", _write(tmp_path / "x.jsonl", "\n".join(map(json.dumps, rows))))
+    assert open_image(source[0].content.images[0]).getpixel((0, 0)) == (255, 0, 0)
+    shown = [open_image(image).getpixel((0, 0)) for image in source[1].content.images]
+    assert shown == [(255, 0, 0), (0, 0, 255)]
+    with pytest.raises(SensoriumError, match="row 3: messages: shows 1 of the 2 pictures"):
+        source[2]
+    with pytest.raises(SensoriumError, match="row 4: messages: shows more pictures than the 1"):
+        source[3]
+
+
+def test_internvl_repeats_and_shares(tmp_path):
+    rows = [dict(LLAVA, id=str(i), image=f"{i}.jpg") for i in range(4)]
+    for name in ("a", "b"):
+        _write(tmp_path / f"{name}.jsonl", "\n".join(json.dumps(dict(row, id=name + row["id"])) for row in rows))
+    meta = {"one": {"root": "one/pictures", "annotation": "a.jsonl", "repeat_time": 2, "length": 4},
+            "two": {"root": "two", "annotation": "b.jsonl", "repeat_time": 0.5}}
+    source = _open("internvl", _write(tmp_path / "meta.json", meta))
+    assert [source[i].id for i in range(len(source))] == [*["a0", "a1", "a2", "a3"] * 2, "b0", "b1"]
+    assert source[9].content.images[0].source == str(tmp_path / "two/1.jpg")
+    with pytest.raises(SensoriumError, match="repeat_time: 0 is not a number above 0"):
+        meta["two"]["repeat_time"] = 0
+        _open("internvl", _write(tmp_path / "meta.json", meta))
+
+
+COCO = {
+    "images": [{"id": 7, "file_name": "7.jpg", "width": 100, "height": 50}, {"id": 9, "file_name": "9.jpg"}],
+    "categories": [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}],
+    "annotations": [
+        {"id": 1, "image_id": 7, "category_id": 18, "bbox": [10, 5, 20, 40], "iscrowd": 0},
+        {"id": 2, "image_id": 7, "category_id": 1, "bbox": [0, 0, 100, 50], "iscrowd": 1},
+    ],
+}
+
+
+def test_coco_captions_and_instances_join_by_picture(tmp_path):
+    captions = {"images": COCO["images"], "annotations": [{"image_id": 7, "caption": " A  dog\n"},
+                                                          {"image_id": 7, "caption": "A brown dog."}]}
+    source = _open("coco", _write(tmp_path / "i.json", COCO), also=_write(tmp_path / "c.json", captions))
+    assert len(source) == 1  # picture 9 has neither
+    found: Annotated = source[0].content
+    assert found.captions == ("A dog", "A brown dog.") and found.crowds == ("person",)
+    [region] = found.regions
+    assert region.name == "dog" and region.box == Box(100, 100, 299, 899)  # 10–30 of 100, 5–45 of 50
+
+
+@pytest.mark.parametrize(("bbox", "message"), [([90, 0, 20, 10], "lies outside the picture of 100 x 50"),
+                                               ([5, 5, 0, 10], "is empty")])
+def test_a_box_that_cannot_be_is_a_bad_row(tmp_path, bbox, message):
+    broken = {**COCO, "annotations": [dict(COCO["annotations"][0], bbox=bbox)]}
+    source = _open("coco", _write(tmp_path / "i.json", broken))
+    with pytest.raises(SensoriumError, match=f"image 7: bbox: .*{message}"):
+        source[0]
+
+
+def test_vqa_groups_by_picture_and_orders_answers_by_votes(tmp_path):
+    questions = {"questions": [{"question_id": 1, "image_id": 42, "question": "What?"},
+                               {"question_id": 2, "image_id": 42, "question": "Who?"}]}
+    votes = ["cat", "dog", "dog", "cat", "dog"]
+    annotations = {"annotations": [
+        {"question_id": 1, "image_id": 42, "answers": [{"answer": a} for a in votes]},
+        {"question_id": 2, "image_id": 42, "answers": [{"answer": "me"}], "multiple_choice_answer": "you"}]}
+    path, answers = _write(tmp_path / "q.json", questions), _write(tmp_path / "a.json", annotations)
+    source = _open("vqa", path, annotations=answers)
+    [sample] = [source[i] for i in range(len(source))]
+    assert sample.content.image.source.endswith("COCO_train2014_000000000042.jpg")
+    asked = [(q.text, q.answers) for q in sample.content.questions]
+    assert asked == [("What?", ("dog", "cat")), ("Who?", ("you", "me"))]
+    annotations["annotations"].pop()
+    with pytest.raises(SensoriumError, match=r"questions\[1\]: question_id: 2 has no answer in a.json"):
+        _open("vqa", path, annotations=_write(tmp_path / "a.json", annotations))
+
+
+def test_textvqa_and_gqa(tmp_path):
+    text = {"data": [{"question_id": 0, "image_id": "0a0b", "question": "brand?", "answers": ["x", "x", "y"]}]}
+    assert _open("textvqa", _write(tmp_path / "t.json", text))[0].content.questions[0].answers == ("x", "y")
+    gqa = {"q1": {"imageId": "n1", "question": "Is it?", "answer": "no", "fullAnswer": "No, it is not."}}
+    path = _write(tmp_path / "g.json", gqa)
+    assert _open("gqa", path)[0].content.questions[0].answers == ("no",)
+    assert _open("gqa", path, full=True)[0].content.questions[0].answers == ("No, it is not.",)
+
+
+def test_refcoco_and_its_pickle(tmp_path):
+    references = [{"split": split, "image_id": 7, "ann_id": 1, "sentences": [{"sent": "the dog"}, {"sent": "left one"}]}
+                  for split in ("train", "val")]
+    path = tmp_path / "refs(unc).p"
+    path.write_bytes(pickle.dumps(references))
+    instances = _write(tmp_path / "instances.json", COCO)
+    source = _open("refcoco", str(path), instances=instances)
+    assert [(r.name, r.box.corners, r.is_class) for r in source[0].content.regions] == [
+        ("the dog", (100, 100, 299, 899), False), ("left one", (100, 100, 299, 899), False)]
+    with pytest.raises(SensoriumError, match=r"split 'test': is not there. There are train, val"):
+        _open("refcoco", str(path), instances=instances, split="test")
+    path.write_bytes(pickle.dumps(Path("/")))  # a pickle that names a class
+    with pytest.raises(SensoriumError, match=r"not a pickle of plain values .it holds pathlib"):
+        _open("refcoco", str(path), instances=instances)
+
+
+def test_visual_genome(tmp_path):
+    data = [{"image_id": 1, "width": 200, "height": 100, "url": "https://cs/rak248/VG_100K_2/1.jpg"}]
+    region = {"region_id": 5, "image_id": 1, "phrase": " a clock ", "x": 20, "y": 10, "width": 40, "height": 50}
+    source = _open("visual-genome", _write(tmp_path / "r.json", [{"id": 1, "regions": [region]}]),
+                   image_data=_write(tmp_path / "d.json", data))
+    [found] = source[0].content.regions
+    assert (found.name, found.box.corners) == ("a clock", (100, 100, 299, 599))
+    assert source[0].content.image.source.endswith("VG_100K_2/1.jpg")
+
+
+def test_mimic_it_shows_related_rows_first(tmp_path):
+    row = {"instruction": "What changed?", "answer": "The car left.", "image_ids": ["A", "B"], "rel_ins_ids": ["r"]}
+    other = {"instruction": "And here?", "answer": "Nothing.", "image_ids": ["A"], "rel_ins_ids": []}
+    encoded = {name: base64.b64encode(_png(c)).decode() for name, c in (("A", "red"), ("B", "blue"))}
+    source = _open("mimic-it", _write(tmp_path / "m.json", {"meta": {}, "data": {"own": row, "r": other}}),
+                   encoded=_write(tmp_path / "p.json", encoded))
+    conversation = source[0].content
+    assert [message.text for message in conversation] == ["And here?", "Nothing.", "What changed?", "The car left."]
+    colours = [open_image(image).getpixel((0, 0)) for image in conversation.images]
+    assert colours == [(255, 0, 0), (255, 0, 0), (0, 0, 255)]
+
+
+def test_a_spreadsheet_by_its_headings(tmp_path):
+    text = 'File,Question,Answer,Class\na.png,"What, here?",A dog,\na.png,Where?,Left,animal\nb.png,,,\n'
+    source = _open("csv", _write(tmp_path / "x.csv", text))
+    assert len(source) == 2
+    assert [(q.text, q.answers) for q in source[0].content.questions] == [("What, here?", ("A dog",)),
+                                                                         ("Where?", ("Left",))]
+    assert source[0].content.label == "animal"
+    with pytest.raises(SensoriumError, match=r"x.csv row 4: says nothing"):
+        source[1]
+    with pytest.raises(SensoriumError, match="has the columns image, colour"):
+        _open("csv", _write(tmp_path / "y.csv", "image,colour\na.png,red\n"))
+
+
+def _shard(path: Path, files: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return str(path)
+
+
+def test_webdataset_shards(tmp_path):
+    turns = json.dumps({"conversations": [{"from": "human", "value": "<image>?"}, {"from": "gpt", "value": "Red."}]})
+    _shard(tmp_path / "0.tar", {"000.png": _png(), "000.txt": b"A red square.\n", "001.png": _png("blue"),
+                                "001.json": turns.encode()})
+    _shard(tmp_path / "1.tar", {"d/002.png": _png(), "d/002.cls": b"7", "d/003.png": _png(), "d/003.cls": b"square"})
+    source = _open("webdataset", str(tmp_path))
+    assert len(source) == 4
+    assert source[0].content.captions == ("A red square.",) and source[3].content.label == "square"
+    assert open_image(source[1].content.images[0]).getpixel((0, 0)) == (0, 0, 255)
+    with pytest.raises(SensoriumError, match=r"1.tar sample d/002: holds a picture and no words"):
+        source[2]
+
+
+def test_a_shard_that_breaks_off_loses_its_last_sample_and_says_so(tmp_path):
+    path = Path(_shard(tmp_path / "0.tar", {f"{i}.{kind}": data for i in range(3)
+                                            for kind, data in (("txt", b"words"), ("png", _png()))}))
+    whole = path.read_bytes()
+    end = whole.rindex(_png()) + 20  # inside the last picture
+    path.write_bytes(whole[:end])
+    source = _open("webdataset", str(path))
+    assert source[0].content.captions == ("words",) and source[1].content.captions == ("words",)
+    with pytest.raises(SensoriumError, match="sample 2: the archive is damaged here or after it"):
+        source[2]
+    path.write_bytes(b"no tar at all" * 100)
+    with pytest.raises(SensoriumError, match="is not a tar file"):
+        _open("webdataset", str(path))
+
+
+def test_every_format_has_a_line_and_refuses_what_is_not_there(tmp_path):
+    missing = str(tmp_path / "missing.json")
+    more = {"vqa": {"annotations": missing}, "refcoco": {"instances": missing},
+            "visual-genome": {"image_data": missing}}
+    for name in READERS:
+        if name != "parquet":
+            with pytest.raises(SensoriumError, match=r"missing\.json: does not exist"):
+                _open(name, missing, **more.get(name, {}))
