@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sensorium.conversation import Conversation, Image
 from sensorium.errors import SensoriumError
@@ -82,13 +82,31 @@ class SourceSettings(BaseModel):
     """What a recipe says about any source: its format, and where it lies.
 
     path: of the annotations, local or `hf://datasets/owner/name@revision/file`. images: the folder that pictures' names
-    are relative to; the annotations' own folder when not given.
+    are relative to; the annotations' own folder when not given. name: in reports; the path's last part when not given.
+    How much of it a mixture takes: `samples`, so many; or `epochs`, so many passes; or else its share of what is left
+    by `weight` (its number of samples when not given).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     images: str | None = None
+    name: str = ""
+    weight: float | None = Field(default=None, gt=0)
+    samples: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> SourceSettings:
+        given = [key for key in ("weight", "samples", "epochs") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} say the same thing twice: give one of them")
+        return self
+
+    @property
+    def title(self) -> str:
+        """What the source is called in reports."""
+        return self.name or self.path.rstrip("/").rpartition("/")[2]
 
 
 def picture(name: object, folder: Path, where: str) -> Image:
