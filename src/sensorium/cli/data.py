@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,20 +131,29 @@ def show(
 
 
 @app.command()
-def check(dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")], json: Json = False) -> None:
+def check(
+    dataset: Annotated[Path, typer.Argument(help="A dataset's folder, or a YAML file that names sources.")],
+    json: Json = False,
+) -> None:
     """Read a dataset from end to end and report every fault. Exit code 1 when there are any.
 
-    Looked for: rows that do not parse, pictures that do not open, boxes around nothing, yes and no out of balance,
-    and anything held out that leaks into training.
+    Looked for in a folder of ours: rows that do not parse, pictures that do not open, boxes around nothing, yes and no
+    out of balance, and anything held out that leaks into training. In other people's data: rows that do not parse,
+    speakers, tags and pictures that do not fit, empty replies, boxes outside their picture, pictures that are missing
+    or too large; by file, row and reason, from headers alone.
 
     \b
-    Example:
+    Examples:
       sensorium data check runs/scenes
+      sensorium data check sources.yaml
     """
     from dataclasses import asdict
 
     from sensorium.data.check import check_dataset
 
+    if dataset.suffix in (".yaml", ".yml"):
+        _check_sources(dataset, json)
+        return
     with Preparation() as preparation:
         report = check_dataset(dataset, preparation)
     if json:
@@ -155,6 +165,34 @@ def check(dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")], 
             emit(f"{split}: " + ", ".join(f"{n} {kind}" for kind, n in rows.items()))
         emit("no faults" if report.is_good else f"{len(report.problems)} faults")
     if not report.is_good:
+        raise typer.Exit(1)
+
+
+def _check_sources(path: Path, json: bool) -> None:
+    from sensorium.data.defects import find_defects
+    from sensorium.data.rewriters import Rewriter
+    from sensorium.data.sources import load_sources
+
+    settings = load_sources(path)
+    found = []
+    with Preparation() as preparation:
+        for source in settings.sources:
+            opened, title = source.open(), source.title
+            tell = partial(preparation, f"checking {title}")
+            found.append(find_defects(opened, title, Rewriter(settings.rewrite), tell))
+    if json:
+        emit_json({"sources": [
+            {"name": one.title, "samples": one.samples, "bad": one.bad, "reasons": dict(one.reasons),
+             "faults": one.listed} for one in found
+        ]})  # fmt: skip
+    else:
+        for one in found:
+            for line in one.listed:
+                emit(line)
+            emit(f"{one.title}: {one.samples:,} samples, {one.bad:,} bad")
+            for reason, count in one.reasons.most_common():
+                emit(f"  {count:,} times: {reason}")
+    if any(one.bad for one in found):
         raise typer.Exit(1)
 
 

@@ -1,0 +1,86 @@
+"""Every defect of a source, by file, row, field and reason, without decoding a pixel.
+
+Each sample is read as training would read it, and the header of each of its pictures is looked at: that it is there, is
+a picture, and is not larger than the limits. What is found is counted by reason, and the first of each are listed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from sensorium.conversation import Conversation
+from sensorium.data.readers import Sample, Source
+from sensorium.data.rewriters import Rewriter
+from sensorium.errors import SensoriumError
+from sensorium.media import image_size
+
+_LISTED = 20  # of each reason
+_BLOCK = 512  # samples a thread takes at once
+
+
+@dataclass
+class Defects:
+    """What was found in one source. samples: how many it has; reasons: reason -> how many; listed: lines for people."""
+
+    title: str
+    samples: int
+    reasons: Counter[str] = field(default_factory=Counter)
+    listed: list[str] = field(default_factory=list)
+
+    @property
+    def bad(self) -> int:
+        return sum(self.reasons.values())
+
+    def add(self, error: SensoriumError) -> None:
+        reason = reason_of(error)
+        self.reasons[reason] += 1
+        if self.reasons[reason] <= _LISTED:
+            self.listed.append(str(error))
+
+
+def find_defects(
+    source: Source, title: str, rewriter: Rewriter, progress: Callable[[int, int], None] | None = None
+) -> Defects:
+    """Look at every sample. The order of the list is that of the samples, whatever the threads do."""
+    found = Defects(title, len(source))
+    blocks = [range(start, min(start + _BLOCK, len(source))) for start in range(0, len(source), _BLOCK)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for block, errors in zip(blocks, pool.map(lambda block: list(_errors(source, block, rewriter)), blocks),
+                                 strict=True):
+            for error in errors:
+                found.add(error)
+            if progress:
+                progress(block.stop, len(source))
+    return found
+
+
+def reason_of(error: SensoriumError) -> str:
+    """The complaint without what differs from row to row, so that like can be counted with like."""
+    text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "…", error.what)
+    return re.sub(r"\(?-?\d[\d,.]*\)?", "#", text).strip()
+
+
+def _errors(source: Source, numbers: range, rewriter: Rewriter) -> Iterator[SensoriumError]:
+    for number in numbers:
+        try:
+            sample = source[number]
+            conversation = rewriter(sample)
+        except SensoriumError as error:
+            yield error
+            continue
+        yield from _picture_errors(sample, conversation)
+
+
+def _picture_errors(sample: Sample, conversation: Conversation) -> Iterator[SensoriumError]:
+    """At most one a sample: it is dropped as a whole."""
+    for i, image in enumerate(conversation.images):
+        try:
+            image_size(image)
+        except SensoriumError as error:
+            yield SensoriumError(f"{sample.where}: picture {i + 1} ({error.where})", error.what, error.remedy)
+            return

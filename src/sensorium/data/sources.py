@@ -1,0 +1,81 @@
+"""A file that names sources: what a recipe's `data` points to when the data is other people's.
+
+    sources:
+      - {format: llava, path: llava_v1_5_mix665k.json, images: pictures}
+      - {format: coco, path: captions_train2017.json, images: train2017, epochs: 2}
+    temperature: 2
+
+Paths are relative to the file. `sensorium data check` reads the same file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sensorium.data.readers import READERS, AnySource
+from sensorium.data.rewriters import RewriteSettings
+from sensorium.errors import SensoriumError, did_you_mean
+
+
+class SourcesSettings(BaseModel):
+    """sources: in any order. temperature and shares: how weights divide the samples (`mixture.shares`). rewrite: how
+    annotations become conversations. max_bad_rows: share of the samples that may be dropped before training stops.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[AnySource, ...] = Field(min_length=1)
+    temperature: float = Field(default=1.0, gt=0)
+    shares: Literal["samples", "tokens"] = "samples"
+    rewrite: RewriteSettings = RewriteSettings()
+    max_bad_rows: float = Field(default=0.01, ge=0, le=1)
+
+
+def load_sources(path: Path) -> SourcesSettings:
+    """Read such a file, paths made absolute. Raises SensoriumError naming the file, the place and what was expected."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SensoriumError(path, f"cannot be read ({error.strerror or error}).", "Check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SensoriumError(path, f"is not YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(tree, dict) or not isinstance(tree.get("sources"), list):
+        raise SensoriumError(path, "names no sources.", "Write a list `sources:` of {format, path, …}.")
+    for i, source in enumerate(tree["sources"]):
+        found = source.get("format") if isinstance(source, dict) else None
+        if found not in READERS:
+            raise SensoriumError(f"{path}: sources[{i}].format", f"there is no format `{found}`.",
+                                 did_you_mean(str(found), READERS))
+        tree["sources"][i] = {key: _beside(path, value) if key in _PATHS else value for key, value in source.items()}
+    try:
+        return SourcesSettings.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(path, error) from error
+
+
+_PATHS = ("path", "images", "also", "annotations", "instances", "image_data", "encoded")
+
+
+def _beside(path: Path, value: object) -> object:
+    """A path relative to the file, made absolute; hub addresses and what is no path stay as they are."""
+    if not isinstance(value, str) or value.startswith("hf://"):
+        return value
+    return str((path.parent / Path(value).expanduser()).absolute())
+
+
+def _explain(path: Path, error: ValidationError) -> SensoriumError:
+    first = next((e for e in error.errors() if e["type"] == "extra_forbidden"), error.errors()[0])
+    # pydantic puts the format between `sources[1]` and the key; it is not in the file there.
+    keys = [key for i, key in enumerate(first["loc"]) if not (i == 2 and key in READERS)]
+    place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+    if first["type"] == "extra_forbidden":
+        number = first["loc"][1] if first["loc"][0] == "sources" else None
+        known = READERS[str(first["loc"][2])].model_fields if number is not None else SourcesSettings.model_fields
+        return SensoriumError(f"{path}: {place}", "unknown key.", did_you_mean(str(keys[-1]), known))
+    if first["type"] == "missing":
+        return SensoriumError(f"{path}: {place}", "is missing.")
+    return SensoriumError(f"{path}: {place}", f"{first['msg'].removeprefix('Value error, ')}.")
