@@ -155,7 +155,12 @@ class Conversation:
             messages = messages["messages"]
         if not isinstance(messages, list):
             raise SensoriumError(where, "expected a list of messages.", 'Write [{"role": "user", "content": "…"}].')
-        return cls(tuple(_message(item, f"{where}.messages[{i}]") for i, item in enumerate(messages)))
+        read = tuple(_message(item, f"{where}.messages[{i}]") for i, item in enumerate(messages))
+        try:
+            return cls(read)
+        except SensoriumError as error:  # which says where in the conversation, not in which
+            place = where if error.where == "conversation" else f"{where}.{error.where}"
+            raise SensoriumError(place, error.what, error.remedy) from error
 
     def to_json(self) -> list[dict[str, Any]]:
         """The content-parts form; bytes become base64 `data:` URLs."""

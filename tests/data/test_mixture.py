@@ -56,6 +56,11 @@ def test_totals_that_do_not_fit_are_refused(wanted, total, message):
         shares(wanted, [10, 10], total)
 
 
+def test_weights_are_for_all_or_for_none():
+    with pytest.raises(SensoriumError, match="b: weight: is missing"):
+        shares([Wanted("a", weight=2), Wanted("b")], [10, 600_000], 100)
+
+
 def test_an_empty_source_is_named():
     with pytest.raises(SensoriumError, match=r"mix.json: has no samples"):
         shares([Wanted("mix.json")], [0], 10)

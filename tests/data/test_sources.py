@@ -81,13 +81,13 @@ def test_defects_are_listed_in_order_and_counted_by_reason(tmp_path):
 def test_the_command_says_what_is_wrong_and_fails(tmp_path):
     path = _with_defects(tmp_path)
     result = CliRunner().invoke(app, ["data", "check", str(path)])
-    assert result.exit_code == 1 and "mine: 8 samples, 6 bad" in result.output
+    assert result.exit_code == 1 and "mine: 8 samples, 6 faults" in result.output
     assert "2 times: does not exist." in result.output
     counted = json.loads(CliRunner().invoke(app, ["data", "check", str(path), "--json"]).stdout)
     assert counted["sources"][0]["bad"] == 6 and len(counted["sources"][0]["faults"]) == 6
     _llava(tmp_path, {"conversations": TURNS, "image": "good.png"})
     result = CliRunner().invoke(app, ["data", "check", str(path)])
-    assert result.exit_code == 0 and "mine: 1 samples, 0 bad" in result.output
+    assert result.exit_code == 0 and "mine: 1 samples, 0 faults" in result.output
 
 
 def test_reasons_are_alike_where_only_names_and_numbers_differ():
@@ -95,3 +95,16 @@ def test_reasons_are_alike_where_only_names_and_numbers_differ():
     other = SensoriumError("b", "has 13 <image> tags for 4 pictures.")
     assert reason_of(one) == reason_of(other) == "has # <image> tags for # pictures."
     assert reason_of(SensoriumError("a", "unknown speaker 'x'.")) == "unknown speaker …."
+
+
+def test_apostrophes_are_no_quotes():
+    error = SensoriumError("a", "turn 1 is the user's, expected the assistant's.")
+    assert reason_of(error) == "turn # is the user's, expected the assistant's."
+
+
+def test_a_source_that_does_not_open_does_not_hide_the_others(tmp_path):
+    path = _with_defects(tmp_path)
+    path.write_text("sources: [{format: coco, path: missing.json}, {format: llava, path: mix.jsonl, name: mine}]")
+    result = CliRunner().invoke(app, ["data", "check", str(path)])
+    assert result.exit_code == 1
+    assert "missing.json: 0 samples, 1 faults" in result.output and "mine: 8 samples, 6 faults" in result.output

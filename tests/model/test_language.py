@@ -98,7 +98,33 @@ def test_a_layer_and_its_adapter_in_one_function_are_what_peft_computes(language
     for forward in (layer.forward, lambda x: Linear.forward(layer, x)):
         with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
             output = forward(x)
+        assert ("AdaptedLinear" in type(output.grad_fn).__name__) == (not found)
         found.append((output.float(), *torch.autograd.grad(output.float().square().sum(), inputs)))
     for ours, pefts in zip(*found, strict=True):
         worst = (ours - pefts).abs().max() / pefts.abs().max()
         assert worst < (2e-2 if in_bfloat16 else 1e-5) and pefts.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("case", ["merged", "disabled", "dropout", "trainable base", "frozen adapter", "no adapter"])
+def test_where_one_function_would_not_be_the_same_peft_computes(language, case):
+    from peft.tuners.lora.layer import Linear
+
+    language.requires_grad_(case == "trainable base")
+    add_lora(language, LoraConfig(rank=3, alpha=6, dropout=0.5 if case == "dropout" else 0))
+    _train_adapters(language)
+    layer = language.model.layers[0].mlp.down_proj
+    if case == "merged":
+        layer.merge()
+    elif case == "disabled":
+        layer.enable_adapters(False)
+    elif case == "frozen adapter":
+        layer.requires_grad_(False)
+    elif case == "no adapter":
+        layer.set_adapter([])
+    x = torch.randn(2, 5, layer.in_features, requires_grad=True)
+    found = []
+    for forward in (layer, lambda x: Linear.forward(layer, x)):
+        torch.manual_seed(0)  # dropout
+        found.append(forward(x))
+    assert "AdaptedLinear" not in type(found[0].grad_fn).__name__
+    torch.testing.assert_close(found[0], found[1])

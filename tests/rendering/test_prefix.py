@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorium.conversation import Conversation, Image, assistant, user
-from sensorium.model.attention import Packing, additive_mask, use_grouped_attention
+from sensorium.model import attention
+from sensorium.model.attention import Packing, additive_mask, can_pack, is_plain, use_grouped_attention
 from sensorium.model.batch import IGNORE
 from sensorium.rendering import Rendered, Renderer, collate, share_prefix
 
@@ -87,15 +88,19 @@ def test_the_mask_lets_each_segment_see_the_beginning_and_itself():
     assert [row.nonzero().flatten().tolist() for row in mask] == seen
 
 
-def test_gradients_of_packed_attention_are_autograds(tiny_model, talks):
+@pytest.mark.parametrize("chunk", [1, 2, 8])
+def test_gradients_of_packed_attention_are_autograds(tiny_model, talks, chunk, monkeypatch):
     """The backward pass is written by hand: against autograd's through plain attention over the same batch."""
-    samples = [share_prefix([talks("What is it?", "a dog"), talks("Where is it?", "left")]), talks("Who?", "a cat")]
+    monkeypatch.setattr(attention, "CHUNK", chunk)
+    three = [talks("What is it?", "a dog"), talks("Where is it? Tell me.", "left"), talks("?", "left of the cat")]
+    samples = [share_prefix(three), talks("Who?", "a cat")]
     pixels = torch.randn(2, 3, tiny_model.vision.config.image_size, tiny_model.vision.config.image_size)
     batch = collate(samples, 0, pixel_values=pixels)
     found = []
     for grouped in (False, True):
         if grouped:
             use_grouped_attention(tiny_model.language)
+        assert can_pack(tiny_model.language) == grouped
         tiny_model.requires_grad_(True).zero_grad()
         (tiny_model(batch)[:, : tiny_model.slot_id] ** 2).mean().backward()
         found.append({name: p.grad.clone() for name, p in tiny_model.named_parameters() if p.grad is not None})
@@ -121,3 +126,28 @@ def test_a_packing_leaves_padding_out_and_comes_back():
     padded = torch.randn(3, 6, 4)
     expected = padded.masked_fill((segments < 0)[..., None], 0)
     assert torch.equal(packing.unpack(packing.pack(padded), 3, 6), expected)
+
+
+@pytest.mark.parametrize(("kind", "plain"), [
+    ({}, True),
+    ({"sliding_window": 8}, False),
+    ({"layer_types": ["full_attention", "conv"]}, False),
+    ({"layer_types": ["full_attention", "full_attention"]}, True),
+])
+def test_only_plain_attention_is_packed(tiny_model, kind, plain):
+    for key, value in kind.items():
+        setattr(tiny_model.language.config, key, value)
+    assert is_plain(tiny_model.language) == plain
+    use_grouped_attention(tiny_model.language)
+    assert can_pack(tiny_model.language) == plain
+
+
+def test_a_layer_that_mixes_tokens_in_another_way_is_not_plain(tiny_model):
+    tiny_model.language.model.layers[0].short = torch.nn.Conv1d(4, 4, 2)
+    assert not is_plain(tiny_model.language)
+
+
+def test_capped_scores_keep_transformers_own_attention(tiny_model):
+    tiny_model.language.config.attn_logit_softcapping = 50.0
+    use_grouped_attention(tiny_model.language)
+    assert tiny_model.language.config._attn_implementation != attention.NAME

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError
 from sensorium.model.attention import use_grouped_attention
 from sensorium.model.batch import IGNORE
-from sensorium.model.multimodal import MultimodalModel
+from sensorium.model.language import LoraConfig, add_lora
+from sensorium.model.multimodal import MultimodalModel, supervised_labels
 from sensorium.training.features import build_feature_cache
 from sensorium.training.loop import train_step
 from sensorium.training.recipe import StageConfig
-from sensorium.training.replies import ReplyObjective
+from sensorium.training.replies import ReplyObjective, _answers
 from sensorium.training.stage import Stage, choose_trainable
 
 SHARES = {"caption": 0.5, "chat": 0.25, "text": 0.25}
@@ -193,6 +196,43 @@ def test_answers_count_as_right_only_in_every_token(make):
     right, of = metrics["answers_right"]
     assert of == 12 and 6 <= right < 12
     assert metrics["tokens_right"][1] == batch.n_supervised > metrics["tokens_right"][0]
+
+
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+def test_gradients_of_the_fast_way_are_those_of_the_plain_way(make, in_bfloat16):
+    """Pictures, shared rows, adapters, square weights: packed attention, one-function adapters and head and none."""
+    from peft.tuners.lora.layer import Linear
+
+    objective = make(40, together=3, weighting="square")
+    model = objective.model
+    add_lora(model.language, LoraConfig(rank=4))
+    use_grouped_attention(model.language)
+    torch.manual_seed(3)
+    trained = dict(model.connector.named_parameters()) | {"added": model.added_embeddings}
+    for name, parameter in model.language.named_parameters():
+        if "lora_" in name:
+            parameter.data = 0.1 * torch.randn_like(parameter)
+            trained[name] = parameter
+    for parameter in trained.values():
+        parameter.requires_grad_(True)
+    model.train()
+    batch = objective.batch(range(len(objective.samples)))
+    with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+        loss = objective.loss(batch)
+    fast = torch.autograd.grad(loss.total, list(trained.values()))
+    for module in model.language.modules():
+        if isinstance(module, Linear):
+            module.forward = partial(Linear.forward, module)
+    model.language.set_attn_implementation("sdpa")
+    with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+        losses = F.cross_entropy(model(batch).float(), supervised_labels(batch), reduction="none")
+    answers = _answers(batch)
+    total = (losses * answers.bincount()[answers].float().pow(-0.5)).sum()
+    plain = torch.autograd.grad(total, list(trained.values()))
+    assert float(loss.total.detach()) == pytest.approx(float(total.detach()), rel=1e-2 if in_bfloat16 else 1e-5)
+    for name, one, other in zip(trained, fast, plain, strict=True):
+        worst = (one - other).abs().max() / other.abs().max()
+        assert worst < (0.1 if in_bfloat16 else 1e-4), name
 
 
 def test_square_weighting_counts_the_tokens_of_an_answer_by_the_root_of_their_number(make):

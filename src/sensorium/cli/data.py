@@ -169,15 +169,22 @@ def check(
 
 
 def _check_sources(path: Path, json: bool) -> None:
-    from sensorium.data.defects import find_defects
+    from sensorium.data.defects import Defects, find_defects
     from sensorium.data.rewriters import Rewriter
     from sensorium.data.sources import load_sources
+    from sensorium.errors import SensoriumError
 
     settings = load_sources(path)
-    found = []
+    found: list[Defects] = []
     with Preparation() as preparation:
         for source in settings.sources:
-            opened, title = source.open(), source.title
+            title = source.title
+            try:
+                opened = source.open()
+            except SensoriumError as error:  # the other sources are worth a look all the same
+                found.append(Defects(title, 0))
+                found[-1].add(error)
+                continue
             tell = partial(preparation, f"checking {title}")
             found.append(find_defects(opened, title, Rewriter(settings.rewrite), tell))
     if json:
@@ -189,7 +196,7 @@ def _check_sources(path: Path, json: bool) -> None:
         for one in found:
             for line in one.listed:
                 emit(line)
-            emit(f"{one.title}: {one.samples:,} samples, {one.bad:,} bad")
+            emit(f"{one.title}: {one.samples:,} samples, {one.bad:,} faults")
             for reason, count in one.reasons.most_common():
                 emit(f"  {count:,} times: {reason}")
     if any(one.bad for one in found):

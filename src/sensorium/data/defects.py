@@ -25,7 +25,10 @@ _BLOCK = 512  # samples a thread takes at once
 
 @dataclass
 class Defects:
-    """What was found in one source. samples: how many it has; reasons: reason -> how many; listed: lines for people."""
+    """What was found in one source. samples: how many it has; reasons: reason -> how many; listed: lines for people.
+
+    A sample whose annotations are wrong in part may have several.
+    """
 
     title: str
     samples: int
@@ -61,7 +64,7 @@ def find_defects(
 
 def reason_of(error: SensoriumError) -> str:
     """The complaint without what differs from row to row, so that like can be counted with like."""
-    text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "…", error.what)
+    text = re.sub(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`", "…", error.what)
     return re.sub(r"\(?-?\d[\d,.]*\)?", "#", text).strip()
 
 
@@ -73,6 +76,7 @@ def _errors(source: Source, numbers: range, rewriter: Rewriter) -> Iterator[Sens
         except SensoriumError as error:
             yield error
             continue
+        yield from sample.faults
         yield from _picture_errors(sample, conversation)
 
 

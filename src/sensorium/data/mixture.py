@@ -57,6 +57,10 @@ def shares(
             raise SensoriumError("samples", f"is {total}, but the sources give {sum(counts)} by themselves.",
                                  "Leave one of the two out.")
         return counts
+    if len({sources[i].weight is None for i in weighted}) > 1:
+        without = next(sources[i].title for i in weighted if sources[i].weight is None)
+        raise SensoriumError(f"{without}: weight", "is missing, while other sources have one.",
+                             "Give all of them a weight, or none.")
     left = (sum(lengths[i] for i in weighted) if total is None else total) - (sum(counts) if total is not None else 0)
     if left < len(weighted):
         raise SensoriumError("samples", f"leaves {max(left, 0)} for {len(weighted)} sources that have weights.",

@@ -47,17 +47,15 @@ def load_sources(path: Path) -> SourcesSettings:
         raise SensoriumError(path, "names no sources.", "Write a list `sources:` of {format, path, …}.")
     for i, source in enumerate(tree["sources"]):
         found = source.get("format") if isinstance(source, dict) else None
-        if found not in READERS:
+        if not isinstance(found, str) or found not in READERS:
             raise SensoriumError(f"{path}: sources[{i}].format", f"there is no format `{found}`.",
                                  did_you_mean(str(found), READERS))
-        tree["sources"][i] = {key: _beside(path, value) if key in _PATHS else value for key, value in source.items()}
+        places = READERS[found].places
+        tree["sources"][i] = {key: _beside(path, value) if key in places else value for key, value in source.items()}
     try:
         return SourcesSettings.model_validate(tree)
     except ValidationError as error:
         raise _explain(path, error) from error
-
-
-_PATHS = ("path", "images", "also", "annotations", "instances", "image_data", "encoded")
 
 
 def _beside(path: Path, value: object) -> object:
@@ -73,8 +71,11 @@ def _explain(path: Path, error: ValidationError) -> SensoriumError:
     keys = [key for i, key in enumerate(first["loc"]) if not (i == 2 and key in READERS)]
     place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
     if first["type"] == "extra_forbidden":
-        number = first["loc"][1] if first["loc"][0] == "sources" else None
-        known = READERS[str(first["loc"][2])].model_fields if number is not None else SourcesSettings.model_fields
+        known = SourcesSettings.model_fields
+        if first["loc"][0] == "sources":
+            known = READERS[str(first["loc"][2])].model_fields
+        elif first["loc"][0] == "rewrite":
+            known = RewriteSettings.model_fields
         return SensoriumError(f"{path}: {place}", "unknown key.", did_you_mean(str(keys[-1]), known))
     if first["type"] == "missing":
         return SensoriumError(f"{path}: {place}", "is missing.")

@@ -4,7 +4,8 @@ PyTorch's fused attention is made for long sequences and GPUs; for the few hundr
 backward in bfloat16 on a CPU, two batched products and a softmax are two to three times faster, and the query heads of
 one key head share a product, so keys and values are never repeated. `benchmarks/train_step.py` measures it.
 
-Where a whole batch runs at once (training, scoring), it is packed: the tokens of all conversations in one row without
+Where a whole batch runs at once on a CPU (training, scoring), and the model's layers all attend to everything before
+them, it is packed: the tokens of all conversations in one row without
 padding, and attention goes over a few conversations at a time, each over its shared beginning and itself, so that
 little is computed for pairs that may not see one another, and scores stay in the processor's cache.
 
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 NAME = "grouped"
 CHUNK = 8  # conversations: their scores fit into the second-level cache of a processor core, or nearly
@@ -133,6 +135,7 @@ class _PackedAttention(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         query, key, value, *kept = ctx.saved_tensors
         heads, n, d = query.shape
@@ -192,7 +195,13 @@ def grouped_attention(
 
 
 def use_grouped_attention(language: nn.Module) -> None:
-    """Switch a transformers language model to it. It must be given additive masks from then on."""
+    """Switch a transformers language model to it, unless its attention is more than a softmax of products.
+
+    Whole batches are then packed where `can_pack`; otherwise masks must be additive.
+    """
+    config: Any = language.config
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None) or _has_sinks(language):
+        return
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
@@ -202,9 +211,30 @@ def use_grouped_attention(language: nn.Module) -> None:
 
 
 def can_pack(language: nn.Module) -> bool:
-    """Whether the language model's attention is ours and sees everything before it, as a packing assumes."""
+    """Whether a language model's attention is ours, and nothing else mixes tokens: a packing rules attention only."""
     config: Any = language.config
-    return config._attn_implementation == NAME and getattr(config, "sliding_window", None) is None
+    return config._attn_implementation == NAME and is_plain(language)
+
+
+def is_plain(language: nn.Module) -> bool:
+    """Whether every layer mixes tokens by attention to everything before, and by nothing else.
+
+    Windows and chunks do not see everything; convolutions and recurrent states run on from one conversation into the
+    next, whatever a mask says.
+    """
+    config: Any = language.config.get_text_config()  # type: ignore[operator, union-attr]
+    kinds = getattr(config, "layer_types", None) or ["full_attention"]
+    if getattr(config, "sliding_window", None) or set(kinds) != {"full_attention"}:
+        return False
+    names = {type(module).__name__.lower() for module in language.modules()}
+    return not any(mixer in name for name in names for mixer in _OTHER_MIXERS)
+
+
+_OTHER_MIXERS = ("mamba", "conv", "recurrent", "deltanet", "rwkv", "linearattention", "lightning")
+
+
+def _has_sinks(language: nn.Module) -> bool:
+    return any(name.endswith("sinks") for name, _ in language.named_parameters())
 
 
 def additive_mask(segments: Tensor, dtype: torch.dtype) -> Tensor:

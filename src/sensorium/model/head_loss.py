@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 ROWS = 128  # at once
 
@@ -33,9 +34,9 @@ class _HeadLoss(torch.autograd.Function):
         losses = hidden.new_empty(m, dtype=torch.float32)
         of_hidden, of_added = torch.empty_like(hidden), hidden.new_empty(m, len(added))
         scores = hidden.new_empty(min(m, ROWS), v + len(added), dtype=torch.float32)
-        for rows in torch.arange(m, device=hidden.device).split(ROWS):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
-            h, label, p = hidden[part], labels[part, None], scores[: len(rows)]
+        for start in range(0, m, ROWS):
+            part = slice(start, min(start + ROWS, m))
+            h, label, p = hidden[part], labels[part, None], scores[: part.stop - start]
             p[:, :v] = h @ weight.T
             p[:, v:] = h @ added.T
             p[:, v + never] = torch.finfo(p.dtype).min
@@ -53,7 +54,8 @@ class _HeadLoss(torch.autograd.Function):
         return losses
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, of_hidden, of_added = ctx.saved_tensors
-        scale = gradient[:, None].to(hidden.dtype)
-        return of_hidden * scale, None, (of_added * scale).T @ hidden, None, None
+        scaled = [(of * gradient[:, None]).to(hidden.dtype) for of in (of_hidden, of_added)]
+        return scaled[0], None, scaled[1].T @ hidden, None, None

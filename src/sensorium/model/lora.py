@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def fuse_adapters(language: nn.Module, adapter: str) -> None:
@@ -20,7 +21,7 @@ def fuse_adapters(language: nn.Module, adapter: str) -> None:
     from peft.tuners.lora.layer import Linear
 
     for module in language.modules():
-        if isinstance(module, Linear):
+        if type(module) is Linear and type(module.base_layer) is nn.Linear:  # quantized ones have ways of their own
             module.forward = partial(_forward, module, adapter, module.forward)  # type: ignore[method-assign]
 
 
@@ -28,8 +29,9 @@ def _forward(layer: Any, adapter: str, plain: Callable[..., Tensor], x: Tensor) 
     base = layer.base_layer
     dropout = layer.lora_dropout[adapter]
     if (
-        layer.merged or layer.disable_adapters or base.weight.requires_grad or base.bias is not None
-        or not isinstance(dropout, nn.Identity) or adapter in layer.lora_variant
+        layer.merged or layer.disable_adapters or layer.active_adapters != [adapter] or adapter in layer.lora_variant
+        or base.weight.requires_grad or base.bias is not None or not isinstance(dropout, nn.Identity)
+        or not layer.lora_A[adapter].weight.requires_grad  # frozen adapters need nothing kept for them
     ):
         return plain(x)
     kind = x.device.type
@@ -53,6 +55,7 @@ class _AdaptedLinear(torch.autograd.Function):
         return output.view(*x.shape[:-1], -1)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         rows, weight, a, scaled, low = ctx.saved_tensors
         g = gradient.reshape(len(rows), -1)

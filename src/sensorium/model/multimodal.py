@@ -96,8 +96,7 @@ class MultimodalModel(nn.Module):
         """
         hidden, labels = self.predicting_states(batch), supervised_labels(batch)
         head: Any = self.language.get_output_embeddings()  # type: ignore[operator, union-attr]
-        caps = getattr(self.language.config, "final_logit_softcapping", None)
-        if caps or head.weight.requires_grad or getattr(head, "bias", None) is not None:
+        if self._logit_cap or head.weight.requires_grad or getattr(head, "bias", None) is not None:
             return nn.functional.cross_entropy(self.head(hidden).float(), labels, reduction="none")
         never = ADDED_TOKENS.index(SLOT)
         return head_loss(hidden, head.weight, self.added_embeddings, labels, never)
@@ -159,11 +158,16 @@ class MultimodalModel(nn.Module):
         """The language model without its head."""
         return self.language.get_decoder()  # type: ignore[operator, return-value]
 
+    @property
+    def _logit_cap(self) -> float | None:
+        config: Any = self.language.config
+        return getattr(config.get_text_config(), "final_logit_softcapping", None)
+
     def head(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., d_llm] -> logits [..., vocabulary + added]; a slot is never predicted."""
         base = self.language.get_output_embeddings()(hidden)  # type: ignore[operator]
         added = hidden @ self.added_embeddings.to(hidden.dtype).T
-        if cap := getattr(self.language.config, "final_logit_softcapping", None):
+        if cap := self._logit_cap:
             base, added = torch.tanh(base / cap) * cap, torch.tanh(added / cap) * cap
         is_slot = torch.arange(len(ADDED_TOKENS), device=added.device) == ADDED_TOKENS.index(SLOT)
         return torch.cat([base, added.masked_fill(is_slot, torch.finfo(added.dtype).min)], dim=-1)

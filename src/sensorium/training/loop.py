@@ -123,7 +123,7 @@ def _run_stage(
 
 
 def train_step(model: MultimodalModel, stage: Stage, work: list[Any], precision: str) -> list[Loss]:
-    """One optimizer step over some batches: the gradient of the mean over all their supervised tokens, exactly."""
+    """One optimizer step over some batches: the gradient of the (weighted) mean over all their supervised tokens."""
     model.train()
     model.vision.stem.eval()
     losses: list[Loss] = []

@@ -16,7 +16,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Loss:
-    """total: differentiable sum; weight: what it is a sum over (supervised tokens); metrics: name -> (right, of)."""
+    """total: differentiable sum; weight: what it is a sum over (supervised tokens, or their weights).
+
+    metrics: name -> (right, of).
+    """
 
     total: Tensor
     weight: float

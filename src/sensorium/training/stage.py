@@ -14,7 +14,7 @@ from torch.optim import AdamW
 
 from sensorium.data.dataset import ConversationRow, Dataset, Rows
 from sensorium.errors import SensoriumError
-from sensorium.model.attention import use_grouped_attention
+from sensorium.model.attention import is_plain, use_grouped_attention
 from sensorium.model.checkpoint import MODULES, module_parameters
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
@@ -52,6 +52,9 @@ def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, data: Dat
     if wanted.lora is not None and model.config.lora is None:
         add_lora(model.language, wanted.lora)
         model.config = wanted
+    if config.together > 1 and not is_plain(model.language):
+        what = "not all layers of this language model are plain attention; conversations in one row would mix."
+        raise SensoriumError(f"stage {config.name}: together", what, "Set it to 1.")
     if model.device.type == "cpu":
         use_grouped_attention(model.language)
     groups = choose_trainable(model, config)

@@ -47,7 +47,7 @@ NEAR = 0.1  # of the picture: a place told to within this counts as right in the
 class TokenLabels:
     """Targets of visual tokens [..., t']: indices of words, IGNORED where there is none; places [..., t', 4] in 0..1.
 
-    Where a name stands (not BACKGROUND, not IGNORED), number and place stand too.
+    Where a name stands (not BACKGROUND, not IGNORED), a place stands too, and a number if NUMBERS has the word.
     """
 
     names: Tensor

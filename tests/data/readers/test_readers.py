@@ -17,7 +17,7 @@ from PIL import Image as PILImage
 from pydantic import TypeAdapter
 
 from sensorium.conversation import Conversation, Image, Text
-from sensorium.data.readers import READERS, Annotated, AnySource
+from sensorium.data.readers import READERS, Annotated, AnySource, Question
 from sensorium.data.readers.rows import JsonRows
 from sensorium.data.readers.turns import tagged_conversation
 from sensorium.errors import SensoriumError
@@ -107,6 +107,10 @@ def test_sharegpt_keys_and_a_system_turn(tmp_path):
     ({"image": "a.png"}, "has neither `conversations` nor `messages`"),
     ({"image": "a.png", "conversations": [{"from": "human", "value": ["<image>"]}]}, "expected the words"),
     ([1], "expected an object, found list"),
+    ({"video": "a.mp4", "conversations": [dict(TURNS[0], value="<video>"), TURNS[1]]}, "video: clips and recordings"),
+    ({"system": {"a": 1}, "image": "a.png", "conversations": TURNS}, "system: expected words"),
+    ({"system": "x", "image": "a.png", "conversations": [{"from": "system", "value": "y"}, *TURNS]},
+     r"conversations\[0\]: system words may only come first"),
 ])
 def test_a_damaged_row_names_file_row_and_reason(tmp_path, row, message):
     good = json.dumps(LLAVA)
@@ -124,9 +128,11 @@ def test_a_line_that_is_no_json_is_one_bad_row(tmp_path):
     assert len(source) == 3 and source[2].id == LLAVA["id"]
 
 
-@pytest.mark.parametrize("damage", ['[{"id": 1}', '[{"id": 1} {"id": 2}]', '[{"id": 1}, {"id"'])
+@pytest.mark.parametrize("damage", [
+    '[{"id": 1}', '[{"id": 1} {"id": 2}]', '[{"id": 1}, {"id"', '[{"id": 1},, {"id": 2}]', '[{"id": 1}]\n[{"id": 2}]',
+])
 def test_an_array_that_breaks_off_is_refused_when_opened(tmp_path, damage):
-    with pytest.raises(SensoriumError, match=r"x.json: (ends inside|has no comma|is not JSON after)"):
+    with pytest.raises(SensoriumError, match=r"x.json: (ends inside|has no comma|is not JSON after|goes on at byte)"):
         _open("llava", _write(tmp_path / "x.json", damage))
 
 
@@ -176,6 +182,15 @@ def test_messages_with_named_and_with_bare_pictures(tmp_path):
     assert open_image(source[0].content.images[0]).getpixel((0, 0)) == (255, 0, 0)
     shown = [open_image(image).getpixel((0, 0)) for image in source[1].content.images]
     assert shown == [(255, 0, 0), (0, 0, 255)]
+    padded = {"messages": [{"role": "user", "name": None, "content": [
+        {"index": 0, "text": None, "type": "image"}, {"index": None, "text": "What?", "type": "text"}]},
+        {"role": "assistant", "content": [{"index": None, "text": "Red.", "type": "text"}]}], "images": ["a.png"]}
+    assert _said(_open("messages", _write(tmp_path / "p.jsonl", padded))[0].content) == [
+        ("user", ["[a.png]", "What?"]), ("assistant", ["Red."])]
+    web = {"messages": [{"role": "user", "content": [{"type": "image", "url": "http://x/a.png"}]}, TURNS[1]]}
+    web["messages"][1] = {"role": "assistant", "content": "x"}
+    with pytest.raises(SensoriumError, match="is a web address"):
+        _open("messages", _write(tmp_path / "w.jsonl", web))[0]
     with pytest.raises(SensoriumError, match="row 3: messages: shows 1 of the 2 pictures"):
         source[2]
     with pytest.raises(SensoriumError, match="row 4: messages: shows more pictures than the 1"):
@@ -191,6 +206,17 @@ def test_internvl_repeats_and_shares(tmp_path):
     source = _open("internvl", _write(tmp_path / "meta.json", meta))
     assert [source[i].id for i in range(len(source))] == [*["a0", "a1", "a2", "a3"] * 2, "b0", "b1"]
     assert source[9].content.images[0].source == str(tmp_path / "two/1.jpg")
+    lines = [dict(rows[0], id="untagged", conversations=[{"from": "human", "value": "What?"}, TURNS[1]]),
+             dict(rows[0], id="text", image="", conversations=[{"from": "human", "value": "What?"}, TURNS[1]])]
+    _write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
+    source = _open("internvl", str(tmp_path / "meta.json"))
+    assert _said(source[0].content)[0][1] == ["[0.jpg]", "What?"] and _said(source[1].content)[0][1] == ["What?"]
+    for key, value in (("annotation", "../a.jsonl"), ("root", "/etc")):
+        with pytest.raises(SensoriumError, match="points out of"):
+            _open("internvl", _write(tmp_path / "meta.json", {"one": dict(meta["one"], **{key: value})}))
+    _write(tmp_path / "empty.jsonl", "")
+    with pytest.raises(SensoriumError, match=r"empty\.jsonl: has no rows"):
+        _open("internvl", _write(tmp_path / "meta.json", {"one": {"annotation": "empty.jsonl"}}))
     with pytest.raises(SensoriumError, match="repeat_time: 0 is not a number above 0"):
         meta["two"]["repeat_time"] = 0
         _open("internvl", _write(tmp_path / "meta.json", meta))
@@ -222,8 +248,13 @@ def test_coco_captions_and_instances_join_by_picture(tmp_path):
 def test_a_box_that_cannot_be_is_a_bad_row(tmp_path, bbox, message):
     broken = {**COCO, "annotations": [dict(COCO["annotations"][0], bbox=bbox)]}
     source = _open("coco", _write(tmp_path / "i.json", broken))
-    with pytest.raises(SensoriumError, match=f"image 7: bbox: .*{message}"):
+    with pytest.raises(SensoriumError, match=f"image 7: box 1: .*{message}"):
         source[0]
+    captions = {**COCO, "annotations": [{"image_id": 7, "caption": "A dog."}]}
+    both = _open("coco", str(tmp_path / "i.json"), also=_write(tmp_path / "c.json", captions))
+    sample = both[0]  # the caption is as good as before
+    assert sample.content.captions == ("A dog.",) and not sample.content.regions
+    assert len(sample.faults) == 1 and message in str(sample.faults[0])
 
 
 def test_vqa_groups_by_picture_and_orders_answers_by_votes(tmp_path):
@@ -240,8 +271,9 @@ def test_vqa_groups_by_picture_and_orders_answers_by_votes(tmp_path):
     asked = [(q.text, q.answers) for q in sample.content.questions]
     assert asked == [("What?", ("dog", "cat")), ("Who?", ("you", "me"))]
     annotations["annotations"].pop()
-    with pytest.raises(SensoriumError, match=r"questions\[1\]: question_id: 2 has no answer in a.json"):
-        _open("vqa", path, annotations=_write(tmp_path / "a.json", annotations))
+    sample = _open("vqa", path, annotations=_write(tmp_path / "a.json", annotations))[0]
+    assert len(sample.content.questions) == 1
+    assert "questions[1]: question_id: 2 has no answer in a.json" in str(sample.faults[0])
 
 
 def test_textvqa_and_gqa(tmp_path):
@@ -298,6 +330,12 @@ def test_a_spreadsheet_by_its_headings(tmp_path):
     assert [(q.text, q.answers) for q in source[0].content.questions] == [("What, here?", ("A dog",)),
                                                                          ("Where?", ("Left",))]
     assert source[0].content.label == "animal"
+    choices = "image,question,answer,A,B,words\na.png,Which?,b,cat,dog,STOP\na.png,And?,,x,y,\na.png,Or?,cow,x,y,\n"
+    sample = _open("csv", _write(tmp_path / "c.csv", choices))[0]
+    assert sample.content.questions == (Question("Which?", ("dog",), ("cat", "dog")),)
+    assert sample.content.words == ("STOP",)
+    assert [str(fault).split("row ")[1] for fault in sample.faults] == [
+        "3: answer: is empty.", "4: answer: 'cow' is neither a choice nor the letter of one."]
     with pytest.raises(SensoriumError, match=r"x.csv row 4: says nothing"):
         source[1]
     with pytest.raises(SensoriumError, match="has the columns image, colour"):
@@ -322,22 +360,47 @@ def test_webdataset_shards(tmp_path):
     assert len(source) == 4
     assert source[0].content.captions == ("A red square.",) and source[3].content.label == "square"
     assert open_image(source[1].content.images[0]).getpixel((0, 0)) == (0, 0, 255)
+    _shard(tmp_path / "0.tar", {"._000.png": b"x", "000.png": _png(), "._000.txt": b"y", "000.txt": b"A square."})
+    assert _open("webdataset", str(tmp_path / "0.tar"))[0].content.captions == ("A square.",)
     with pytest.raises(SensoriumError, match=r"1.tar sample d/002: holds a picture and no words"):
         source[2]
 
 
-def test_a_shard_that_breaks_off_loses_its_last_sample_and_says_so(tmp_path):
+@pytest.mark.parametrize(("where", "n_good"), [("data", 2), ("header", 1), ("boundary", 1)])
+def test_a_damaged_shard_says_so_in_a_sample_more(tmp_path, where, n_good):
     path = Path(_shard(tmp_path / "0.tar", {f"{i}.{kind}": data for i in range(3)
                                             for kind, data in (("txt", b"words"), ("png", _png()))}))
-    whole = path.read_bytes()
-    end = whole.rindex(_png()) + 20  # inside the last picture
-    path.write_bytes(whole[:end])
+    whole = bytearray(path.read_bytes())
+    middle = whole.index(b"1.png")  # of six members the fourth header
+    if where == "data":
+        del whole[whole.rindex(_png()) + 20 :]
+    elif where == "header":
+        whole[middle + 148] ^= 1  # its checksum
+    else:
+        del whole[middle:]
+    path.write_bytes(whole)
     source = _open("webdataset", str(path))
-    assert source[0].content.captions == ("words",) and source[1].content.captions == ("words",)
-    with pytest.raises(SensoriumError, match="sample 2: the archive is damaged here or after it"):
-        source[2]
+    for i in range(n_good):
+        assert source[i].content.captions == ("words",)
+    with pytest.raises(SensoriumError, match=r"0\.tar: is damaged after sample "):
+        source[len(source) - 1]
+    bad = 0
+    for i in range(len(source)):
+        try:
+            source[i]
+        except SensoriumError:
+            bad += 1
+    assert bad == len(source) - n_good > 0
+
+
+def test_what_is_no_plain_tar_is_refused(tmp_path):
+    path = tmp_path / "0.tar"
     path.write_bytes(b"no tar at all" * 100)
-    with pytest.raises(SensoriumError, match="is not a tar file"):
+    with pytest.raises(SensoriumError, match="is not a plain tar file"):
+        _open("webdataset", str(path))
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("0.txt"))
+    with pytest.raises(SensoriumError, match="unpack it if it is compressed"):
         _open("webdataset", str(path))
 
 
@@ -349,3 +412,49 @@ def test_every_format_has_a_line_and_refuses_what_is_not_there(tmp_path):
         if name != "parquet":
             with pytest.raises(SensoriumError, match=r"missing\.json: does not exist"):
                 _open(name, missing, **more.get(name, {}))
+
+
+JUNK = st.sampled_from([None, True, 7, 1.5, "x", "", [], [1], {}, {"a": 1}])
+TREES = {
+    "coco": ({"also": None}, COCO),
+    "llava": ({}, [LLAVA]),
+    "gqa": ({}, {"q1": {"imageId": "n1", "question": "Is it?", "answer": "no"}}),
+    "textvqa": ({}, {"data": [{"image_id": "0a", "question": "brand?", "answers": ["x", "x"]}]}),
+    "messages": ({}, [{"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}]},
+                                    {"role": "assistant", "content": "x"}]}]),
+    "mimic-it": ({}, {"data": {"a": {"instruction": "x", "answer": "y", "image_ids": ["A"], "rel_ins_ids": ["a"]}}}),
+}
+
+
+def _places(tree: Any, path: tuple = ()) -> list[tuple]:
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [path, *(place for key, child in children for place in _places(child, (*path, key)))]
+
+
+def _with(tree: Any, path: tuple, value: Any) -> Any:
+    if not path:
+        return value
+    copy = dict(tree) if isinstance(tree, dict) else list(tree)
+    copy[path[0]] = _with(tree[path[0]], path[1:], value)
+    return copy
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.sampled_from(sorted(TREES)), st.data())
+def test_whatever_stands_in_a_field_is_read_or_named_and_never_a_traceback(tmp_path_factory, name, data):
+    options, tree = TREES[name]
+    broken = _with(tree, data.draw(st.sampled_from(_places(tree))), data.draw(JUNK))
+    path = _write(tmp_path_factory.mktemp("junk") / "x.json", json.dumps(broken))
+    try:
+        source = _open(name, path, **options)
+        samples = range(len(source))
+    except SensoriumError as error:
+        assert "x.json" in str(error)
+        return
+    for i in samples:
+        try:
+            sample = source[i]
+        except SensoriumError as error:
+            assert "x.json" in str(error), error
+        else:
+            assert all(isinstance(fault, SensoriumError) for fault in sample.faults)

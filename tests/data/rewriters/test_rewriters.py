@@ -45,6 +45,7 @@ def test_a_caption_is_one_of_the_pictures():
 def test_questions_become_one_conversation_with_one_hint():
     asked = tuple(Question(f"Is it {i}?", ("yes", "no")) for i in range(4))
     turns = _turns(Annotated(PICTURE, questions=asked), "answer")
+    assert [question.splitlines()[0] for question, _ in turns] == [f"Is it {i}?" for i in range(4)]
     assert [answer for _, answer in turns] == ["yes"] * 4
     hints = [question.endswith("\nAnswer the question using a single word or phrase.") for question, _ in turns]
     assert hints == [True, False, False, False]
@@ -107,6 +108,27 @@ def test_a_box_is_described_by_what_it_shows():
         assert names[grounded.boxes[0].corners[:2]] == answer
 
 
+def test_every_region_gets_its_turn_over_the_passes():
+    """Fifty phrases, ten turns a pass: all come within a few passes, and no pass says one twice."""
+    regions = tuple(Region(f"thing {i}", Box(i, i, i + 100, i + 100), False) for i in range(50))
+    sample = Sample("x", "row 1", Annotated(PICTURE, regions=regions))
+    rewriter, seen = Rewriter(RewriteSettings(tasks=("refer",))), set()
+    for number in range(40):
+        answers = [m.text for m in rewriter(sample, number) if m.role == "assistant"]
+        assert len(answers) == len(set(answers)) == 10
+        seen.update(answers)
+    assert len(seen) == 50
+
+
+def test_many_boxes_do_not_crowd_out_the_caption():
+    regions = tuple(Region(f"thing {i}", Box(i, i, i + 100, i + 100), False) for i in range(50))
+    facts = Annotated(PICTURE, captions=("Things.",), regions=regions)
+    has_caption = [
+        "Things." in [m.text for m in Rewriter()(Sample(str(i), "row 1", facts))] for i in range(50)
+    ]
+    assert sum(has_caption) > 40
+
+
 def test_text_and_class():
     facts = Annotated(PICTURE, words=("STOP", "here"), label="sign")
     assert {answer for _, answer in _many(facts, "read")} == {"STOP\nhere"}
@@ -117,10 +139,12 @@ def test_a_rewriter_depends_on_seed_and_sample_only():
     facts = Annotated(PICTURE, ("A dog.",), (Question("What?", ("dog",)),), DOGS, words=("a",), label="dog")
     one, same, other = (Rewriter(seed=seed) for seed in (1, 1, 2))
     samples = [Sample(str(i), "row", facts) for i in range(20)]
+    few = RewriteSettings(most_turns=3)
+    assert Rewriter(few)(samples[0], 1) != Rewriter(few)(samples[0], 2)
     assert [one(s) for s in samples] == [same(s) for s in reversed(samples)][::-1]
     assert [one(s) for s in samples] != [other(s) for s in samples]
-    assert len({len(one(s).messages) for s in samples}) == 1  # each offers all tasks but multiple choice
-    assert len(one(samples[0]).messages) == 2 * (len(TASKS) - 1)
+    assert {len(one(s).messages) for s in samples} == {20}  # ten turns, as many as there may be
+    assert len(TASKS) == 9
 
 
 def test_an_unknown_task_is_refused_with_a_suggestion():

@@ -1,4 +1,4 @@
-"""Readers of other people's datasets: one file a format, one line here.
+"""Readers of other people's datasets: one file a format, one line here (and its settings in `AnySource`).
 
 A recipe's source, `{format: llava, path: mix.json, images: pictures}`, is one of these settings; `open` makes it a
 `Source` of numbered samples.
@@ -6,8 +6,7 @@ A recipe's source, `{format: llava, path: mix.json, images: pictures}`, is one o
 
 from __future__ import annotations
 
-from typing import Annotated as Field_
-from typing import Union
+from typing import Annotated as Marked
 
 from pydantic import Field
 
@@ -40,4 +39,19 @@ READERS: dict[str, type[SourceSettings]] = {
     "mimic-it": InstructionsSettings,
     "csv": SpreadsheetSettings,
 }
-AnySource = Field_[Union[tuple(dict.fromkeys(READERS.values()))], Field(discriminator="format")]  # type: ignore[valid-type]  # noqa: UP007
+AnySource = Marked[
+    LlavaSettings
+    | MessagesSettings
+    | InternVLSettings
+    | TableSettings
+    | WebDatasetSettings
+    | CocoSettings
+    | VqaSettings
+    | TextVqaSettings
+    | GqaSettings
+    | RefcocoSettings
+    | GenomeSettings
+    | InstructionsSettings
+    | SpreadsheetSettings,
+    Field(discriminator="format"),
+]

@@ -10,10 +10,9 @@ Each format is one file with a settings class, which is also what a recipe write
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -63,11 +62,12 @@ class Annotated:
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of a dataset. where: file and row, for messages."""
+    """One row of a dataset. where: file and row, for messages; faults: what was wrong with annotations left out."""
 
     id: str
     where: str
     content: Conversation | Annotated
+    faults: tuple[SensoriumError, ...] = ()
 
 
 class Source(Protocol):
@@ -88,6 +88,7 @@ class SourceSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    places: ClassVar[tuple[str, ...]] = ("path", "images")  # the settings that name files
 
     path: str
     images: str | None = None
@@ -124,23 +125,17 @@ def picture(name: object, folder: Path, where: str) -> Image:
     return Image(str(folder / relative))
 
 
-def need(row: Iterable[str], keys: Iterable[str], where: str) -> None:
-    """Raise SensoriumError where a row lacks one of the keys that its format needs."""
-    missing = [key for key in keys if key not in set(row)]
-    if missing:
-        raise SensoriumError(f"{where}: {missing[0]}", "is missing.", "Check that the source's `format` is right.")
-
-
 def pixel_box(corners: tuple[float, float, float, float], size: tuple[int, int], where: str) -> Box:
     """A box from pixel corners. Raises SensoriumError for one that is empty or lies outside the picture.
 
-    A pixel beyond the edge is rounding, which annotators' tools do; more is a box of another picture or another size.
+    A hundredth of a side beyond the edge is annotators' haste; more is a box of another picture or another size.
     """
     (x1, y1, x2, y2), (width, height) = corners, size
     if width < 1 or height < 1:
         raise SensoriumError(where, f"the picture's size is {width} x {height}; boxes need it.")
     if not (x1 < x2 and y1 < y2):
         raise SensoriumError(where, f"box {corners} is empty.")
-    if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
+    across, down = 1 + width / 100, 1 + height / 100
+    if x1 < -across or y1 < -down or x2 > width + across or y2 > height + down:
         raise SensoriumError(where, f"box {corners} lies outside the picture of {width} x {height}.")
-    return Box.from_pixels(x1, y1, min(x2, width) - 0.01, min(y2, height) - 0.01, width, height)
+    return Box.from_pixels(max(x1, 0), max(y1, 0), min(x2, width) - 0.01, min(y2, height) - 0.01, width, height)

@@ -36,7 +36,8 @@ class MessageRows:
         place = f"{where}: messages"
         if "messages" not in row:
             raise SensoriumError(place, "is missing.", "Check the source's `format`.")
-        conversation = Conversation.from_json(with_pictures(row["messages"], row.get("images"), place), where)
+        said = with_pictures(_plain(row["messages"], place), row.get("images"), place)
+        conversation = Conversation.from_json(said, where)
         found = Conversation(tuple(self._opened(message, place) for message in conversation))
         check_turns(found, place)
         return Sample(str(row.get("id", number)), where, found)
@@ -49,7 +50,31 @@ class MessageRows:
             return part
         if not isinstance(part, Image):
             raise SensoriumError(where, f"holds a {type(part).__name__.lower()}; pictures only can be trained on yet.")
+        if "://" in part.source:
+            raise SensoriumError(where, f"{part.source!r} is a web address; these are not opened.",
+                                 "Download the pictures, name their files.")
         return replace(part, source=picture(part.source, self.folder, where).source)
+
+
+def _plain(messages: Any, where: str) -> Any:
+    """Messages without what tables add: keys that hold null, and the parts' `index`."""
+    if not isinstance(messages, list):
+        return messages
+    plain = []
+    for i, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            return messages
+        if message.get("weight") == 0:
+            raise SensoriumError(f"{where}[{i}]", "has weight 0; replies that are not learnt cannot be marked yet.")
+        kept = {key: value for key, value in message.items() if value is not None and key not in ("weight", "name")}
+        if isinstance(content := kept.get("content"), list):
+            kept["content"] = [
+                {key: value for key, value in part.items() if value is not None and key != "index"}
+                if isinstance(part, Mapping) else part
+                for part in content
+            ]  # fmt: skip
+        plain.append(kept)
+    return plain
 
 
 def with_pictures(messages: Any, images: Any, where: str) -> Any:

@@ -8,104 +8,119 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Hashable
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from sensorium.data.readers.base import Annotated, Region, Sample, SourceSettings, need, picture, pixel_box
-from sensorium.data.readers.coco import read_json
+from sensorium.data.readers import fields
+from sensorium.data.readers.base import SourceSettings
 from sensorium.data.readers.hub import local_path
+from sensorium.data.readers.pictures import Corners, Facts, Pictures, read_json
 from sensorium.errors import SensoriumError
-
-Phrase = tuple[str, tuple[float, float, float, float]]
-Pictures = dict[int, tuple[str, tuple[int, int], list[Phrase]]]
-
-
-class Referring:
-    """pictures: id -> (file name, size, phrases with pixel corners)."""
-
-    def __init__(self, path: Path, folder: Path, pictures: Pictures) -> None:
-        self.path, self.folder, self.pictures = path, folder, pictures
-        self.ids = [number for number, (_, _, phrases) in sorted(pictures.items()) if phrases]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, number: int) -> Sample:
-        shown = self.ids[number]
-        name, size, phrases = self.pictures[shown]
-        where = f"{self.path} image {shown}"
-        regions = tuple(Region(phrase, pixel_box(box, size, f"{where}: box"), False) for phrase, box in phrases)
-        return Sample(str(shown), where, Annotated(picture(name, self.folder, where), regions=regions))
 
 
 class RefcocoSettings(SourceSettings):
     """format `refcoco`. path: the pickle of references; instances: COCO's boxes; split: which of its splits."""
 
+    places = (*SourceSettings.places, "instances")
     format: Literal["refcoco"] = "refcoco"
     instances: str
     split: str = "train"
 
-    def open(self) -> Referring:
+    def open(self) -> Pictures:
         path, instances = local_path(self.path), local_path(self.instances)
-        folder = local_path(self.images) if self.images else path.parent
-        return Referring(path, folder, _refcoco(path, instances, self.split))
+        content = read_json(instances)
+        facts: dict[Hashable, Facts] = {}
+        for i, image in enumerate(fields.items(content, "images", str(instances))):
+            where = f"{instances}: images[{i}]"
+            found = Facts(fields.words(image, "file_name", where), fields.size(image, where))
+            facts[fields.name(image, "id", where)] = found
+        boxes = {a.get("id"): a.get("bbox") for a in fields.items(content, "annotations", str(instances))}
+        orphans: list[SensoriumError] = []
+        for i, reference in enumerate(_of_split(path, self.split)):
+            where = f"{path} reference {i}"
+            try:
+                shown = fields.name(reference, "image_id", where)
+                if shown not in facts:
+                    raise SensoriumError(f"{where}: image_id", f"{shown} is not in {instances.name}.")
+            except SensoriumError as error:
+                orphans.append(error)
+                continue
+            _refer(reference, facts[shown], boxes, where)
+        return Pictures(path, local_path(self.images) if self.images else path.parent, facts, orphans)
 
 
 class GenomeSettings(SourceSettings):
     """format `visual-genome`. path: `region_descriptions.json`; image_data: sizes and places of the pictures."""
 
+    places = (*SourceSettings.places, "image_data")
     format: Literal["visual-genome"] = "visual-genome"
     image_data: str
 
-    def open(self) -> Referring:
-        path = local_path(self.path)
-        folder = local_path(self.images) if self.images else path.parent
-        return Referring(path, folder, _genome(path, local_path(self.image_data)))
+    def open(self) -> Pictures:
+        path, image_data = local_path(self.path), local_path(self.image_data)
+        facts: dict[Hashable, Facts] = {}
+        for i, image in enumerate(_array(image_data)):
+            where = f"{image_data}[{i}]"
+            url = fields.words(image, "url", where)
+            name = "/".join(PurePosixPath(url).parts[-2:])  # VG_100K_2/1.jpg
+            facts[fields.name(image, "image_id", where)] = Facts(name, fields.size(image, where))
+        orphans: list[SensoriumError] = []
+        for i, row in enumerate(_array(path)):
+            for region in fields.items(row, "regions", f"{path}[{i}]"):
+                where = f"{path}[{i}] region {region.get('region_id') if isinstance(region, dict) else '?'}"
+                try:
+                    shown = fields.name(region, "image_id", where)
+                    if shown not in facts:
+                        raise SensoriumError(f"{where}: image_id", f"{shown} is not in {image_data.name}.")
+                except SensoriumError as error:
+                    orphans.append(error)
+                    continue
+                _describe(region, facts[shown], where)
+        return Pictures(path, local_path(self.images) if self.images else path.parent, facts, orphans)
 
 
-def _refcoco(path: Path, instances: Path, split: str) -> Pictures:
-    content = read_json(instances)
-    need(content, ["images", "annotations"], str(instances))
-    boxes = {annotation["id"]: annotation["bbox"] for annotation in content["annotations"]}
-    pictures: Pictures = {
-        image["id"]: (image["file_name"], (image.get("width", 0), image.get("height", 0)), [])
-        for image in content["images"]
-    }
+def _refer(reference: Any, found: Facts, boxes: dict[Any, Any], where: str) -> None:
+    try:
+        number = fields.name(reference, "ann_id", where)
+        box = fields.corners(boxes.get(number), f"{where}: ann_id {number}")
+        for sentence in fields.items(reference, "sentences", where):
+            key = "sent" if fields.mapping(sentence, where).get("sent") else "raw"
+            _add(found, fields.words(sentence, key, where), box, where)
+    except SensoriumError as error:
+        found.faults.append(error)
+
+
+def _describe(region: Any, found: Facts, where: str) -> None:
+    try:
+        box = fields.corners([fields.number(region, key, where) for key in ("x", "y", "width", "height")], where)
+        _add(found, fields.words(region, "phrase", where), box, where)
+    except SensoriumError as error:
+        found.faults.append(error)
+
+
+def _add(found: Facts, phrase: str, box: Corners, where: str) -> None:
+    if "<" in phrase:
+        raise SensoriumError(where, f"{phrase!r} holds `<`, which only marks of boxes may.")
+    found.boxes.append((phrase.strip(), box, False))
+
+
+def _of_split(path: Path, split: str) -> list[Any]:
     references = _plain_pickle(path)
     if not isinstance(references, list):
         raise SensoriumError(path, "is no list of references.")
-    if split not in (splits := {str(reference.get("split")) for reference in references}):
-        raise SensoriumError(f"{path}: split {split!r}", "is not there.", f"There are {', '.join(sorted(splits))}.")
-    for i, reference in enumerate(references):
-        where = f"{path} reference {i}"
-        need(reference, ["split", "image_id", "ann_id", "sentences"], where)
-        if reference["split"] != split:
-            continue
-        if reference["ann_id"] not in boxes or reference["image_id"] not in pictures:
-            raise SensoriumError(where, f"annotation {reference['ann_id']} or its image is not in {instances.name}.")
-        x, y, width, height = boxes[reference["ann_id"]]
-        phrases = [str(sentence.get("sent") or sentence.get("raw", "")).strip() for sentence in reference["sentences"]]
-        pictures[reference["image_id"]][2].extend((p, (x, y, x + width, y + height)) for p in phrases if p)
-    return pictures
+    of_split = [r for r in references if not isinstance(r, dict) or r.get("split") == split]
+    if not of_split:
+        splits = sorted({str(r.get("split")) for r in references if isinstance(r, dict)})
+        raise SensoriumError(f"{path}: split {split!r}", "is not there.", f"There are {', '.join(splits)}.")
+    return of_split
 
 
-def _genome(path: Path, image_data: Path) -> Pictures:
-    pictures: Pictures = {}
-    for i, image in enumerate(read_json(image_data)):
-        need(image, ["image_id", "width", "height", "url"], f"{image_data}[{i}]")
-        name = "/".join(PurePosixPath(image["url"]).parts[-2:])  # VG_100K_2/1.jpg
-        pictures[image["image_id"]] = (name, (image["width"], image["height"]), [])
-    for i, row in enumerate(read_json(path)):
-        for region in row.get("regions", ()):
-            where = f"{path}[{i}] region {region.get('region_id')}"
-            need(region, ["image_id", "phrase", "x", "y", "width", "height"], where)
-            if region["image_id"] not in pictures:
-                raise SensoriumError(where, f"image {region['image_id']} is not in {image_data.name}.")
-            x, y = region["x"], region["y"]
-            if phrase := region["phrase"].strip():
-                corners = (x, y, x + region["width"], y + region["height"])
-                pictures[region["image_id"]][2].append((phrase, corners))
-    return pictures
+def _array(path: Path) -> list[Any]:
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise SensoriumError(path, "is no list.", "Check that the source's `format` is right.")
+    return content
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -113,10 +128,15 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it holds {module}.{name}; only lists, dicts, numbers and strings are read")
 
 
+_DAMAGE = (
+    pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError, TypeError, OverflowError, MemoryError,
+)  # fmt: skip
+
+
 def _plain_pickle(path: Path) -> Any:
     try:
         return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin-1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise SensoriumError(path, f"is not a pickle of plain values ({error}).", "Get the file again.") from error
     except OSError as error:
         raise SensoriumError(path, f"cannot be read ({error.strerror or error}).", "Check the path.") from error
+    except _DAMAGE as error:
+        raise SensoriumError(path, f"is not a pickle of plain values ({error}).", "Get the file again.") from error

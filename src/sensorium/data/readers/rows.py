@@ -1,7 +1,8 @@
 """Rows of JSON files by number: JSON lines, or one array of objects, whichever a file holds.
 
 Only byte offsets are kept (16 bytes a row), so that a file of a million conversations costs a pass over it when it is
-opened and nothing afterwards. Each access opens the file anew: the object can be handed to other processes.
+opened and nothing afterwards; JSON lines line by line, an array with the whole file in memory while it is walked. Each
+access opens the file anew: the object can be handed to other processes.
 """
 
 from __future__ import annotations
@@ -66,22 +67,25 @@ def _line_spans(file: Any) -> Iterator[tuple[int, int]]:
 def _array_spans(data: bytes, path: Path) -> Iterator[tuple[int, int]]:
     """Where each element of an array lies. Read as Latin-1 a character is a byte, and the brackets are the same."""
     text, decoder = data.decode("latin-1"), json.JSONDecoder()
-    at = _skip(text, text.index("[") + 1, _SPACE)
-    while at < len(text) and text[at] != "]":
+    at = _skip_space(text, text.index("[") + 1)
+    while text[at : at + 1] not in ("]", ""):
         try:
             _, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             raise SensoriumError(path, f"is not JSON after byte {at:,} ({error}).", "Get the file again.") from error
         yield at, end
-        after = _skip(text, end, _SPACE)
-        at = _skip(text, after, _SPACE + ",")
-        if at == after and text[after : after + 1] != "]":
-            raise SensoriumError(path, f"has no comma between elements at byte {after:,}.", "Get the file again.")
+        at = _skip_space(text, end)
+        if text[at : at + 1] == ",":
+            at = _skip_space(text, at + 1)
+        elif text[at : at + 1] not in ("]", ""):
+            raise SensoriumError(path, f"has no comma between elements at byte {at:,}.", "Get the file again.")
     if at >= len(text):
         raise SensoriumError(path, "ends inside its array.", "Get the file again.")
+    if (after := _skip_space(text, at + 1)) < len(text):
+        raise SensoriumError(path, f"goes on at byte {after:,} after its array.", "Write one array, or JSON lines.")
 
 
-def _skip(text: str, at: int, characters: str) -> int:
-    while at < len(text) and text[at] in characters:
+def _skip_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _SPACE:
         at += 1
     return at

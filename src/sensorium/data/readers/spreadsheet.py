@@ -1,7 +1,9 @@
 """A folder of pictures and a CSV (or TSV) about them, with a heading line.
 
 Columns by their headings: `image` (or `file`, `filename`, `path`), and of `caption` (or `text`), `question` with
-`answer`, `label` (or `class`) what there is. Rows about one picture that follow one another are one sample.
+`answer`, `label` (or `class`), `words` (what can be read in the picture) what there is. Where there are columns `A`,
+`B`, …, a question's choices stand in them, and its answer is the letter or the choice. Rows about one picture that
+follow one another are one sample.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ _HEADINGS = {
     "question": ("question",),
     "answer": ("answer",),
     "label": ("label", "class"),
+    "words": ("words", "ocr"),
+    **{letter: (letter,) for letter in "abcdefgh"},
 }
+_CHOICES = "abcdefgh"
 
 
 class Spreadsheet:
@@ -56,16 +61,36 @@ class Spreadsheet:
         group = self.groups[number]
         first, row = group[0]
         where = f"{self.path} row {first}"
-        values = [row for _, row in group]
+        questions, faults = [], []
+        for line, values in group:
+            try:
+                questions += _question(values, f"{self.path} row {line}")
+            except SensoriumError as error:
+                faults.append(error)
+        said = {kind: [v[kind] for _, v in group if v.get(kind)] for kind in ("caption", "label", "words")}
         content = Annotated(
             picture(row["image"], self.folder, f"{where}: {self.columns['image']}"),
-            tuple(v["caption"] for v in values if v.get("caption")),
-            tuple(Question(v["question"], (v["answer"],)) for v in values if v.get("question") and v.get("answer")),
-            label=next((v["label"] for v in values if v.get("label")), None),
-        )
+            tuple(said["caption"]), tuple(questions), words=tuple(said["words"]), label=next(iter(said["label"]), None),
+        )  # fmt: skip
         if content.is_empty:
-            raise SensoriumError(where, "says nothing about its picture: its other columns are empty.")
-        return Sample(row["image"], where, content)
+            raise faults[0] if faults else SensoriumError(where, "says nothing: its other columns are empty.")
+        return Sample(row["image"], where, content, tuple(faults))
+
+
+def _question(row: dict[str, str], where: str) -> list[Question]:
+    """The question of a row, if it asks one. Raises SensoriumError where its answer is missing or no choice."""
+    if not row.get("question"):
+        return []
+    answer = row["answer"]
+    if not answer:
+        raise SensoriumError(f"{where}: answer", "is empty.")
+    choices = {letter: row[letter] for letter in _CHOICES if row.get(letter)}
+    if not choices:
+        return [Question(row["question"], (answer,))]
+    chosen = choices.get(answer.lower(), answer)
+    if chosen not in choices.values():
+        raise SensoriumError(f"{where}: answer", f"{answer!r} is neither a choice nor the letter of one.")
+    return [Question(row["question"], (chosen,), tuple(choices.values()))]
 
 
 class SpreadsheetSettings(SourceSettings):

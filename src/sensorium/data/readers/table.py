@@ -1,12 +1,13 @@
 """Hugging Face parquet in the form of the Cauldron and FineVision: a row of pictures and turns about them.
 
 Columns `images` (encoded bytes or paths) and `texts` (a list of `{"user", "assistant"}`); FineVision adds ratings of
-each turn, from 1 to 5, by which turns can be left out. Read through the `datasets` library: memory-mapped, any row at
-once, local files and `hf://` addresses alike.
+each turn, from 1 to 5, by which turns can be left out. Read through the `datasets` library, local files and `hf://`
+addresses alike: it copies them once into its cache as Arrow, memory-mapped, where any row is at hand.
 """
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +15,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sensorium.conversation import Conversation, Image, Message, Text
-from sensorium.data.readers.base import Sample, SourceSettings, need, picture
-from sensorium.data.readers.turns import check_turns
+from sensorium.data.readers import fields
+from sensorium.data.readers.base import Sample, SourceSettings, picture
+from sensorium.data.readers.turns import TAG, check_turns
 from sensorium.errors import SensoriumError
 
 Rating = Literal["relevance", "image_correspondence", "visual_dependency", "formatting"]
@@ -26,7 +28,9 @@ class Table:
 
     def __init__(self, table: Any, path: str, folder: Path | None, least: Mapping[Rating, int]) -> None:
         self.table, self.path, self.folder, self.least = table, path, folder, least
-        need(table.column_names, ["images", "texts", *(f"{name}_ratings" for name in least)], path)
+        for column in ("images", "texts", *(f"{name}_ratings" for name in least)):
+            if column not in table.column_names:
+                raise SensoriumError(path, f"has no column {column!r}.", f"It has {', '.join(table.column_names)}.")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -39,7 +43,7 @@ class Table:
         messages: list[Message] = []
         for i, turn in enumerate(turns):
             shown = tuple(images) if i == 0 else ()
-            messages.append(Message("user", (*shown, Text(turn["user"]))))
+            messages.append(Message("user", (*shown, Text(_untagged(turn["user"])))))
             messages.append(Message("assistant", (Text(turn["assistant"]),)))
         conversation = Conversation(tuple(messages))
         check_turns(conversation, f"{where}: texts")
@@ -60,8 +64,7 @@ class Table:
             raise SensoriumError(f"{where}: texts", "expected a list of turns, at least one.")
         for i, turn in enumerate(turns):
             for key in ("user", "assistant"):
-                if not isinstance(turn, Mapping) or not isinstance(turn.get(key), str):
-                    raise SensoriumError(f"{where}: texts[{i}].{key}", "expected words, a string.")
+                fields.words(turn, key, f"{where}: texts[{i}]")
         kept = [turn for i, turn in enumerate(turns) if self._is_good(row, i, len(turns), where)]
         if not kept:
             wanted = ", ".join(f"{name} >= {least}" for name, least in self.least.items())
@@ -96,18 +99,26 @@ def open_parquet(path: str) -> Any:
     except ImportError as error:
         remedy = "pip install 'sensorium[datasets]'"
         raise SensoriumError(path, "parquet needs the `datasets` library.", remedy) from error
-    files = path
+    files: str | list[str] = path
     if not path.startswith("hf://"):
         found = Path(path).expanduser().absolute()
         if not found.exists():
             raise SensoriumError(found, "does not exist.", "Check the source's `path`.")
-        files = str(found / "**/*.parquet") if found.is_dir() else str(found)
+        listed = sorted(found.glob("**/*.parquet")) if found.is_dir() else [found]
+        files = [glob.escape(str(file)) for file in listed]
+    elif not path.endswith(".parquet"):
+        files = f"{path.rstrip('/')}/**/*.parquet"
     try:
         table = datasets.load_dataset("parquet", data_files=files, split="train")
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SensoriumError(path, f"cannot be read as parquet ({reason}).", "Check the files.") from error
-    for name, feature in table.features.items():  # pictures stay bytes: `media` opens them, nobody else
-        if "Image" in repr(feature):
-            table = table.cast_column(name, datasets.List(datasets.Image(decode=False)))
+    if isinstance(getattr(table.features.get("images"), "feature", None), datasets.Image):
+        # Pictures stay bytes: `media` opens them, nobody else.
+        table = table.cast_column("images", datasets.List(datasets.Image(decode=False)))
     return table
+
+
+def _untagged(text: str) -> str:
+    """Without image tags: these tables put all pictures first, and some texts keep the tags of where they came from."""
+    return text.replace(f"{TAG}\n", "").replace(f"\n{TAG}", "").replace(TAG, "")

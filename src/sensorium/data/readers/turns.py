@@ -25,19 +25,23 @@ SPEAKERS: dict[str, Role] = {
 }
 
 
-def tagged_conversation(turns: object, images: Sequence[Image], where: str, system: str | None = None) -> Conversation:
+def tagged_conversation(turns: Any, images: Sequence[Image], where: str, system: str | None = None) -> Conversation:
     """Turns `{"from": "human", "value": "<image>\\nWhat is this?"}` (or `role`, `content`), pictures in their places.
 
     Raises SensoriumError naming the turn: an unknown speaker, an empty reply, turns that do not alternate, more or
     fewer tags than pictures.
     """
-    if not isinstance(turns, Sequence) or isinstance(turns, str) or not turns:
+    if not isinstance(turns, list) or not turns:
         raise SensoriumError(where, "expected a list of turns, at least one.")
+    if not isinstance(system, str | None):
+        raise SensoriumError(f"{where}: system", "expected words, a string.")
     waiting = list(images)
     n_tags = 0
     messages = [Message("system", (Text(system),))] if system else []
     for i, turn in enumerate(turns):
         role, text = _turn(turn, f"{where}[{i}]")
+        if role == "system" and messages:
+            raise SensoriumError(f"{where}[{i}]", "system words may only come first, and once.")
         parts: tuple[Part, ...] = (Text(text),)
         if role == "user":
             n_tags += text.count(TAG)

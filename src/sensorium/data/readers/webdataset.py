@@ -2,7 +2,7 @@
 
 A picture (`jpg`, `png`, `webp`, …) with `txt` (a caption), `cls` (a class) or `json` (turns as LLaVA writes them, or
 `caption`, `question` with `answer`, `label`). Headers are walked once when a shard is opened; any sample is then a seek
-away, so shards need not be read in order and resuming costs nothing.
+away, so shards need not be read in order and resuming costs nothing. Compressed shards allow no seeking: unpack them.
 """
 
 from __future__ import annotations
@@ -26,26 +26,29 @@ _WORDS = ("txt", "json", "cls")
 
 
 class Shard:
-    """The samples of one tar file. Damage ends it: one last sample then raises, so that the loss is counted."""
+    """The samples of one tar file. A damaged one has a sample more, which raises: the loss is counted, not hidden."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.damage = path, ""
+        self.path = path
         self.keys: list[str] = []
         self._files: list[dict[str, tuple[int, int]]] = []
         try:
-            with tarfile.open(path) as tar:
+            with tarfile.open(path, "r:") as tar:
                 for member in tar:
                     if member.isreg():
                         self._add(member)
+                self.damage = _damage(path, tar.offset)
         except (tarfile.TarError, EOFError, OSError) as error:
             if not self.keys:
-                raise SensoriumError(path, f"is not a tar file that can be read ({error}).", "Get it again.") from error
+                what = f"is not a plain tar file that can be read ({error})."
+                raise SensoriumError(path, what, "Get it again; unpack it if it is compressed.") from error
             self.damage = str(error)
-        self.damage = self.damage or _cut_off(path, self._files)
 
     def _add(self, member: tarfile.TarInfo) -> None:
         folder, _, name = member.name.rpartition("/")
         stem, _, extension = name.partition(".")
+        if not stem or not extension:  # hidden files, such as those that macOS adds, and what says nothing of its kind
+            return
         key = f"{folder}/{stem}" if folder else stem
         if not self.keys or self.keys[-1] != key:
             self.keys.append(key)
@@ -53,18 +56,21 @@ class Shard:
         self._files[-1][extension.lower()] = (member.offset_data, member.size)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.keys) + bool(self.damage)
 
     def __getitem__(self, number: int) -> Sample:
+        number = range(len(self))[number]
+        if number == len(self.keys):
+            raise SensoriumError(self.path, f"is damaged after sample {self.keys[-1]}: {self.damage}.", "Get it again.")
         key, files = self.keys[number], self._files[number]
         where = f"{self.path} sample {key}"
-        if self.damage and range(len(self))[number] == len(self) - 1:
-            raise SensoriumError(where, f"the archive is damaged here or after it ({self.damage}).", "Get it again.")
+        found = {}
         with self.path.open("rb") as file:
-            found = {}
             for extension, (start, size) in files.items():
                 file.seek(start)
                 found[extension] = file.read(size)
+                if len(found[extension]) < size:
+                    raise SensoriumError(f"{where}.{extension}", "is cut off.", "Get the shard again.")
         return _sample(key, found, where)
 
 
@@ -97,10 +103,18 @@ class WebDatasetSettings(SourceSettings):
         return Shards(paths)
 
 
-def _cut_off(path: Path, files: list[dict[str, tuple[int, int]]]) -> str:
-    """Python's tarfile takes a file that ends inside its last member as whole; its size tells."""
-    last = max((start + size for of_sample in files for start, size in of_sample.values()), default=0)
-    return f"ends {last - size:,} bytes early" if (size := path.stat().st_size) < last else ""
+def _damage(path: Path, offset: int) -> str:
+    """What is wrong where the walk over the headers ended, or nothing.
+
+    A whole archive ends in a block of zeros with nothing but zeros after it; Python's tarfile stops as quietly at a
+    damaged header as at the end.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        rest = file.read(tarfile.RECORDSIZE * 2)
+    if len(rest) < tarfile.BLOCKSIZE:
+        return "it ends without the mark that whole archives have"
+    return "" if not any(rest) else f"the header at byte {offset:,} cannot be read"
 
 
 def _sample(key: str, files: dict[str, bytes], where: str) -> Sample:

@@ -1,8 +1,8 @@
 """Facts about a picture -> a conversation that teaches them: the instruct stage's rewriting of tasks into chat.
 
 A picture with ten questions becomes one conversation of ten turns, so that it is encoded once; a picture with boxes
-becomes questions in both directions. Which wording, which box and which order depend on a seed and the sample's name
-alone, so that any worker rewrites any sample alike.
+becomes questions in both directions. Which wordings and which turns depend on a seed, the sample's name and the pass
+over the data alone: any worker rewrites any sample alike, and what one pass left out another may ask.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ PHRASES = Path(__file__).with_name("phrases.yaml")
 
 
 class RewriteSettings(BaseModel):
-    """tasks: which are asked, by default all that the picture offers. most_turns: of a conversation, chosen by lot."""
+    """tasks: which are asked, by default all that the picture offers. most_turns: of a conversation, chosen by lot.
+
+    The lot goes over tasks first and turns then, so that a picture with fifty boxes still gets its caption.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,12 +51,12 @@ class Rewriter:
         self.settings, self.seed = settings or RewriteSettings(), seed
         self.phrases = Phrases.load(PHRASES)
 
-    def __call__(self, sample: Sample) -> Conversation:
-        """Raises SensoriumError where the picture's annotations offer none of the tasks."""
+    def __call__(self, sample: Sample, number: int = 0) -> Conversation:
+        """number: of the pass. Raises SensoriumError where the annotations offer none of the tasks."""
         facts = sample.content
         if isinstance(facts, Conversation):
             return facts
-        digest = hashlib.sha256(f"{self.seed} {sample.id}".encode()).digest()
+        digest = hashlib.sha256(f"{self.seed} {number} {sample.id}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8]))
         turns = self._turns(facts, rng)
         if not turns:
@@ -61,10 +64,14 @@ class Rewriter:
         return _spoken(facts, turns)
 
     def _turns(self, facts: Annotated, rng: np.random.Generator) -> list[Turn]:
-        turns = [turn for task in self.settings.tasks for turn in TASKS[task](facts, rng, self.phrases)]
-        turns = [turn for turn in turns if turn.answer.strip()]
-        chosen = sorted(rng.permutation(len(turns))[: self.settings.most_turns].tolist())
-        return [turns[i] for i in chosen]
+        of_task = [TASKS[task](facts, rng, self.phrases) for task in self.settings.tasks]
+        waiting = [[(i, j) for j in rng.permutation(len(turns)).tolist()] for i, turns in enumerate(of_task) if turns]
+        chosen: list[tuple[int, int]] = []
+        while waiting and len(chosen) < self.settings.most_turns:
+            task = waiting[int(rng.integers(len(waiting)))]
+            chosen.append(task.pop())
+            waiting = [task for task in waiting if task]
+        return [of_task[i][j] for i, j in sorted(chosen)]
 
 
 def _spoken(facts: Annotated, turns: Sequence[Turn]) -> Conversation:

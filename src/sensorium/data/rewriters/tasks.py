@@ -57,44 +57,46 @@ def choose(facts: Annotated, rng: np.random.Generator, phrases: Phrases) -> list
 
 
 def detect(facts: Annotated, rng: np.random.Generator, phrases: Phrases) -> list[Turn]:
-    """Every box of one class; every third time, where all are known, of all classes."""
+    """Every box of each class; every third time, where all are known, of all classes at once."""
     classes = _classes(facts)
-    names = [name for name, regions in classes.items() if len(regions) <= _MOST_BOXES]
-    if not names:
-        return []
-    if not facts.crowds and len(facts.regions) <= _MOST_BOXES and rng.random() < 1 / 3:
+    is_all_known = classes and not facts.crowds and len(facts.regions) <= _MOST_BOXES
+    if is_all_known and rng.random() < 1 / 3:
         every = ", ".join(_grounded(name, regions) for name, regions in classes.items())
         return [Turn(phrases.say("detect.everything", rng, {}), every)]
-    name = _pick(names, rng)
-    words = {"name": name, "many": plural(name)}
-    return [Turn(phrases.say("detect.question", rng, words), _grounded(name, classes[name]))]
+    return [
+        Turn(phrases.say("detect.question", rng, {"name": name, "many": plural(name)}), _grounded(name, regions))
+        for name, regions in classes.items()
+        if len(regions) <= _MOST_BOXES
+    ]
 
 
 def refer(facts: Annotated, rng: np.random.Generator, phrases: Phrases) -> list[Turn]:
-    """Phrase -> box. A class name only where the picture has one of it; otherwise it does not say which."""
-    regions = [region for region in facts.regions if _is_unique(region, facts)]
-    if not regions:
-        return []
-    region = _pick(regions, rng)
-    return [Turn(phrases.say("refer.question", rng, {"name": region.name}), format_grounded(region.name, region.box))]
+    """Each phrase -> its box. A class name only where the picture has one of it; otherwise it does not say which."""
+    return [
+        Turn(phrases.say("refer.question", rng, {"name": region.name}), format_grounded(region.name, region.box))
+        for region in facts.regions
+        if _is_unique(region, facts)
+    ]
 
 
 def describe(facts: Annotated, rng: np.random.Generator, phrases: Phrases) -> list[Turn]:
-    """Box -> phrase or class."""
-    if not facts.regions:
-        return []
-    region = _pick(facts.regions, rng)
-    kind = "class" if region.is_class else "phrase"
-    return [Turn(phrases.say(f"region.{kind}", rng, {"box": format_grounded("", region.box)}), region.name)]
+    """Each box -> its phrase or class."""
+    return [
+        Turn(
+            phrases.say("region.class" if region.is_class else "region.phrase", rng,
+                        {"box": format_grounded("", region.box)}),
+            region.name,
+        )
+        for region in facts.regions
+    ]
 
 
 def count(facts: Annotated, rng: np.random.Generator, phrases: Phrases) -> list[Turn]:
-    """How many of a class, in digits."""
-    classes = _classes(facts)
-    if not classes:
-        return []
-    name = _pick(list(classes), rng)
-    return [Turn(phrases.say("count.question", rng, {"many": plural(name)}), str(len(classes[name])))]
+    """How many of each class, in digits."""
+    return [
+        Turn(phrases.say("count.question", rng, {"many": plural(name)}), str(len(regions)))
+        for name, regions in _classes(facts).items()
+    ]
 
 
 def read(facts: Annotated, rng: np.random.Generator, phrases: Phrases) -> list[Turn]:

@@ -1,0 +1,77 @@
+"""Facts gathered picture by picture: what the readers of COCO, VQA, RefCOCO and Visual Genome share.
+
+Such datasets are a table of pictures and tables of annotations that point at them. What is wrong with an annotation is
+kept with its picture and said when the picture is asked for, so that one bad line costs one sample and not the dataset.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sensorium.data.readers.base import Annotated, Question, Region, Sample, picture, pixel_box
+from sensorium.errors import SensoriumError
+
+Corners = tuple[float, float, float, float]
+
+
+@dataclass
+class Facts:
+    """Of one picture. boxes: (name, pixel corners, is a class); faults: what was wrong with annotations left out."""
+
+    name: str
+    size: tuple[int, int] = (0, 0)
+    captions: list[str] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    boxes: list[tuple[str, Corners, bool]] = field(default_factory=list)
+    crowds: list[str] = field(default_factory=list)
+    faults: list[SensoriumError] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.captions or self.questions or self.boxes or self.faults)
+
+
+class Pictures:
+    """The pictures that have annotations, in the order of the file; then, as bad samples, annotations of no picture."""
+
+    def __init__(self, path: Path, folder: Path, facts: dict[Hashable, Facts], orphans: list[SensoriumError]) -> None:
+        self.path, self.folder, self.orphans = path, folder, orphans
+        self.facts = {key: of_picture for key, of_picture in facts.items() if not of_picture.is_empty}
+        self._keys = list(self.facts)
+
+    def __len__(self) -> int:
+        return len(self._keys) + len(self.orphans)
+
+    def __getitem__(self, number: int) -> Sample:
+        number = range(len(self))[number]
+        if number >= len(self._keys):
+            raise self.orphans[number - len(self._keys)]
+        key = self._keys[number]
+        found, where = self.facts[key], f"{self.path} image {key}"
+        regions, faults = [], list(found.faults)
+        for i, (name, box, is_class) in enumerate(found.boxes):
+            try:
+                regions.append(Region(name, pixel_box(box, found.size, f"{where}: box {i + 1}"), is_class))
+            except SensoriumError as error:
+                faults.append(error)
+        image = picture(found.name, self.folder, f"{where}: file name")
+        content = Annotated(
+            image, tuple(found.captions), tuple(found.questions), tuple(regions), tuple(found.crowds)
+        )
+        if content.is_empty:
+            raise faults[0]
+        return Sample(str(key), where, content, tuple(faults))
+
+
+def read_json(path: Path) -> Any:
+    """A whole JSON file. Raises SensoriumError when it cannot be read or is damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise SensoriumError(path, f"cannot be read ({error.strerror or error}).", "Check the path.") from error
+    except (ValueError, RecursionError) as error:
+        raise SensoriumError(path, f"is not JSON ({error}).", "Get the file again.") from error
