@@ -76,3 +76,8 @@ def test_another_onnx_file_is_refused(tmp_path):
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y])), tmp_path / "other.onnx")
     with pytest.raises(SensoriumError, match="not a DINOv2 export"):
         convert_dinov2_onnx(tmp_path / "other.onnx", tmp_path)
+
+
+def test_a_language_models_file_is_refused():
+    with pytest.raises(SensoriumError, match=r"is not an ONNX file.* `vision` and `language` are not exchanged"):
+        vision_folder("smollm2-135m-instruct")

@@ -60,3 +60,8 @@ def test_another_architecture_is_refused(tmp_path):
     writer.close()
     with pytest.raises(SensoriumError, match=r"other.gguf: is qwen2 / qwen2; only llama"):
         convert_gguf(tmp_path / "other.gguf", tmp_path)
+
+
+def test_a_vision_encoders_file_is_refused(tmp_path):
+    with pytest.raises(SensoriumError, match=r"is not a GGUF file.* `vision` and `language` are not exchanged"):
+        convert_gguf(locate("dinov2-small"), tmp_path)

@@ -120,3 +120,8 @@ def test_what_is_cut_off_is_gone(towers):
 def test_a_layer_that_does_not_exist_is_an_error(towers, layer, tail):
     with pytest.raises(SensoriumError, match=rf"vision.layer: is {layer} with {tail} tail blocks, but .* has 4 blocks"):
         _build(towers["clip"][0], layer=layer, tail_blocks=tail)
+
+
+def test_a_language_model_is_no_vision_tower(tiny_parts):
+    with pytest.raises(SensoriumError, match=r"is a LlamaModel, which does not look at pictures in patches"):
+        VisionConfig(part=tiny_parts["language"]).build()

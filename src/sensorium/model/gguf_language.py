@@ -45,7 +45,11 @@ def convert_gguf(source: Path, folder: Path, progress: ProgressCallback | None =
     """
     from gguf import GGUFReader
 
-    reader = GGUFReader(source)
+    try:
+        reader = GGUFReader(source)
+    except ValueError as error:
+        raise SensoriumError(source.name, f"is not a GGUF file ({error}), so it is no language model.",
+                             "Check that `vision` and `language` are not exchanged.") from error
     fields: dict[str, Any] = {name: field.contents() for name, field in reader.fields.items()}
     if fields["general.architecture"] != "llama" or fields.get("tokenizer.ggml.pre") != "smollm":
         kind = f"{fields['general.architecture']} / {fields.get('tokenizer.ggml.pre')}"

@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import tarfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,58 @@ def test_a_spreadsheet_by_its_headings(tmp_path):
         _open("csv", _write(tmp_path / "y.csv", "image,colour\na.png,red\n"))
 
 
+def _parquet(path: Path, rows: list[dict[str, Any]]) -> str:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return str(path)
+
+
+def _row(*turns: tuple[str, str], images: int = 1, **more: Any) -> dict[str, Any]:
+    shown = [{"bytes": _png(), "path": None} for _ in range(images)]
+    return {"images": shown, "texts": [{"user": q, "assistant": a} for q, a in turns], **more}
+
+
+@pytest.fixture
+def own_tables(tmp_path, monkeypatch):
+    """The library's own cache of tables in the test's folder."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "tables")
+
+
+def test_parquet_of_the_cauldrons_form(tmp_path, own_tables):
+    rows = [_row(("<image>\nWhat?", "A dog."), ("Where?", "Here.")), _row(("No words", ""), images=0)]
+    source = _open("parquet", _parquet(tmp_path / "[a].parquet", rows))
+    assert len(source) == 2
+    said = [(m.role, m.text) for m in source[0].content]
+    assert said == [("user", "What?"), ("assistant", "A dog."), ("user", "Where?"), ("assistant", "Here.")]
+    assert open_image(source[0].content.images[0]).getpixel((0, 0)) == (255, 0, 0)
+    with pytest.raises(SensoriumError, match=r"row 2: texts\[0\]: assistant: expected words, found an empty string"):
+        source[1]
+
+
+def test_parquet_turns_below_a_rating_are_left_out(tmp_path, own_tables):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    turns = [("One?", "1"), ("Two?", "2")]
+    _parquet(folder / "0.parquet", [_row(*turns, relevance_ratings=[5, 2]), _row(*turns, relevance_ratings=[1, 1])])
+    _parquet(folder / "1.parquet", [_row(*turns, relevance_ratings=[3])])
+    source = _open("parquet", str(folder), least={"relevance": 3})
+    assert [m.text for m in source[0].content] == ["One?", "1"]
+    with pytest.raises(SensoriumError, match="row 2: ratings: no turn is rated relevance >= 3"):
+        source[1]
+    with pytest.raises(SensoriumError, match="row 3: relevance_ratings: expected 2 ratings"):
+        source[2]
+    with pytest.raises(SensoriumError, match="has no column 'formatting_ratings'"):
+        _open("parquet", str(folder), least={"formatting": 3})
+
+
+def test_what_is_no_parquet_is_refused(tmp_path, own_tables):
+    (tmp_path / "x.parquet").write_bytes(b"no parquet")
+    with pytest.raises(SensoriumError, match=r"x\.parquet: cannot be read as parquet"):
+        _open("parquet", str(tmp_path / "x.parquet"))
+
+
 def _shard(path: Path, files: dict[str, bytes]) -> str:
     with tarfile.open(path, "w") as tar:
         for name, data in files.items():
@@ -409,7 +462,7 @@ def test_every_format_has_a_line_and_refuses_what_is_not_there(tmp_path):
     more = {"vqa": {"annotations": missing}, "refcoco": {"instances": missing},
             "visual-genome": {"image_data": missing}}
     for name in READERS:
-        if name != "parquet":
+        if name != "parquet" or find_spec("datasets"):
             with pytest.raises(SensoriumError, match=r"missing\.json: does not exist"):
                 _open(name, missing, **more.get(name, {}))
 
