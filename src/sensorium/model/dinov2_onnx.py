@@ -44,7 +44,7 @@ def convert_dinov2_onnx(source: Path, folder: Path) -> None:
     try:
         graph = onnx.load(str(source)).graph
     except DecodeError as error:
-        raise SensoriumError(source.name, "is not an ONNX file, so it is no vision encoder that is read from a package.",
+        raise SensoriumError(source.name, "is not an ONNX file, so it is no vision encoder from a package.",
                              "Check that `vision` and `language` are not exchanged.") from error
     constants = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
     weights = _named(constants) | _matmuls(graph, constants) | _positions(graph, constants)

@@ -70,7 +70,7 @@ class VisionEncoder(nn.Module):
         self.config = config
         if not isinstance(getattr(backbone.config, "patch_size", None), int):
             what = f"{config.part} is a {type(backbone).__name__}, which does not look at pictures in patches."
-            raise SensoriumError("vision.part", what, "Name a vision transformer: DINOv2, or the tower of CLIP or SigLIP.")
+            raise SensoriumError("vision.part", what, "Name a vision transformer, such as DINOv2, CLIP or SigLIP.")
         blocks_name, blocks = _find_blocks(backbone)
         n_stem = config.layer if config.layer >= 0 else len(blocks) + 1 + config.layer
         if not 1 <= n_stem <= len(blocks) - config.tail_blocks:

@@ -107,13 +107,17 @@ def _draw_validation(panel: Axes, title: str, curves: Mapping[str, Points]) -> N
 
 def _mark_stages(axes: Iterable[Axes], rows: Sequence[Row]) -> None:
     axes = list(axes)
+    length, named_at, height = max(row["place"] for row in rows), -math.inf, 1.02
     for i, stage in enumerate(stages_of(rows)):
         start = min(row["place"] for row in rows if row.get("stage", "") == stage)
         for panel in axes:
             if i:
                 panel.axvline(start, color="0.35", linestyle=":", linewidth=1.2)
-        # Above the frame, at the stage's beginning: x in steps, y in shares of the panel.
-        axes[0].text(start, 1.02, stage, transform=axes[0].get_xaxis_transform(), fontsize=10, fontweight="bold")
+        # Above the frame, at the stage's beginning: x in steps, y in shares of the panel. Higher where it would lie on
+        # the name before: a short stage leaves no room.
+        height = height + 0.05 if start - named_at < length / 8 else 1.02
+        named_at = start
+        axes[0].text(start, height, stage, transform=axes[0].get_xaxis_transform(), fontsize=10, fontweight="bold")
 
 
 def _validation_panels(rows: Sequence[Row]) -> dict[str, dict[str, Points]]:

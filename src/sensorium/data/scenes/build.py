@@ -40,7 +40,7 @@ from sensorium.files import write_whole
 from sensorium.progress import ProgressCallback
 
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
-WORDS_VERSION = 1  # raise when `write` or `probes` say other things about the same scenes
+WORDS_VERSION = 2  # raise when `write` or `probes` say other things about the same scenes
 SHARD = 200
 # Not every picture offers every probe; of 450, at least 200 offer each, in every test split.
 SIZES = {"train": 16000, "val": 300, **dict.fromkeys(TEST_SPLITS, 450)}
