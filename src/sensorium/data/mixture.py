@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.data.draw import passes
 from sensorium.errors import SensoriumError
 
 
@@ -87,7 +88,7 @@ class Mixture:
         np.random.default_rng((seed, 0)).shuffle(source)
         row = np.empty(len(source), dtype=np.int64)
         for number, (count, length) in enumerate(zip(counts, lengths, strict=True)):
-            row[source == number] = _passes(count, length, (seed, 1, number))
+            row[source == number] = passes(length, count, (seed, 1, number))
         return cls(source, row)
 
     def __len__(self) -> int:
@@ -112,10 +113,3 @@ def _whole(wanted: NDArray[np.float64], total: int) -> list[int]:
     while (over := int(counts.sum()) - total) > 0:
         counts[int(np.argmax(counts))] -= min(over, int(counts.max()) - 1)
     return [int(count) for count in counts]
-
-
-def _passes(count: int, length: int, seed: tuple[int, ...]) -> NDArray[np.int64]:
-    """`count` row numbers in whole shuffled passes over `length` rows, the last one cut short."""
-    n_passes = -(-count // length)
-    passes = [np.random.default_rng((*seed, number)).permutation(length) for number in range(n_passes)]
-    return np.concatenate(passes)[:count] if passes else np.empty(0, dtype=np.int64)

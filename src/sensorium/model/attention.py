@@ -5,9 +5,9 @@ backward in bfloat16 on a CPU, two batched products and a softmax are two to thr
 one key head share a product, so keys and values are never repeated. `benchmarks/train_step.py` measures it.
 
 Where a whole batch runs at once on a CPU (training, scoring), and the model's layers all attend to everything before
-them, it is packed: the tokens of all conversations in one row without
-padding, and attention goes over a few conversations at a time, each over its shared beginning and itself, so that
-little is computed for pairs that may not see one another, and scores stay in the processor's cache.
+them, it is packed: the tokens of all conversations in one row without padding, and attention goes over a few
+conversations at a time, each over its shared beginning and itself, so that little is computed for pairs that may not
+see one another, and scores stay in the processor's cache.
 
 Registered with transformers under the name `grouped`; a language model takes it by `set_attn_implementation`.
 """

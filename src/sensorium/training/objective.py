@@ -36,10 +36,3 @@ class Objective(Protocol):
     def batch(self, indices: Sequence[int]) -> Any: ...
 
     def loss(self, batch: Any) -> Loss: ...
-
-
-def passes(n_rows: int, samples: int, seed: int) -> np.ndarray:
-    """Row numbers of `samples` samples: whole shuffled passes over the rows, the last one cut."""
-    random = np.random.default_rng(seed)
-    rounds = [random.permutation(n_rows) for _ in range(-(-samples // n_rows))]
-    return np.concatenate(rounds)[:samples]

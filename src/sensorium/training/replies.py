@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.data.dataset import ConversationRow, Rows
+from sensorium.data.draw import passes
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.model.batch import IGNORE, Batch
@@ -24,7 +25,7 @@ from sensorium.model.multimodal import MultimodalModel, supervised_labels
 from sensorium.model.views import make_views
 from sensorium.rendering import Rendered, Renderer, collate, share_prefix
 from sensorium.training.features import FeatureCache
-from sensorium.training.objective import Loss, passes
+from sensorium.training.objective import Loss
 
 Weighting = Literal["token", "square"]
 Drawn = tuple[str, int]  # a task and the number of one of its rows

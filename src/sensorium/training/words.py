@@ -21,11 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.data.dataset import Rows, Scene
+from sensorium.data.draw import passes
 from sensorium.data.records import COLOURS
 from sensorium.errors import SensoriumError
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.features import FeatureCache
-from sensorium.training.objective import Loss, passes
+from sensorium.training.objective import Loss
 
 BACKGROUND = 0  # index of the background among the names
 IGNORED = -1

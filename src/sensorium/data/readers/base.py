@@ -17,6 +17,7 @@ from typing import ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sensorium.conversation import Conversation, Image
+from sensorium.data.readers.hub import local_path
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
 
@@ -103,6 +104,14 @@ class SourceSettings(BaseModel):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} say the same thing twice: give one of them")
         return self
+
+    def open(self) -> Source:
+        """The source. Raises SensoriumError when its files are not there or cannot be read at all."""
+        raise NotImplementedError
+
+    def folder(self, path: Path) -> Path:
+        """Where pictures lie: `images`, or beside the annotations at `path`."""
+        return local_path(self.images) if self.images else path.parent
 
     @property
     def title(self) -> str:

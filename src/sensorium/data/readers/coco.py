@@ -7,14 +7,13 @@ that nobody counts it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal
 
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import SourceSettings
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import Facts, Pictures, read_json
+from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting, read_json
 from sensorium.errors import SensoriumError
 
 
@@ -27,39 +26,28 @@ class CocoSettings(SourceSettings):
 
     def open(self) -> Pictures:
         paths = [local_path(path) for path in (self.path, self.also) if path]
-        facts: dict[Hashable, Facts] = {}
-        orphans: list[SensoriumError] = []
+        gathering = Gathering()
         for path in paths:
-            _read(path, facts, orphans)
-        return Pictures(paths[0], local_path(self.images) if self.images else paths[0].parent, facts, orphans)
+            _read(path, gathering)
+        return Pictures(paths[0], self.folder(paths[0]), gathering)
 
 
-def _read(path: Path, facts: dict[Hashable, Facts], orphans: list[SensoriumError]) -> None:
+def _read(path: Path, gathering: Gathering) -> None:
     content = read_json(path)
     for i, image in enumerate(fields.items(content, "images", str(path))):
-        where = f"{path}: images[{i}]"
         try:
-            found = Facts(fields.words(image, "file_name", where), fields.size(image, where))
-            facts.setdefault(fields.name(image, "id", where), found)
+            gathering.add_image(image, f"{path}: images[{i}]")
         except SensoriumError as error:
-            orphans.append(error)
+            gathering.orphans.append(error)
     categories: dict[int | str, str] = {}
     for i, category in enumerate(fields.items(content, "categories", str(path)) if "categories" in content else ()):
         where = f"{path}: categories[{i}]"
         categories[fields.name(category, "id", where)] = fields.words(category, "name", where)
     for i, annotation in enumerate(fields.items(content, "annotations", str(path))):
         where = f"{path}: annotations[{i}]"
-        try:
-            key = fields.name(annotation, "image_id", where)
-            if key not in facts:
-                raise SensoriumError(f"{where}: image_id", f"{key!r} is not among `images`.")
-        except SensoriumError as error:
-            orphans.append(error)
-            continue
-        try:
-            _note(annotation, facts[key], categories, where)
-        except SensoriumError as error:
-            facts[key].faults.append(error)
+        if found := gathering.of(annotation, where, "among `images`"):
+            with noting(found):
+                _note(annotation, found, categories, where)
 
 
 def _note(annotation: Any, found: Facts, categories: dict[int | str, str], where: str) -> None:

@@ -73,4 +73,4 @@ class InstructionsSettings(SourceSettings):
     def open(self) -> Instructions:
         path = local_path(self.path)
         pictures = read_json(local_path(self.encoded)) if self.encoded else None
-        return Instructions(path, local_path(self.images) if self.images else path.parent, pictures, self.examples)
+        return Instructions(path, self.folder(path), pictures, self.examples)

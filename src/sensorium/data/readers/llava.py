@@ -56,7 +56,7 @@ class LlavaSettings(SourceSettings):
 
     def open(self) -> TaggedRows:
         path = local_path(self.path)
-        return TaggedRows(path, local_path(self.images) if self.images else path.parent)
+        return TaggedRows(path, self.folder(path))
 
 
 class InternVL:
@@ -98,7 +98,7 @@ class InternVLSettings(SourceSettings):
 
     def open(self) -> InternVL:
         meta = local_path(self.path)
-        return InternVL(meta, local_path(self.images) if self.images else meta.parent)
+        return InternVL(meta, self.folder(meta))
 
 
 def _pictures(row: Mapping[str, Any], where: str) -> Sequence[Any]:

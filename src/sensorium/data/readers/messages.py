@@ -110,4 +110,4 @@ class MessagesSettings(SourceSettings):
 
     def open(self) -> MessageRows:
         path = local_path(self.path)
-        return MessageRows(path, local_path(self.images) if self.images else path.parent)
+        return MessageRows(path, self.folder(path))

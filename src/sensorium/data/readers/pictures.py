@@ -7,11 +7,13 @@ kept with its picture and said when the picture is asked for, so that one bad li
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sensorium.data.readers import fields
 from sensorium.data.readers.base import Annotated, Question, Region, Sample, picture, pixel_box
 from sensorium.errors import SensoriumError
 
@@ -35,12 +37,45 @@ class Facts:
         return not (self.captions or self.questions or self.boxes or self.faults)
 
 
+class Gathering:
+    """Facts while they are gathered. orphans: what is wrong with annotations that belong to no picture."""
+
+    def __init__(self) -> None:
+        self.facts: dict[Hashable, Facts] = {}
+        self.orphans: list[SensoriumError] = []
+
+    def add_image(self, image: Any, where: str) -> None:
+        """A row of COCO's `images`; one that is there already stays."""
+        found = Facts(fields.words(image, "file_name", where), fields.size(image, where))
+        self.facts.setdefault(fields.name(image, "id", where), found)
+
+    def of(self, row: Any, where: str, among: str) -> Facts | None:
+        """The facts of the picture that `image_id` names, or None, and an orphan more. among: where it should be."""
+        try:
+            key = fields.name(row, "image_id", where)
+            if key not in self.facts:
+                raise SensoriumError(f"{where}: image_id", f"{key!r} is not {among}.")
+        except SensoriumError as error:
+            self.orphans.append(error)
+            return None
+        return self.facts[key]
+
+
+@contextmanager
+def noting(found: Facts) -> Iterator[None]:
+    """What goes wrong inside is noted with the picture, which loses that annotation and stays."""
+    try:
+        yield
+    except SensoriumError as error:
+        found.faults.append(error)
+
+
 class Pictures:
     """The pictures that have annotations, in the order of the file; then, as bad samples, annotations of no picture."""
 
-    def __init__(self, path: Path, folder: Path, facts: dict[Hashable, Facts], orphans: list[SensoriumError]) -> None:
-        self.path, self.folder, self.orphans = path, folder, orphans
-        self.facts = {key: of_picture for key, of_picture in facts.items() if not of_picture.is_empty}
+    def __init__(self, path: Path, folder: Path, gathering: Gathering) -> None:
+        self.path, self.folder, self.orphans = path, folder, gathering.orphans
+        self.facts = {key: found for key, found in gathering.facts.items() if not found.is_empty}
         self._keys = list(self.facts)
 
     def __len__(self) -> int:

@@ -8,14 +8,14 @@ answers are ordered by how many gave them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import Question, SourceSettings
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import Facts, Pictures, read_json
+from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting, read_json
 from sensorium.errors import SensoriumError
 
 
@@ -26,20 +26,17 @@ class QuestionSettings(SourceSettings):
 
     def gathered(self, path: Path, rows: Iterable[tuple[str, Any]], key: str, read: _Read) -> Pictures:
         """rows: (where, row); key: of the picture's id in a row; read: a row's question."""
-        facts: dict[Hashable, Facts] = {}
-        orphans: list[SensoriumError] = []
+        gathering = Gathering()
         for where, row in rows:
             try:
                 shown = fields.name(row, key, where)
-                found = facts.setdefault(shown, Facts(self._file_name(shown, where)))
+                found = gathering.facts.setdefault(shown, Facts(self._file_name(shown, where)))
             except SensoriumError as error:
-                orphans.append(error)
+                gathering.orphans.append(error)
                 continue
-            try:
+            with noting(found):
                 found.questions.append(read(row, where))
-            except SensoriumError as error:
-                found.faults.append(error)
-        return Pictures(path, local_path(self.images) if self.images else path.parent, facts, orphans)
+        return Pictures(path, self.folder(path), gathering)
 
     def _file_name(self, shown: int | str, where: str) -> str:
         try:

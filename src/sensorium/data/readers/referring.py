@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Hashable
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import SourceSettings
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import Corners, Facts, Pictures, read_json
+from sensorium.data.readers.pictures import Corners, Facts, Gathering, Pictures, noting, read_json
 from sensorium.errors import SensoriumError
 
 
@@ -30,24 +29,16 @@ class RefcocoSettings(SourceSettings):
     def open(self) -> Pictures:
         path, instances = local_path(self.path), local_path(self.instances)
         content = read_json(instances)
-        facts: dict[Hashable, Facts] = {}
+        gathering = Gathering()
         for i, image in enumerate(fields.items(content, "images", str(instances))):
-            where = f"{instances}: images[{i}]"
-            found = Facts(fields.words(image, "file_name", where), fields.size(image, where))
-            facts[fields.name(image, "id", where)] = found
+            gathering.add_image(image, f"{instances}: images[{i}]")
         boxes = {a.get("id"): a.get("bbox") for a in fields.items(content, "annotations", str(instances))}
-        orphans: list[SensoriumError] = []
         for i, reference in enumerate(_of_split(path, self.split)):
             where = f"{path} reference {i}"
-            try:
-                shown = fields.name(reference, "image_id", where)
-                if shown not in facts:
-                    raise SensoriumError(f"{where}: image_id", f"{shown} is not in {instances.name}.")
-            except SensoriumError as error:
-                orphans.append(error)
-                continue
-            _refer(reference, facts[shown], boxes, where)
-        return Pictures(path, local_path(self.images) if self.images else path.parent, facts, orphans)
+            if found := gathering.of(reference, where, f"in {instances.name}"):
+                with noting(found):
+                    _refer(reference, found, boxes, where)
+        return Pictures(path, self.folder(path), gathering)
 
 
 class GenomeSettings(SourceSettings):
@@ -59,44 +50,32 @@ class GenomeSettings(SourceSettings):
 
     def open(self) -> Pictures:
         path, image_data = local_path(self.path), local_path(self.image_data)
-        facts: dict[Hashable, Facts] = {}
+        gathering = Gathering()
         for i, image in enumerate(_array(image_data)):
             where = f"{image_data}[{i}]"
             url = fields.words(image, "url", where)
             name = "/".join(PurePosixPath(url).parts[-2:])  # VG_100K_2/1.jpg
-            facts[fields.name(image, "image_id", where)] = Facts(name, fields.size(image, where))
-        orphans: list[SensoriumError] = []
+            gathering.facts[fields.name(image, "image_id", where)] = Facts(name, fields.size(image, where))
         for i, row in enumerate(_array(path)):
             for region in fields.items(row, "regions", f"{path}[{i}]"):
                 where = f"{path}[{i}] region {region.get('region_id') if isinstance(region, dict) else '?'}"
-                try:
-                    shown = fields.name(region, "image_id", where)
-                    if shown not in facts:
-                        raise SensoriumError(f"{where}: image_id", f"{shown} is not in {image_data.name}.")
-                except SensoriumError as error:
-                    orphans.append(error)
-                    continue
-                _describe(region, facts[shown], where)
-        return Pictures(path, local_path(self.images) if self.images else path.parent, facts, orphans)
+                if found := gathering.of(region, where, f"in {image_data.name}"):
+                    with noting(found):
+                        _describe(region, found, where)
+        return Pictures(path, self.folder(path), gathering)
 
 
 def _refer(reference: Any, found: Facts, boxes: dict[Any, Any], where: str) -> None:
-    try:
-        number = fields.name(reference, "ann_id", where)
-        box = fields.corners(boxes.get(number), f"{where}: ann_id {number}")
-        for sentence in fields.items(reference, "sentences", where):
-            key = "sent" if fields.mapping(sentence, where).get("sent") else "raw"
-            _add(found, fields.words(sentence, key, where), box, where)
-    except SensoriumError as error:
-        found.faults.append(error)
+    number = fields.name(reference, "ann_id", where)
+    box = fields.corners(boxes.get(number), f"{where}: ann_id {number}")
+    for sentence in fields.items(reference, "sentences", where):
+        key = "sent" if fields.mapping(sentence, where).get("sent") else "raw"
+        _add(found, fields.words(sentence, key, where), box, where)
 
 
 def _describe(region: Any, found: Facts, where: str) -> None:
-    try:
-        box = fields.corners([fields.number(region, key, where) for key in ("x", "y", "width", "height")], where)
-        _add(found, fields.words(region, "phrase", where), box, where)
-    except SensoriumError as error:
-        found.faults.append(error)
+    box = fields.corners([fields.number(region, key, where) for key in ("x", "y", "width", "height")], where)
+    _add(found, fields.words(region, "phrase", where), box, where)
 
 
 def _add(found: Facts, phrase: str, box: Corners, where: str) -> None:

@@ -100,4 +100,4 @@ class SpreadsheetSettings(SourceSettings):
 
     def open(self) -> Spreadsheet:
         path = local_path(self.path)
-        return Spreadsheet(path, local_path(self.images) if self.images else path.parent)
+        return Spreadsheet(path, self.folder(path))

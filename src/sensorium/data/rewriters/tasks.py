@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sensorium.data.draw import pick
 from sensorium.data.readers.base import Annotated, Question, Region
 from sensorium.data.scenes.phrases import Phrases
 from sensorium.grounding import format_grounded
@@ -33,7 +34,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 def caption(facts: Annotated, rng: np.random.Generator, phrases: Phrases) -> list[Turn]:
     """One of its captions: the others would be other answers to the same request."""
-    return [Turn(phrases.say("caption", rng, {}), _pick(facts.captions, rng))] if facts.captions else []
+    return [Turn(phrases.say("caption", rng, {}), pick(facts.captions, rng))] if facts.captions else []
 
 
 def answer(facts: Annotated, rng: np.random.Generator, phrases: Phrases) -> list[Turn]:
@@ -156,7 +157,3 @@ def _grounded(name: str, regions: list[Region]) -> str:
     """Boxes from left to right: an order that can be seen."""
     boxes = sorted((region.box for region in regions), key=lambda box: box.corners)
     return format_grounded(name, *boxes)
-
-
-def _pick(items, rng: np.random.Generator):  # type: ignore[no-untyped-def]
-    return items[int(rng.integers(len(items)))]

@@ -13,18 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
+from sensorium.data.draw import pick
 from sensorium.data.records import COLOURS, SPLITS, Scene, SceneObject
 from sensorium.data.scenes.catalogue import Background, Catalogue, Drawing
 from sensorium.data.scenes.recolour import recolour
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
-
-Item = TypeVar("Item")
 
 _CANVASES = ((320, 320), (320, 240), (240, 320))
 _CANVAS_SHARES = (0.4, 0.4, 0.2)
@@ -113,7 +111,7 @@ class Composer:
         """Scene `number` of the split: an RGB picture with a long side of 320 pixels, and its truth."""
         rng = np.random.default_rng((self.seed, SPLITS.index(self.casting.split), number))
         size = _CANVASES[rng.choice(len(_CANVASES), p=_CANVAS_SHARES)]
-        background = _pick(self.casting.backgrounds, rng)
+        background = pick(self.casting.backgrounds, rng)
         picture = _backdrop(_open_backdrop(self.catalogue.root / background.path), size, rng)
         counts = self._plan(background, rng)
         things = self._things(counts, size, rng)
@@ -134,7 +132,7 @@ class Composer:
         counts = dict.fromkeys(names, 1)
         if rng.random() < _REPEAT_SHARES[len(names)]:
             leading = [name for name in names if name in self.casting.lead] or names
-            for name in dict.fromkeys([_pick(leading, rng), _pick(names, rng)][: 2 if rng.random() < 0.3 else 1]):
+            for name in dict.fromkeys([pick(leading, rng), pick(names, rng)][: 2 if rng.random() < 0.3 else 1]):
                 counts[name] = int(rng.choice(len(_COUNT_SHARES), p=_COUNT_SHARES)) + 2
         for name in sorted(counts, key=lambda name: -counts[name]):
             counts[name] = max(1, min(counts[name], _MOST_THINGS - sum(counts.values()) + counts[name]))
@@ -143,10 +141,10 @@ class Composer:
     def _cast(self, names: Sequence[str], rng: np.random.Generator) -> str:
         """One more name for a picture that has `names`."""
         if self.casting.lead and (not names or rng.random() < 0.4):
-            return _pick(self.casting.lead, rng)
+            return pick(self.casting.lead, rng)
         if names and rng.random() < _ALIKE_SHARE:
-            return _pick(self.casting.alike[_pick(names, rng)], rng)
-        return _pick(self.casting.others, rng)
+            return pick(self.casting.alike[pick(names, rng)], rng)
+        return pick(self.casting.others, rng)
 
     def _things(self, counts: dict[str, int], size: tuple[int, int], rng: np.random.Generator) -> list[_Thing]:
         """The cut-outs of a picture, scaled, coloured and turned."""
@@ -155,11 +153,11 @@ class Composer:
         things = []
         for name, count in counts.items():
             drawings, category = self.casting.drawings[name], self.catalogue.vocabulary[name].category
-            drawing, colour = _pick(drawings, rng), _new_colour(name, category, rng)
+            drawing, colour = pick(drawings, rng), _new_colour(name, category, rng)
             long_side = rng.uniform(low, high) * side
             for _ in range(count):
                 if count > 1 and rng.random() > _SAME_DRAWING_SHARE:
-                    drawing, colour = _pick(drawings, rng), _new_colour(name, category, rng)
+                    drawing, colour = pick(drawings, rng), _new_colour(name, category, rng)
                 things.append(self._thing(drawing, colour, long_side * rng.uniform(0.88, 1.12), rng))
         return things
 
@@ -187,7 +185,7 @@ def _new_colour(name: str, category: str, rng: np.random.Generator) -> str | Non
     """
     if category in _KEEP_COLOUR or any(word in name for word in COLOURS) or rng.random() > _RECOLOUR_SHARE:
         return None
-    return _pick(COLOURS, rng)
+    return pick(COLOURS, rng)
 
 
 def _paste(picture: Image.Image, things: Sequence[_Thing], rng: np.random.Generator) -> tuple[SceneObject, ...]:
@@ -286,7 +284,3 @@ def _open_backdrop(path: Path) -> Image.Image:
         raise SensoriumError(path, f"cannot be read ({error}).", "Build the catalogue again.") from error
     backdrop.thumbnail((640, 640))
     return backdrop
-
-
-def _pick(items: Sequence[Item], rng: np.random.Generator) -> Item:
-    return items[int(rng.integers(len(items)))]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sensorium.data.draw import pick
 from sensorium.data.scenes.claims import Asker
 from sensorium.data.scenes.facts import RELATIONS, Facts
 from sensorium.data.scenes.phrases import Phrases, joined, name_words, things
@@ -91,7 +92,7 @@ def ask_count(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn | 
         return None
     # Ones are most of the world: a repeated kind is preferred, or "one" would be a good blind answer.
     repeated = [name for name in names if talk.facts.counts[name] > 1]
-    name = _pick(repeated or names, rng)
+    name = pick(repeated or names, rng)
     count = talk.facts.counts[name]
     words = {**speaker.words(talk, name), "things": things(speaker.vocabulary, name, count, numeral=True)}
     follows = talk.focus == name and talk.last == "existence" and rng.random() < _FOLLOW_SHARE
@@ -109,7 +110,7 @@ def ask_color(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn | 
     names = talk.fresh("color", list(talk.facts.colours))
     if not names:
         return None
-    name = _pick(names, rng)
+    name = pick(names, rng)
     words = {**speaker.words(talk, name), "color": talk.facts.colours[name]}
     is_one = talk.facts.counts[name] == 1
     many = "" if is_one else "_many"
@@ -130,7 +131,7 @@ def ask_where(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn | 
     names = talk.fresh("place", list(placed))
     if not names:
         return None
-    name = _pick(names, rng)
+    name = pick(names, rng)
     words = {**speaker.words(talk, name), "place": placed[name]}
     follows = talk.focus == name and rng.random() < _FOLLOW_SHARE
     question = speaker.phrases.say("where.follow" if follows else "where.question", rng, words)
@@ -138,7 +139,7 @@ def ask_where(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn | 
     reply = "where.answer_it" if follows else "where.answer"
     talk.tell("place", name)
     if related and not follows and rng.random() < 0.35:
-        other, relation = _pick(related, rng)
+        other, relation = pick(related, rng)
         words.update(name_words(speaker.vocabulary, other, 1, "other_"), relation=RELATIONS[relation])
         talk.tell("existence", other)
         talk.tell("relation", f"{name} {other}", f"{other} {name}")
@@ -151,7 +152,7 @@ def ask_relative(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn
     pairs = [pair for pair in talk.facts.relations if ("relation", " ".join(pair)) not in talk.told]
     if not pairs:
         return None
-    name, other = _pick(pairs, rng)
+    name, other = pick(pairs, rng)
     relation = RELATIONS[talk.facts.relations[name, other]]
     words = {
         **speaker.words(talk, name),
@@ -174,7 +175,7 @@ def ask_beside(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn |
     ]
     if not found:
         return None
-    anchor, relation, other = _pick(found, rng)
+    anchor, relation, other = pick(found, rng)
     words = {**speaker.words(talk, anchor), **name_words(speaker.vocabulary, other, 1, "other_")}
     words["relation"] = RELATIONS[relation]
     talk.tell("existence", anchor, other)
@@ -189,7 +190,7 @@ def ask_which(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn | 
     untold = [c for c, name in colours.items() if ("color", name) not in talk.told and len(talk.facts.counts) > 1]
     if not untold:
         return None
-    colour = _pick(untold, rng)
+    colour = pick(untold, rng)
     name = colours[colour]
     words = {**speaker.words(talk, name), "color": colour}
     talk.tell("color", name)
@@ -233,7 +234,7 @@ def ask_ground(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn |
     names = talk.fresh("box", list(talk.facts.counts))
     if not names:
         return None
-    name = _pick(names, rng)
+    name = pick(names, rng)
     words = speaker.words(talk, name)
     many = "" if talk.facts.counts[name] == 1 else "_many"
     follows = talk.focus == name and rng.random() < _FOLLOW_SHARE
@@ -248,8 +249,8 @@ def ask_region(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn |
     names = [name for name in talk.facts.counts if name not in talk.mentioned and ("box", name) not in talk.told]
     if not names:
         return None
-    name = _pick(names, rng)
-    words = {**speaker.words(talk, name), "box": format_grounded("", _pick(talk.facts.boxes[name], rng))}
+    name = pick(names, rng)
+    words = {**speaker.words(talk, name), "box": format_grounded("", pick(talk.facts.boxes[name], rng))}
     talk.tell("box", name)
     focus = name if talk.facts.counts[name] == 1 else None
     return Turn(
@@ -275,10 +276,6 @@ def listing(vocabulary: Vocabulary, facts: Facts, with_colours: bool = False) ->
     """ "two red apples, a dog and a car", from left to right."""
     colours = facts.colours if with_colours else {}
     return joined([things(vocabulary, name, count, colours.get(name)) for name, count in facts.counts.items()])
-
-
-def _pick(items: Sequence, rng: np.random.Generator):  # type: ignore[no-untyped-def]
-    return items[int(rng.integers(len(items)))]
 
 
 Question = Callable[[Speaker, Talk, np.random.Generator], Turn | None]
