@@ -19,7 +19,7 @@ from sensorium.data.scenes.facts import Facts, between, neighbours
 from sensorium.data.scenes.phrases import Phrases, joined, name_words, placeholders, things
 from sensorium.data.scenes.probes import Prober
 from sensorium.data.scenes.questions import OPEN, Speaker, Talk
-from sensorium.data.scenes.write import _SHARES, Writer
+from sensorium.data.scenes.write import CHAT, DRILL, Writer
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box, parse_grounded
 
@@ -52,8 +52,8 @@ def speaker(catalogue):
 
 @pytest.fixture(scope="module")
 def talks(speaker):
-    writer = Writer(speaker(), seed=1)
-    return [(s, row) for s in map(random_scene, range(500)) for row in writer.write(s)]
+    writer, driller = Writer(speaker(), seed=1), Writer(speaker(), seed=1)
+    return [(s, row) for s in map(random_scene, range(500)) for row in (*writer.write(s), driller.drill(s))]
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +66,31 @@ def turns(talks):
     return rows
 
 
-def test_a_scene_has_one_caption_and_two_chats_of_three_to_six_turns(talks):
-    assert len(talks) == 500 * 3
+def test_a_scene_has_one_caption_two_chats_of_three_to_six_turns_and_a_drill(talks):
+    turns_of = {"caption": (1, 2), "chat": (3, 4, 5, 6), "drill": range(1, DRILL.turns[1] + 1)}
+    assert Counter(row.task for _, row in talks) == {"caption": 500, "chat": 1000, "drill": 500}
     for s, row in talks:
         conversation = Conversation.from_json(row.messages)
         assert [image.source for image in conversation.images] == [s.image]
         assert conversation.messages[0].images, "the picture is in the first turn"
-        n_turns = len(conversation.messages) // 2
-        assert n_turns in ((1, 2) if row.task == "caption" else (3, 4, 5, 6))
+        assert len(conversation.messages) // 2 in turns_of[row.task]
+
+
+def test_a_drill_is_long_asks_of_attributes_alone_and_rarely_of_what_is_absent(turns):
+    drills = [(q, a) for _, task, q, a in turns if task == "drill"]
+    assert len(drills) > 500 * 5
+    assert sum(a.startswith(("There is no ", "There are no ")) for _, a in drills) < 0.15 * len(drills)
+    existence = re.compile(rf"Is there an? ({'|'.join(NAMES)}) ")  # "Is there a red ball" asks of its color
+    assert not any("<box>" in a or existence.match(q) for q, a in drills)
+
+
+def test_a_drill_asks_nothing_twice(talks):
+    for _, row in talks:
+        if row.task == "drill":
+            texts = [m.text for m in Conversation.from_json(row.messages)]
+            pronoun = re.compile(r"\b(it|they|its|their)\b")
+            colours = [q for q in texts[::2] if re.search(r"colou?r", q) and not pronoun.search(q)]
+            assert len(set(colours)) == len(colours)
 
 
 def test_the_same_seed_writes_the_same_words(speaker):
@@ -139,7 +156,7 @@ def test_counts_are_answered_truly(turns, catalogue):
     plurals = {catalogue.vocabulary[name].plural: name for name in NAMES}
     asked = 0
     for s, _, q, a in turns:
-        if match := re.fullmatch(r"Are there (?!any)(\w+) (.+) in this image\? Please answer yes or no\.", q):
+        if match := re.fullmatch(rf"Are there ({'|'.join(NUMBERS)}) (.+) in this image\? Please answer yes or no\.", q):
             asked += 1
             assert a == ("Yes" if s.counts[plurals[match[2]]] == NUMBERS[match[1]] else "No"), (q, a)
         if match := re.fullmatch(r"How many (?!of them)(.+) are there\?", q):
@@ -240,7 +257,10 @@ def test_every_list_has_enough_wordings_and_only_known_placeholders(catalogue):
 
 
 def test_every_kind_of_turn_has_its_function():
-    assert set(_SHARES) == {f"{kind}?" for kind in KINDS} | set(OPEN)
+    assert set(CHAT.shares) == {f"{kind}?" for kind in KINDS} | set(OPEN)
+    assert set(DRILL.shares) < set(CHAT.shares)
+    for course in (CHAT, DRILL):
+        assert {kind.removesuffix("?") for kind in course.follow_ups} <= set(OPEN)
 
 
 def test_english_of_lists_and_numbers(catalogue):

@@ -24,7 +24,7 @@ from sensorium.training.replies import Weighting
 from sensorium.training.sampler import SamplerConfig
 
 Module = Literal["vision", "connector", "tokens", "language"]
-Task = Literal["caption", "chat", "text"]
+Task = Literal["caption", "chat", "drill", "text"]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
 

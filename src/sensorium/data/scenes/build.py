@@ -40,7 +40,7 @@ from sensorium.files import write_whole
 from sensorium.progress import ProgressCallback
 
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
-WORDS_VERSION = 2  # raise when `write` or `probes` say other things about the same scenes
+WORDS_VERSION = 3  # raise when `write` or `probes` say other things about the same scenes
 SHARD = 200
 # Not every picture offers every probe; of 450, at least 200 offer each, in every test split.
 SIZES = {"train": 16000, "val": 300, **dict.fromkeys(TEST_SPLITS, 450)}
@@ -52,8 +52,8 @@ Shard = tuple[str, int, int]  # split, first number, number after the last
 class ScenesConfig(BaseModel):
     """What to build; by default what the embedded default was trained on.
 
-    sizes: pictures a split; conversations_per_scene: one caption, the rest chats; text_chats: JSON lines of
-    `{"messages": […]}` without pictures, appended to train as they are.
+    sizes: pictures a split; conversations_per_scene: one caption, the rest chats; each scene has a drill besides.
+    text_chats: JSON lines of `{"messages": […]}` without pictures, appended to train as they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -228,9 +228,12 @@ def _write_words(config: ScenesConfig, catalogue: Catalogue, split: str) -> dict
     def speaker(targets: frozenset[str] = frozenset()) -> Speaker:
         return Speaker(vocabulary, phrases, Asker(vocabulary, casting.others, targets, Balance()))
 
-    writer = Writer(speaker(), config.seed * 1000 + number, config.conversations_per_scene - 1, 1, casting.shows)
-    prober = Prober(speaker(frozenset(casting.lead)), config.seed * 1000 + number, casting.shows)
+    seed = config.seed * 1000 + number
+    writer = Writer(speaker(), seed, config.conversations_per_scene - 1, 1, casting.shows)
+    driller = Writer(speaker(), seed, shows=casting.shows)
+    prober = Prober(speaker(frozenset(casting.lead)), seed, casting.shows)
     rows = [row for scene in scenes for row in writer.write(scene)]
+    rows += [driller.drill(scene) for scene in scenes]
     if split == "train" and config.text_chats:
         rows.extend(_text_rows(config.text_chats))
     probes = [] if split == "train" else [probe for scene in scenes for probe in prober.write(scene)]

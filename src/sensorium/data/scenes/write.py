@@ -1,16 +1,21 @@
-"""Write what is said about a scene: captions and chats, true by construction.
+"""Write what is said about a scene: captions, chats and drills, true by construction.
 
-The main path is `Writer.write`: facts from the scene, one caption, then chats of three to six turns. Turns of a chat
-are drawn by `_SHARES`; a turn that the picture does not offer, or that earlier words gave away, gives its place to
-another. Yes and no are kept even over the whole split by `balance`, therefore a writer takes its scenes in order.
+The main path is `Writer.write`: facts from the scene, one caption, then chats of three to six turns. Turns are drawn
+by shares; a turn that the picture does not offer, or that earlier words gave away, gives its place to another. Yes and
+no are kept even over the whole split by `balance`, therefore a writer takes its scenes in order.
+
+A drill is a chat about attributes alone, as long as the picture allows: colours, numbers and places are what a small
+language model learns last to read from visual tokens, and a chat spends two words in three on other things.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sensorium.data.records import ConversationRow, Scene
 from sensorium.data.scenes.balance import Claim
@@ -19,8 +24,28 @@ from sensorium.data.scenes.phrases import capital, name_words
 from sensorium.data.scenes.questions import OPEN, Speaker, Talk, Turn, listing
 from sensorium.grounding import format_grounded
 
-# What a turn of a chat asks, and how often. Keys that end in "?" are answered with yes or no.
-_SHARES = {
+
+@dataclass(frozen=True)
+class Course:
+    """How a talk goes. shares: what a turn asks, and how often; keys that end in "?" are answered with yes or no.
+
+    turns: the fewest and the most. follow_ups: what may be asked next about the thing that a turn was about.
+    """
+
+    shares: dict[str, float]
+    turns: tuple[int, int]
+    follow_ups: tuple[str, ...]
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(self.shares)
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        return np.array(list(self.shares.values())) / sum(self.shares.values())
+
+
+_CHAT_SHARES = {
     "existence?": 0.32,
     "count?": 0.12,
     "color?": 0.09,
@@ -37,10 +62,21 @@ _SHARES = {
     "region": 0.04,
     "list": 0.03,
 }
-_KINDS = tuple(_SHARES)
-_PROBABILITIES = np.array(list(_SHARES.values())) / sum(_SHARES.values())
+_DRILL_SHARES = {
+    "color": 0.18,
+    "color?": 0.2,
+    "count": 0.1,
+    "count?": 0.14,
+    "where": 0.1,
+    "position?": 0.16,
+    "relative": 0.05,
+    "which": 0.04,
+    "beside": 0.03,
+}
+CHAT = Course(_CHAT_SHARES, (3, 6), ("count", "color", "where", "ground"))
+DRILL = Course(_DRILL_SHARES, (10, 14), ("count", "color", "where"))
 _TRIES = 12  # draws of a kind for each turn wanted
-_FOLLOW_UPS = ("count", "color", "where", "ground")
+_DRILL_TRIES = 3  # fewer: a drill that goes on past what is there asks of the absent only
 _FOLLOW_UP_SHARE = 0.25  # of turns go on about what the last one was about
 _RELATIVE_SHARE = 0.75  # of yes/no questions about position are about two things, as MME's are
 _MME_SHARE, _SHORT_SHARE = 0.55, 0.2  # of yes/no questions; the rest are answered in a sentence
@@ -92,28 +128,46 @@ class Writer:
 
     def chat(self, talk: Talk, rng: np.random.Generator) -> list[Turn]:
         """Three to six turns. Where the picture offers little, what earlier talks told may be asked again."""
-        wanted, turns, told_before = int(rng.integers(3, 7)), list[Turn](), set(talk.told)
+        fewest, most = CHAT.turns
+        wanted, turns, told_before = int(rng.integers(fewest, most + 1)), list[Turn](), set(talk.told)
         for attempt in range(_TRIES * wanted):
             if len(turns) == wanted:
                 break
-            if attempt == _TRIES * wanted // 2 and len(turns) < 3:
+            if attempt == _TRIES * wanted // 2 and len(turns) < fewest:
                 talk.told.difference_update(told_before)
-            if turn := self._turn(talk, rng):
-                talk.focus, talk.last, talk.turn = turn.focus, turn.kind, talk.turn + 1
+            if turn := self._turn(CHAT, talk, rng):
                 turns.append(turn)
-        while len(turns) < 3:
+        while len(turns) < fewest:
             # A picture of one thing may have been talked out. What is absent can always be asked.
             turns.append(self._yes_or_no("existence", talk, rng, last_resort=True) or self._last_resort(talk, rng))
         return turns
 
-    def _turn(self, talk: Talk, rng: np.random.Generator) -> Turn | None:
-        """One turn of a kind drawn at random, if the picture and the talk so far offer it."""
-        kind = _KINDS[int(rng.choice(len(_KINDS), p=_PROBABILITIES))]
+    def drill(self, scene: Scene) -> ConversationRow:
+        """One long talk about the attributes of a scene; whatever the picture offers is asked, nothing twice.
+
+        Its yes and no are balanced with those of other drills: give drills a writer of their own.
+        """
+        rng = np.random.default_rng((self.seed, int(scene.id), 1))
+        talk = Talk(Facts(scene, self.shows.get(scene.background, ())))
+        wanted = int(rng.integers(DRILL.turns[0], DRILL.turns[1] + 1))
+        turns: list[Turn] = []
+        for _ in range(_DRILL_TRIES * wanted):
+            if len(turns) < wanted and (turn := self._turn(DRILL, talk, rng)):
+                turns.append(turn)
+        while not turns:  # one thing of no clear colour at no clear place, and its number was never drawn
+            turns.append(self._yes_or_no("count", talk, rng, last_resort=True) or self._last_resort(talk, rng))
+        return ConversationRow(f"{scene.id}-drill", scene.id, "drill", messages(turns, scene.image, rng))
+
+    def _turn(self, course: Course, talk: Talk, rng: np.random.Generator) -> Turn | None:
+        """One turn of a kind drawn at random, if the picture and the talk so far offer it; the talk goes on from it."""
+        kind = course.kinds[int(rng.choice(len(course.kinds), p=course.probabilities))]
         if talk.focus and rng.random() < _FOLLOW_UP_SHARE:
-            kind = _FOLLOW_UPS[int(rng.integers(len(_FOLLOW_UPS)))]
-        if kind.endswith("?"):
-            return self._yes_or_no(kind[:-1], talk, rng)
-        return OPEN[kind](self.speaker, talk, rng)
+            kind = course.follow_ups[int(rng.integers(len(course.follow_ups)))]
+        is_claim = kind.endswith("?")
+        turn = self._yes_or_no(kind[:-1], talk, rng) if is_claim else OPEN[kind](self.speaker, talk, rng)
+        if turn:
+            talk.focus, talk.last, talk.turn = turn.focus, turn.kind, talk.turn + 1
+        return turn
 
     def _last_resort(self, talk: Talk, rng: np.random.Generator) -> Turn:
         """A list of everything: what is left when a small catalogue has no absent names either."""
