@@ -167,7 +167,7 @@ def tiny_recipe_tree(tiny_model_tree: dict[str, Any], tiny_data: Path) -> dict[s
         "name": "tiny", "seed": 5, "data": str(tiny_data), "model": tiny_model_tree,
         "validate_every": 4, "validation_samples": 6, "checkpoint_minutes": 1000,
         "stages": [
-            {"name": "warm", "objective": "words", "samples": 24, "batch": {"max_tokens": 4, "max_samples": 4},
+            {"name": "warm", "objective": "words", "samples": 24, "batch": {"max_samples": 4},
              "learning_rates": {"vision": 1e-3, "connector": 3e-3}, "optimizer": optimizer},
             {"name": "align", "objective": "replies", "samples": 24, "batch": batch, "optimizer": optimizer,
              "learning_rates": {"connector": 1e-3, "tokens": 1e-3}},

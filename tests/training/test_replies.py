@@ -21,7 +21,8 @@ from sensorium.model.multimodal import MultimodalModel, supervised_labels
 from sensorium.training.features import build_feature_cache
 from sensorium.training.loop import train_step
 from sensorium.training.recipe import StageConfig
-from sensorium.training.replies import ReplyObjective, _answers
+from sensorium.training.replies import ReplyObjective, Weighting, _answers
+from sensorium.training.samples import SceneSamples
 from sensorium.training.stage import Stage, choose_trainable
 
 SHARES = {"caption": 0.5, "chat": 0.25, "text": 0.25}
@@ -35,8 +36,10 @@ def make(tiny_model, tiny_data, own_cache):
     cache = build_feature_cache(tiny_model, [s.image for s in data.scenes("train")])
     rows = {task: data.conversations("train", [task]) for task in SHARES}
 
-    def build(conversations: int = 16, cached: bool = True, shares: dict[str, float] = SHARES, **options: Any):
-        return ReplyObjective(tiny_model, rows, shares, cache if cached else None, conversations, 0, **options)
+    def build(conversations: int = 16, cached: bool = True, shares: dict[str, float] = SHARES, together: int = 1,
+              weighting: Weighting = "token"):
+        samples = SceneSamples(rows, shares, conversations, 0, together)
+        return ReplyObjective(tiny_model, samples, cache if cached else None, weighting)
 
     return build
 
@@ -124,11 +127,12 @@ def test_a_step_over_text_alone_leaves_connector_and_encoder_without_gradient(ma
 @pytest.mark.parametrize("grouped", [False, True])
 def test_conversations_together_in_a_row_lose_what_they_lose_apart(make, grouped):
     apart, together = make(120), make(120, together=3)
-    apart.samples = [[item] for sample in together.samples for item in sample]
+    apart.samples.groups = [[item] for group in together.samples.groups for item in group]
     if grouped:
         use_grouped_attention(apart.model.language)
-    assert len(together.samples) < len(apart.samples) and max(map(len, together.samples)) == 3
-    assert Counter(task for sample in together.samples for task, _ in sample) == {"caption": 60, "chat": 30, "text": 30}
+    groups = together.samples.groups
+    assert len(groups) < len(apart.samples) and max(map(len, groups)) == 3
+    assert Counter(task for group in groups for task, _ in group) == {"caption": 60, "chat": 30, "text": 30}
     with torch.no_grad():
         one, other = (o.loss(o.batch(range(len(o.samples)))) for o in (apart, together))
     assert float(one.total) == pytest.approx(float(other.total), rel=1e-5)
@@ -137,9 +141,9 @@ def test_conversations_together_in_a_row_lose_what_they_lose_apart(make, grouped
 
 
 def test_conversations_that_share_a_row_are_about_one_picture_and_open_with_it(make):
-    objective = make(120, together=3)
-    for sample in objective.samples:
-        rows = [objective.rows[task][number] for task, number in sample]
+    samples = make(120, together=3).samples
+    for sample in samples.groups:
+        rows = [samples.rows[task][number] for task, number in sample]
         assert len({row.scene for row in rows}) == 1 and len(set(sample)) == len(sample)
         assert len(sample) == 1 or all(row.messages[0]["content"][0]["type"] == "image" for row in rows)
 
@@ -155,13 +159,14 @@ def test_metrics_are_worked_out_when_validating_only(make):
 def test_each_conversation_in_a_shared_row_has_its_own_logits(make):
     """Per label, not only in sum: no conversation sees its neighbours."""
     together = make(120, together=3)
-    index = next(i for i, sample in enumerate(together.samples) if len(sample) == 3)
+    groups = together.samples.groups
+    index = next(i for i, group in enumerate(groups) if len(group) == 3)
     with torch.no_grad():
         joined = together.model(together.batch([index]))
         alone = []
-        for item in together.samples[index]:
-            together.samples.append([item])
-            alone.append(together.model(together.batch([len(together.samples) - 1])))
+        for item in groups[index]:
+            groups.append([item])
+            alone.append(together.model(together.batch([len(groups) - 1])))
     torch.testing.assert_close(joined, torch.cat(alone), atol=1e-4, rtol=1e-4)
 
 
@@ -179,7 +184,7 @@ def test_grouped_attention_is_attention(make):
 def test_answers_count_as_right_only_in_every_token(make):
     """Worked out by hand from the argmax: an answer is what one assistant's turn supervises."""
     objective = make(shares={"chat": 1.0}, conversations=6)
-    objective.samples = [[("chat", 2 * i)] for i in range(6)]  # those of two turns
+    objective.samples.groups = [[("chat", 2 * i)] for i in range(6)]  # those of two turns
     model = objective.model
     batch = objective.batch(range(6))
     with torch.no_grad():
@@ -256,7 +261,7 @@ def test_square_weighting_counts_the_tokens_of_an_answer_by_the_root_of_their_nu
 
 
 def test_tasks_get_their_shares_in_whole_passes(make):
-    drawn = Counter(sample[0] for sample in make(144).samples)
+    drawn = Counter(group[0] for group in make(144).samples.groups)
     assert Counter(task for task, _ in drawn.elements()) == {"caption": 72, "chat": 36, "text": 36}
     assert all(drawn["caption", row] == 4 and drawn["text", row] == 2 for row in range(18))
     assert all(drawn["chat", row] == 1 for row in range(36))
@@ -267,10 +272,10 @@ def test_a_task_without_conversations_is_named(make):
         make(shares={"caption": 1.0, "poems": 1.0})
 
 
-def test_a_conversation_without_an_answer_is_named(make):
-    objective = make(shares={"text": 1.0}, conversations=2)
-    row = objective.rows["text"][0]
+def test_a_conversation_without_an_answer_is_named(make, tiny_model):
+    samples = make(shares={"text": 1.0}, conversations=2).samples
+    row = samples.rows["text"][0]
     object.__setattr__(row, "messages", row.messages[:1])
-    objective.rows = {"text": [row]}
-    with pytest.raises(SensoriumError, match=r"conversations.jsonl row 4: has no assistant turn"):
-        objective._render([("text", 0)])
+    samples.rows = {"text": [row] * 18}
+    with pytest.raises(SensoriumError, match=r"2 of 2 samples cannot.*jsonl row 4: has no assistant turn"):
+        ReplyObjective(tiny_model, samples)

@@ -7,7 +7,6 @@ import shutil
 import pytest
 import torch
 
-from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError
 from sensorium.training.recipe import Recipe
 from sensorium.training.stage import prepare_stage
@@ -15,7 +14,7 @@ from sensorium.training.stage import prepare_stage
 
 def _prepare(tree, number: int = 0) -> None:
     recipe = Recipe.model_validate(tree)
-    prepare_stage(recipe.model.build(), recipe, number, Dataset(recipe.data), lambda *_: None)
+    prepare_stage(recipe.model.build(), recipe, number, lambda *_: None)
 
 
 def test_a_stage_with_too_little_data_is_named(tiny_recipe_tree, own_cache):
@@ -39,9 +38,9 @@ def test_a_language_model_trained_in_full_later_is_not_rounded_before(tiny_recip
     model = recipe.model.build()
     before = {name: p.detach().clone() for name, p in model.language.named_parameters()}
     for number in (0, 1):
-        prepare_stage(model, recipe, number, Dataset(recipe.data), lambda *_: None)
+        prepare_stage(model, recipe, number, lambda *_: None)
         assert all(torch.equal(p, before[name]) and p.dtype == torch.float32
                    for name, p in model.language.named_parameters())
     tree["stages"][1] |= {"lora": {"rank": 2, "alpha": 4}}  # adapters train: the model below them may be rounded
-    prepare_stage(model, Recipe.model_validate(tree), 0, Dataset(recipe.data), lambda *_: None)
+    prepare_stage(model, Recipe.model_validate(tree), 0, lambda *_: None)
     assert {p.dtype for p in model.language.parameters()} == {torch.bfloat16}

@@ -37,13 +37,11 @@ def train(
     \b
     --json prints: {"run": PATH, "finished": true or false, "model": PATH or null}
     """
-    from sensorium.data.dataset import Dataset
     from sensorium.training.recipe import load_recipe
 
     plan = load_recipe(recipe)
     if data is not None:
         plan = plan.model_copy(update={"data": data})
-    Dataset(plan.data)  # complains before the run's folder is made
     run = out or Path("runs") / plan.name
     model = _train(plan, run, plain)
     if json:

@@ -76,20 +76,22 @@ def shares(
 
 @dataclass(frozen=True)
 class Mixture:
-    """The sequence. source, row [samples]: which row of which source stands at each place."""
+    """The sequence. source, row, lap [samples]: which row of which source stands at each place, in which pass."""
 
     source: NDArray[np.uint16]
     row: NDArray[np.int64]
+    lap: NDArray[np.int64]
 
     @classmethod
     def of(cls, counts: Sequence[int], lengths: Sequence[int], seed: int) -> Mixture:
         """counts: samples of each source; lengths: their rows. Each source's rows come in whole shuffled passes."""
         source = np.repeat(np.arange(len(counts), dtype=np.uint16), counts)
         np.random.default_rng((seed, 0)).shuffle(source)
-        row = np.empty(len(source), dtype=np.int64)
+        row, lap = np.empty((2, len(source)), dtype=np.int64)
         for number, (count, length) in enumerate(zip(counts, lengths, strict=True)):
             row[source == number] = passes(length, count, (seed, 1, number))
-        return cls(source, row)
+            lap[source == number] = np.arange(count) // length
+        return cls(source, row, lap)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -34,6 +34,12 @@ class SourcesSettings(BaseModel):
     rewrite: RewriteSettings = RewriteSettings()
     max_bad_rows: float = Field(default=0.01, ge=0, le=1)
 
+    def alone(self) -> SourcesSettings:
+        """The same sources, each taken whole and once."""
+        plain = dict.fromkeys(("weight", "samples", "epochs"))
+        sources = tuple(source.model_copy(update=plain) for source in self.sources)
+        return self.model_copy(update={"sources": sources, "temperature": 1.0, "shares": "samples"})
+
 
 def load_sources(path: Path) -> SourcesSettings:
     """Read such a file, paths made absolute. Raises SensoriumError naming the file, the place and what was expected."""

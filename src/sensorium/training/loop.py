@@ -6,6 +6,7 @@ and then validate and save. A run is a folder; starting it again goes on from it
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import signal
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -36,11 +38,13 @@ from sensorium.training.allocator import keep_freed_memory
 from sensorium.training.checkpoint import load_latest, restore_rng, rng_state, save_checkpoint
 from sensorium.training.journal import Journal
 from sensorium.training.losses import plot_losses
+from sensorium.training.measure import contribution_table, contributions
 from sensorium.training.objective import Loss, Objective
 from sensorium.training.optimizer import set_learning_rates
 from sensorium.training.progress import Progress
 from sensorium.training.recipe import Recipe
-from sensorium.training.stage import Stage, prepare_stage
+from sensorium.training.replies import ReplyObjective
+from sensorium.training.stage import Stage, check_data, is_sources, prepare_stage
 
 AHEAD = 3  # batches prepared in the background
 
@@ -61,7 +65,7 @@ def train(
         return final
     tell = tell or (lambda what, done, total: None)
     keep_freed_memory()
-    data = Dataset(recipe.data)
+    check_data(recipe)
     _claim(run, recipe)
     _seed(recipe.seed)
     model = recipe.model.build(tell).to(best_device())
@@ -70,13 +74,13 @@ def train(
     step = 0
     with Journal(run / "journal.jsonl") as journal:
         for number in range(start, len(recipe.stages)):
-            stage = prepare_stage(model, recipe, number, data, tell)
+            stage = prepare_stage(model, recipe, number, tell)
             done = 0
             if saved is not None and number == start:
                 step, done = saved["step"], saved["stage_step"]
                 _restore(model, stage, saved)
             if number == start:  # what a killed run did after its last checkpoint, or before its first, is done again
-                journal.truncate_after(done, stage.config.name)
+                journal.truncate_after(done or -1, stage.config.name)
             with _interruptible() as interrupted:
                 for stage_step in _run_stage(model, recipe, stage, journal, done, interrupted, say):
                     _save(run, model, recipe, stage, stage_step, step + stage_step - done)
@@ -85,8 +89,7 @@ def train(
                 return None
             if journal.path.stat().st_size:
                 plot_losses(journal.path, run / "losses.png")
-    about = {key: data.info.get(key) for key in ("name", "fingerprint")}
-    provenance = {"recipe": recipe.name, "seed": recipe.seed, "steps": step, "data": about}
+    provenance = {"recipe": recipe.name, "seed": recipe.seed, "steps": step, "data": _about(recipe)}
     return save_model(model, final, _trained(recipe), provenance)
 
 
@@ -98,6 +101,9 @@ def _run_stage(
     config, total = stage.config, stage.total_steps
     saved_at = time.monotonic()
     with Progress(total, config.name, start_step=done, say=say) as progress, _batches(stage, done) as batches:
+        if done == 0:
+            for line in _announced(stage, journal):
+                progress.note(line)
         for stage_step in range(done + 1, total + 1):
             started = time.monotonic()
             work = [next(batches) for _ in range(config.accumulate)]
@@ -108,7 +114,7 @@ def _run_stage(
             journal.write(row)
             numbers = {name: row[name] for name in ("step", "loss", "samples", "tokens", "lr")}
             progress.update(**numbers, wait_s=waited)
-            if stage_step % recipe.validate_every == 0 or stage_step == total:
+            if stage.validation is not None and (stage_step % recipe.validate_every == 0 or stage_step == total):
                 found = validate(model, stage.validation, recipe.precision)
                 journal.write({"stage": config.name, "step": stage_step, "validation": found})
                 progress.validated(found)
@@ -120,6 +126,18 @@ def _run_stage(
                 progress.note(f"Stopped after step {stage_step}; run the same command to go on.")
                 return
     yield total
+
+
+def _announced(stage: Stage, journal: Journal) -> list[str]:
+    """What the stage is about to learn from, into the journal and as lines for people."""
+    head = f"{stage.config.name}: {len(stage.plan):,} packs, {stage.plan.fill:.1%} full, {stage.total_steps:,} steps"
+    row = {"stage": stage.config.name, "step": 0, "packs": len(stage.plan), "fill": stage.plan.fill}
+    if not isinstance(stage.objective, ReplyObjective):
+        journal.write(row)
+        return [head]
+    found = contributions(stage.objective.samples, stage.objective.measures, stage.plan)
+    journal.write(row | {"sources": [asdict(one) for one in found]})
+    return [head, *contribution_table(found)]
 
 
 def train_step(model: MultimodalModel, stage: Stage, work: list[Any], precision: str) -> list[Loss]:
@@ -144,12 +162,13 @@ def train_step(model: MultimodalModel, stage: Stage, work: list[Any], precision:
 
 @torch.inference_mode()
 def validate(model: MultimodalModel, objective: Objective, precision: str, samples: int = 16) -> dict[str, float]:
-    """Mean loss and metrics over all samples of a validation objective."""
+    """Mean loss and metrics over all samples of a validation objective; those that were dropped are not in it."""
     model.eval()
     total = weight = 0.0
     right: dict[str, list[int]] = {}
-    for start in range(0, len(objective.lengths), samples):
-        batch = objective.batch(range(start, min(start + samples, len(objective.lengths))))
+    usable = np.flatnonzero(objective.sizes.whole).tolist()
+    for start in range(0, len(usable), samples):
+        batch = objective.batch(usable[start : start + samples])
         with _autocast(model, precision):
             loss = objective.loss(batch)
         total, weight = total + float(loss.total), weight + loss.weight
@@ -179,7 +198,7 @@ def _journal_row(losses: list[Loss], stage: str, step: int, rates: dict[str, flo
 @contextmanager
 def _batches(stage: Stage, done: int) -> Iterator[Iterator[Any]]:
     """Batches from where the stage stands, prepared a few ahead in a thread."""
-    order = iter(stage.sampler.batches(0)[done * stage.config.accumulate :])
+    order = iter(stage.plan.packs[done * stage.config.accumulate :])
     pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
     def prepared() -> Iterator[Any]:
@@ -218,6 +237,14 @@ def _interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _about(recipe: Recipe) -> dict[str, Any]:
+    """The name and the fingerprint of the data, for the model's provenance."""
+    if is_sources(recipe.data):
+        return {"name": recipe.data.stem, "fingerprint": hashlib.sha256(recipe.data.read_bytes()).hexdigest()}
+    info = Dataset(recipe.data).info
+    return {key: info.get(key) for key in ("name", "fingerprint")}
+
+
 def _seed(seed: int) -> None:
     """All global generators: whatever a transformers module or a data reader draws from, it draws the same."""
     random.seed(seed)
@@ -238,14 +265,14 @@ def _save(run: Path, model: MultimodalModel, recipe: Recipe, stage: Stage, stage
         "stage_step": stage_step,
         "model": {name: tensor.clone() for name, tensor in trained.items()},
         "optimizer": stage.optimizer.state_dict(),
-        "sampler": stage.sampler.state_dict(),  # for its fingerprint of the data; the place is `stage_step`
+        "plan": stage.plan.state_dict(),  # its fingerprint; the place in it is `stage_step`
         "rng": rng_state(),
     }
     save_checkpoint(run / "checkpoints", state)
 
 
 def _restore(model: MultimodalModel, stage: Stage, saved: dict[str, Any]) -> None:
-    stage.sampler.load_state_dict(saved["sampler"])  # refuses when the data is no longer what it was
+    stage.plan.load_state_dict(saved["plan"])  # refuses when the data is no longer what it was
     own: dict[str, Tensor] = dict(model.named_parameters())
     for name, tensor in saved["model"].items():
         own[name].data.copy_(tensor)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 from torch import Tensor
+
+from sensorium.training.packing import Sizes
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,13 @@ class Loss:
 
 
 class Objective(Protocol):
-    """Samples 0..len(lengths)-1 in an order that the sampler decides; `batch` may run in another thread."""
+    """Samples 0..len(sizes)-1 in an order that the plan of packs decides; `batch` may run in another thread.
 
-    lengths: np.ndarray
+    A sample of no tokens was dropped and is in no batch.
+    """
+
+    @property
+    def sizes(self) -> Sizes: ...
 
     def batch(self, indices: Sequence[int]) -> Any: ...
 

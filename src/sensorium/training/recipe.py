@@ -20,8 +20,8 @@ from sensorium.model.connectors import CONNECTORS
 from sensorium.model.language import LoraConfig
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.optimizer import OptimizerConfig
+from sensorium.training.packing import PackConfig
 from sensorium.training.replies import Weighting
-from sensorium.training.sampler import SamplerConfig
 
 Module = Literal["vision", "connector", "tokens", "language"]
 Task = Literal["caption", "chat", "drill", "text"]
@@ -32,8 +32,10 @@ class StageConfig(BaseModel):
     """One stage.
 
     learning_rates: the peak rate of each module that trains; what is not named is frozen.
-    samples: how many pictures (words) or conversations (replies) are shown, passes over the data included.
-    tasks: replies only; the share of each task among the samples.
+    data: what this stage learns from, instead of the recipe's.
+    samples: how many pictures (words) or conversations (replies) are shown, passes over the data included; without it,
+    all of the data once.
+    tasks: replies from a dataset folder only; the share of each task among the samples.
     lora: adapters for the language model from this stage on; then `language` trains them and nothing else of it.
     together: replies only; at most so many conversations about one picture share a row and its visual tokens.
     weighting: replies only; `token` or `square`, how much the tokens of long answers count (see ReplyObjective).
@@ -45,10 +47,11 @@ class StageConfig(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     objective: Literal["words", "replies"]
     learning_rates: dict[Module, Rate] = Field(min_length=1)
-    samples: int = Field(ge=1)
+    data: Path | None = None
+    samples: int | None = Field(default=None, ge=1)
     tasks: dict[Task, Annotated[float, Field(gt=0)]] = Field(default={"caption": 1.0}, min_length=1)
     lora: LoraConfig | None = None
-    batch: SamplerConfig = SamplerConfig()
+    batch: PackConfig = PackConfig()
     together: int = Field(default=1, ge=1)
     weighting: Weighting = "token"
     accumulate: int = Field(default=1, ge=1)
@@ -56,8 +59,11 @@ class StageConfig(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A whole training. `data`: a dataset folder made by `sensorium data build`, relative to the working folder.
+    """A whole training.
 
+    data: a dataset folder made by `sensorium data build`, or a YAML file of sources (see `sensorium data check`);
+    relative to the working folder. validation: the like, to validate on; without it a dataset folder's `val` split, and
+    with sources nothing.
     precision: bfloat16 runs matrices in bfloat16 (autocast) and keeps frozen weights so; trained weights and the
     optimizer stay float32. validate_every: steps between validations. checkpoint_minutes: time between checkpoints.
     """
@@ -68,6 +74,7 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
     model: ModelConfig
     data: Path
+    validation: Path | None = None
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     validate_every: int = Field(default=200, ge=1)

@@ -6,25 +6,29 @@ Kept apart from the loop so that the loop can be read as what happens in time, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.optim import AdamW
 
-from sensorium.data.dataset import ConversationRow, Dataset, Rows
+from sensorium.data.dataset import Dataset
+from sensorium.data.sources import load_sources
 from sensorium.errors import SensoriumError
 from sensorium.model.attention import is_plain, use_grouped_attention
 from sensorium.model.checkpoint import MODULES, module_parameters
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
+from sensorium.rendering import Renderer
 from sensorium.training.features import FeatureCache, build_feature_cache
+from sensorium.training.measure import mean_tokens
 from sensorium.training.objective import Objective
 from sensorium.training.optimizer import build_optimizer
+from sensorium.training.packing import PackPlan, plan_packs
 from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.replies import ReplyObjective
-from sensorium.training.sampler import LengthSampler
+from sensorium.training.samples import SceneSamples, SourceSamples
 from sensorium.training.words import WordObjective
 
 
@@ -35,14 +39,14 @@ class Stage:
     number: int
     config: StageConfig
     objective: Objective
-    validation: Objective
-    sampler: LengthSampler
+    validation: Objective | None
+    plan: PackPlan
     optimizer: AdamW
     parameters: list[nn.Parameter]
     total_steps: int
 
 
-def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, data: Dataset, tell: ProgressCallback) -> Stage:
+def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback) -> Stage:
     """Freeze and unfreeze, add adapters where the stage brings them, open the data.
 
     Raises SensoriumError when the stage has less than one step of data, or asks for what the data does not hold.
@@ -59,17 +63,26 @@ def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, data: Dat
         use_grouped_attention(model.language)
     groups = choose_trainable(model, config)
     to_precision(model, recipe.precision, keep=_trained_in_full_later(recipe, number))
-    seed = recipe.seed * 1000 + number
-    objective = _objective(model, recipe, config, data, "train", config.samples, seed, tell)
-    validation = _objective(model, recipe, config, data, "val", recipe.validation_samples, seed=0, tell=tell)
-    sampler = config.batch.build(objective.lengths, seed)
-    total_steps = len(sampler.batches(0)) // config.accumulate
+    objective = _objective(model, recipe, config, number, tell)
+    plan = plan_packs(objective.sizes, config.batch, recipe.seed * 1000 + number)
+    total_steps = len(plan) // config.accumulate
     if total_steps == 0:
         raise SensoriumError(f"stage {config.name}", "has less data than one step takes.", "Raise `samples`.")
     rates = {str(name): rate for name, rate in config.learning_rates.items()}
     optimizer = build_optimizer(groups, rates, config.optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return Stage(number, config, objective, validation, sampler, optimizer, parameters, total_steps)
+    validation = _validation(model, recipe, config, tell)
+    return Stage(number, config, objective, validation, plan, optimizer, parameters, total_steps)
+
+
+def check_data(recipe: Recipe) -> None:
+    """Raises SensoriumError where data that the recipe names is not there, before anything is made."""
+    for place in {recipe.data, recipe.validation, *(stage.data for stage in recipe.stages)} - {None}:
+        assert place is not None
+        if is_sources(place):
+            load_sources(place)
+        else:
+            Dataset(place)
 
 
 def choose_trainable(model: MultimodalModel, config: StageConfig) -> dict[str, list[tuple[str, nn.Parameter]]]:
@@ -99,31 +112,87 @@ def _trained_in_full_later(recipe: Recipe, number: int) -> bool:
 
 
 def _objective(
-    model: MultimodalModel,
-    recipe: Recipe,
-    config: StageConfig,
-    data: Dataset,
-    split: str,
-    samples: int,
-    seed: int,
-    tell: ProgressCallback,
-) -> Any:
-    cache = _cache(model, recipe, data, split, tell)
+    model: MultimodalModel, recipe: Recipe, config: StageConfig, number: int, tell: ProgressCallback
+) -> Objective:
+    """What the stage trains on."""
+    place, seed = config.data or recipe.data, recipe.seed * 1000 + number
     if config.objective == "words":
-        if cache is None:
-            raise SensoriumError(f"stage {config.name}", "the word warm-up needs a frozen vision stem.",
-                                 "Set vision.tail_blocks, or leave `vision` out of learning_rates.")
-        # Held-out names are no negatives either: to push visual tokens away from them would spoil the test of them.
-        held_out = set(data.info.get("held_out", {}).get("objects", ()))
-        names = [name for name in data.info["vocabulary"] if name not in held_out]
-        return WordObjective(model, data.scenes(split), cache, samples, seed, names)
+        return _words(model, recipe, place, "train", config.samples, seed, tell)
+    if is_sources(place):
+        return _from_sources(model, config, place, config.samples, seed, tell)
+    return _from_folder(model, recipe, config, place, "train", config.samples, seed, tell)
+
+
+def _validation(
+    model: MultimodalModel, recipe: Recipe, config: StageConfig, tell: ProgressCallback
+) -> Objective | None:
+    """What the stage is validated on: the same samples at every stage of a kind, whatever the stage's seed."""
+    place, samples = recipe.validation or config.data or recipe.data, recipe.validation_samples
+    if is_sources(place):
+        if config.objective == "words" or recipe.validation is None:
+            return None
+        settings = load_sources(place).alone()
+        whole = SourceSamples(settings, None, 0)
+        drawn = SourceSamples(settings, min(samples, len(whole)), 0)
+        return ReplyObjective(model, drawn, None, config.weighting, tell)
+    if config.objective == "words":
+        return _words(model, recipe, place, "val", samples, 0, tell)
+    return _from_folder(model, recipe, config, place, "val", samples, 0, tell)
+
+
+def is_sources(place: Path) -> bool:
+    """Whether `data` names a file of sources and not a dataset folder."""
+    return place.suffix in (".yaml", ".yml")
+
+
+def _words(
+    model: MultimodalModel, recipe: Recipe, place: Path, split: str, samples: int | None, seed: int,
+    tell: ProgressCallback,
+) -> WordObjective:
+    if is_sources(place):
+        raise SensoriumError(place, "is a file of sources; the word warm-up needs scenes, whose every thing is known.",
+                             "Give it a dataset folder, or leave the warm-up out.")
+    data = Dataset(place)
+    cache = _cache(model, recipe, data, split, tell)
+    if cache is None:
+        raise SensoriumError("objective: words", "needs a frozen vision stem.",
+                             "Set vision.tail_blocks, or leave `vision` out of learning_rates.")
+    # Held-out names are no negatives either: to push visual tokens away from them would spoil the test of them.
+    held_out = set(data.info.get("held_out", {}).get("objects", ()))
+    names = [name for name in data.info["vocabulary"] if name not in held_out]
+    scenes = data.scenes(split)
+    return WordObjective(model, scenes, cache, samples or len(scenes), seed, names)
+
+
+def _from_folder(
+    model: MultimodalModel, recipe: Recipe, config: StageConfig, place: Path, split: str, samples: int | None,
+    seed: int, tell: ProgressCallback,
+) -> ReplyObjective:
+    data = Dataset(place)
+    cache = _cache(model, recipe, data, split, tell)
     tell(f"reading conversations of {split}", 0, 0)
-    rows: dict[str, Rows[ConversationRow]] = {task: data.conversations(split, [task]) for task in config.tasks}
-    shares: dict[str, float] = {task: share for task, share in config.tasks.items() if split == "train" or rows[task]}
-    if not shares:
+    tasks: dict[str, float] = {
+        task: share for task, share in config.tasks.items() if split == "train" or data.conversations(split, [task])
+    }
+    if not tasks:
         raise SensoriumError(f"{data.root}: split {split!r}", f"has no conversation of {', '.join(config.tasks)}.",
                              "Build the data with them, or change the stage's tasks.")
-    return ReplyObjective(model, rows, shares, cache, samples, seed, config.together, config.weighting)
+    drawn = SceneSamples.of(data, split, tasks, samples, seed, config.together)
+    return ReplyObjective(model, drawn, cache, config.weighting, tell)
+
+
+def _from_sources(
+    model: MultimodalModel, config: StageConfig, place: Path, samples: int | None, seed: int, tell: ProgressCallback
+) -> ReplyObjective:
+    if "tasks" in config.model_fields_set or config.together > 1:
+        raise SensoriumError(f"stage {config.name}", f"`tasks` and `together` are for dataset folders; {place} names "
+                             "sources.", "Give the sources weights, and `rewrite: {tasks: …}`, in that file.")
+    settings = load_sources(place)
+    tokens = None
+    if settings.shares == "tokens":
+        renderer = Renderer(model.tokenizer, model.tokens_per_picture)
+        tokens = mean_tokens(SourceSamples(settings.alone(), None, seed), renderer)
+    return ReplyObjective(model, SourceSamples(settings, samples, seed, tokens), None, config.weighting, tell)
 
 
 def _cache(

@@ -27,6 +27,7 @@ from sensorium.errors import SensoriumError
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.features import FeatureCache
 from sensorium.training.objective import Loss
+from sensorium.training.packing import Sizes
 
 BACKGROUND = 0  # index of the background among the names
 IGNORED = -1
@@ -93,7 +94,7 @@ class WordObjective:
         self.vocabulary = ["background", *vocabulary]
         self.index = {name: i for i, name in enumerate(self.vocabulary)}
         self.rows = passes(len(scenes), samples, seed)
-        self.lengths = np.ones(len(self.rows), dtype=np.int64)
+        self.sizes = Sizes.of([0] * len(self.rows), [tokens] * len(self.rows))
         self.name_table = _directions(model, self.vocabulary)
         self.colour_table = _directions(model, COLOURS)
         self.number_table = _directions(model, NUMBERS)

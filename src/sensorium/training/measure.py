@@ -1,0 +1,214 @@
+"""How long each sample is, and which cannot be used, before the first step.
+
+Every sample is rendered once without opening a picture: its tokens of text, its visual tokens, whether its pictures are
+there and are pictures. Packs are planned from these numbers, and what is bad is counted by reason here and not met in
+the middle of the night. Measures are kept in the cache, keyed by what the samples and the renderer are made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sensorium.data.defects import reason_of
+from sensorium.errors import SensoriumError
+from sensorium.files import write_whole
+from sensorium.media import image_size
+from sensorium.model.batch import IGNORE
+from sensorium.parts import cache_root
+from sensorium.progress import ProgressCallback
+from sensorium.rendering import Rendered, Renderer, share_prefix
+from sensorium.training.packing import PackPlan, Sizes
+from sensorium.training.samples import Samples, Talk
+
+VERSION = 1  # raise when the same sample measures otherwise
+PARALLEL_FROM = 20_000  # samples; below, starting processes takes longer than they save
+_BLOCK = 256
+_PROBED = 100  # samples of a source, for its mean length
+_EXAMPLES = 3  # of what is bad, shown in an error
+
+
+@dataclass(frozen=True)
+class Measures:
+    """sizes: tokens of each sample, 0 where it was dropped. dropped: sample -> complaint, naming file and row."""
+
+    sizes: Sizes
+    dropped: dict[int, str]
+    reasons: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What a source really gives to a stage: samples and their tokens, and what was dropped, by reason."""
+
+    title: str
+    samples: int
+    text_tokens: int
+    visual_tokens: int
+    dropped: Counter[str]
+
+
+def render_sample(renderer: Renderer, talks: Sequence[Talk]) -> Rendered:
+    """The tokens of a sample. Raises SensoriumError for a conversation of which nothing can be learned."""
+    rendered = []
+    for talk in talks:
+        rendered.append(renderer.render(talk.conversation))
+        if all(label == IGNORE for label in rendered[-1].labels):
+            raise SensoriumError(talk.where, "has no assistant turn, so there is nothing to learn from it.")
+    return rendered[0] if len(rendered) == 1 else share_prefix(rendered)
+
+
+def measure(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Measures:
+    """Measure every sample, or read the measures of an earlier run.
+
+    Raises SensoriumError when more of them are bad than `samples.max_bad` allows, with the reasons.
+    """
+    path = cache_root() / "lengths" / f"{_fingerprint(samples, renderer)}.json"
+    found = _read(path, len(samples))
+    if found is None:
+        found = _measured(samples, renderer, tell)
+        content = {"text": found.sizes.text.tolist(), "visual": found.sizes.visual.tolist(),
+                   "dropped": found.dropped, "reasons": found.reasons}
+        with contextlib.suppress(SensoriumError):  # a cache that cannot be written costs time, nothing else
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(content))
+    check_bad(samples, found.dropped, found.reasons)
+    return found
+
+
+def check_bad(samples: Samples, dropped: dict[int, str], reasons: dict[int, str]) -> None:
+    """Raises SensoriumError when too many samples are bad."""
+    if len(dropped) <= samples.max_bad * len(samples):
+        return
+    listed = ", ".join(f"{count} x {reason}" for reason, count in Counter(reasons.values()).most_common(5))
+    examples = " ".join(f"[{i}] {line}" for i, line in enumerate(list(dropped.values())[:_EXAMPLES], start=1))
+    what = f"{len(dropped):,} of {len(samples):,} samples cannot be used ({len(dropped) / len(samples):.1%}; "
+    what += f"allowed are {samples.max_bad:.1%}): {listed}. For example: {examples}"
+    raise SensoriumError("data", what, "Mend them (`sensorium data check` lists all), or raise max_bad_rows.")
+
+
+def contributions(samples: Samples, measures: Measures, plan: PackPlan) -> list[Contribution]:
+    """What each source gives, in the order of `samples.titles`."""
+    numbers = np.array([samples.source(i) for i in range(len(samples))])
+    too_long = dict.fromkeys(plan.too_long, "is longer than the batch budget.")
+    used = (measures.sizes.whole > 0) & ~np.isin(np.arange(len(samples)), list(too_long))
+    found = []
+    for number, title in enumerate(samples.titles):
+        mine = used & (numbers == number)
+        dropped = Counter(why for i, why in (measures.reasons | too_long).items() if numbers[i] == number)
+        text, visual = (int(tokens[mine].sum()) for tokens in (measures.sizes.text, measures.sizes.visual))
+        found.append(Contribution(title, int(mine.sum()), text, visual, dropped))
+    return found
+
+
+def mean_tokens(samples: Samples, renderer: Renderer) -> list[float]:
+    """Mean tokens of a sample of each source, over the first hundred of each in the samples' (shuffled) order."""
+    found: list[list[int]] = [[] for _ in samples.titles]
+    for number in range(len(samples)):
+        lengths = found[samples.source(number)]
+        if len(lengths) < _PROBED:
+            text, visual, *_ = _measure_one(samples, renderer, number)
+            if text:
+                lengths.append(text + visual)
+        if all(len(lengths) == _PROBED for lengths in found):
+            break
+    for title, lengths in zip(samples.titles, found, strict=True):
+        if not lengths:
+            raise SensoriumError(title, "has no sample that can be used.", "See `sensorium data check`.")
+    return [float(np.mean(lengths)) for lengths in found]
+
+
+def contribution_table(found: Sequence[Contribution]) -> list[str]:
+    """Lines for people: a source each, and under it what was dropped."""
+    rows: list[tuple[str, ...]] = [("source", "samples", "text tokens", "visual tokens", "dropped")]
+    rows += [(one.title, *(f"{number:,}" for number in (one.samples, one.text_tokens, one.visual_tokens,
+                                                        one.dropped.total()))) for one in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row, one in zip(rows, [None, *found], strict=True):
+        numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("  ".join((row[0].ljust(widths[0]), *numbers)))
+        lines += [f"    {count:,} dropped: {reason}" for reason, count in one.dropped.most_common()] if one else []
+    return lines
+
+
+Measured = tuple[int, int, str, str]  # text, visual, complaint, reason
+
+
+def _measured(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Measures:
+    text, visual = np.zeros((2, len(samples)), dtype=np.int64)
+    dropped: dict[int, str] = {}
+    reasons: dict[int, str] = {}
+    for number, found in enumerate(_all(samples, renderer)):
+        text[number], visual[number], complaint, reason = found
+        if complaint:
+            dropped[number], reasons[number] = complaint, reason
+        if (number + 1) % _BLOCK == 0 or number + 1 == len(samples):
+            tell("measuring samples", number + 1, len(samples))
+    return Measures(Sizes(text, visual), dropped, reasons)
+
+
+def _all(samples: Samples, renderer: Renderer) -> Iterator[Measured]:
+    if len(samples) < PARALLEL_FROM:
+        for number in range(len(samples)):
+            yield _measure_one(samples, renderer, number)
+        return
+    # Spawned, not forked: torch's threads and a progress display do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    blocks = [range(start, min(start + _BLOCK, len(samples))) for start in range(0, len(samples), _BLOCK)]
+    with ProcessPoolExecutor(os.cpu_count(), context, _work_with, (samples, renderer)) as pool:
+        try:
+            for block in pool.map(_measure_block, blocks):
+                yield from block
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_of_worker: list[tuple[Samples, Renderer]] = []
+
+
+def _work_with(samples: Samples, renderer: Renderer) -> None:
+    _of_worker[:] = [(samples, renderer)]
+
+
+def _measure_block(block: range) -> list[Measured]:
+    samples, renderer = _of_worker[0]
+    return [_measure_one(samples, renderer, number) for number in block]
+
+
+def _measure_one(samples: Samples, renderer: Renderer, number: int) -> Measured:
+    try:
+        rendered = render_sample(renderer, samples[number])
+        for image in rendered.images:
+            image_size(image)
+    except SensoriumError as error:
+        return 0, 0, str(error), reason_of(error)
+    visual = sum(slot.length for slot in rendered.slots)
+    return len(rendered) - visual, visual, "", ""
+
+
+def _read(path: Path, n_samples: int) -> Measures | None:
+    try:
+        content = json.loads(path.read_bytes())
+        sizes = Sizes.of(content["text"], content["visual"])
+        dropped, reasons = ({int(i): line for i, line in content[key].items()} for key in ("dropped", "reasons"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return Measures(sizes, dropped, reasons) if len(sizes) == n_samples else None
+
+
+def _fingerprint(samples: Samples, renderer: Renderer) -> str:
+    tokenizer = renderer.tokenizer
+    about = [VERSION, samples.fingerprint(), renderer.visual_tokens, tokenizer.chat_template,
+             tokenizer.backend_tokenizer.to_str()]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]

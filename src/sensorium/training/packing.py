@@ -1,0 +1,188 @@
+"""Which samples share a pack, and in which order: full packs, everything shuffled, resumable.
+
+A pack is what the model is fed at once: as many whole samples as the budgets hold, their tokens in one row without
+padding (`model.attention.Packing`). Samples are shuffled, and in windows of some hundreds each is put where it leaves
+least room, the longest first (best-fit decreasing); the emptiest pack of a window is opened again in the next, and the
+packs are shuffled at the end. Visual tokens have a budget of their own beside the whole, because each costs the vision
+encoder as well.
+
+The plan is a function of the seed, the sizes and the configuration, of nothing else: not of workers, processes, or
+global random state. So a place in it is one number, a resumed run goes on with the very next pack, and processes that
+share a run agree on who takes which without a word. There is no buffer to save.
+
+Used by `training.loop`; knows nothing of what the samples are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from sensorium.errors import SensoriumError
+
+Indices = NDArray[np.int64]
+
+
+class PackConfig(BaseModel):
+    """What a pack holds at most.
+
+    max_tokens: tokens, text and visual together. max_visual: visual tokens among them. max_samples: samples.
+    window: samples that are packed together; more waste less room, shuffle less. too_long: what to do with a sample
+    that fits into no pack: stop with an error that names it, drop it and count it, or give it a pack alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_tokens: int = Field(default=4096, ge=1)
+    max_visual: int | None = Field(default=None, ge=1)
+    max_samples: int | None = Field(default=None, ge=1)
+    window: int = Field(default=1024, ge=1)
+    too_long: Literal["error", "drop", "alone"] = "error"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """text, visual [samples]: tokens of each sample, of either kind. A sample of none is no sample and is left out."""
+
+    text: Indices
+    visual: Indices
+
+    @classmethod
+    def of(cls, text: ArrayLike, visual: ArrayLike | None = None) -> Sizes:
+        text = np.asarray(text, dtype=np.int64)
+        return cls(text, np.zeros_like(text) if visual is None else np.asarray(visual, dtype=np.int64))
+
+    @property
+    def whole(self) -> Indices:
+        """[samples]: all tokens of each."""
+        return self.text + self.visual
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """Packs of sample numbers in their order. fill: tokens in them, of what they could hold; too_long: dropped for it.
+
+    fingerprint: of all that the order depends on.
+    """
+
+    packs: list[Indices]
+    fill: float
+    too_long: tuple[int, ...]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.packs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the order depends on; the place in it is the loop's affair."""
+        return {"order": self.fingerprint}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises SensoriumError if the order is no longer the one that a checkpoint's place was in."""
+        if state["order"] != self.fingerprint:
+            what = "the data, the seed or the batch settings are not those of the checkpoint; its place means nothing."
+            raise SensoriumError("resume", what, "Put them back, or start a new run in another folder.")
+
+
+def plan_packs(sizes: Sizes, config: PackConfig, seed: int) -> PackPlan:
+    """The packs of one pass over the samples. Raises SensoriumError when there are none, or one is too long."""
+    whole, visual = sizes.whole, sizes.visual
+    is_long = whole > config.max_tokens
+    if config.max_visual is not None:
+        is_long |= visual > config.max_visual
+    long: list[int] = np.flatnonzero(is_long).tolist()
+    if long and config.too_long == "error":
+        raise _too_long(long[0], len(long), sizes, config)
+    fitting = np.flatnonzero((whole > 0) & ~is_long)
+    if not len(fitting) and (not long or config.too_long == "drop"):
+        raise SensoriumError("samples", "there are none to train on.", "Look at what the report says was dropped.")
+    random = np.random.default_rng(seed)
+    order: list[int] = random.permutation(fitting).tolist()
+    packs = list(_packed(order, whole.tolist(), visual.tolist(), config))
+    if config.too_long == "alone":
+        packs += [[sample] for sample in long]
+    used = sum(int(whole[pack].sum()) for pack in packs)
+    shuffled = [np.array(packs[i], dtype=np.int64) for i in random.permutation(len(packs))]
+    dropped = tuple(long) if config.too_long == "drop" else ()
+    return PackPlan(shuffled, used / (len(packs) * config.max_tokens), dropped, _fingerprint(sizes, config, seed))
+
+
+@dataclass
+class _Pack:
+    """An open pack and what it still holds."""
+
+    room: int
+    visual_room: float
+    places: float
+    samples: list[int] = field(default_factory=list)
+
+
+def _packed(
+    order: Sequence[int], whole: Sequence[int], visual: Sequence[int], config: PackConfig
+) -> Iterator[list[int]]:
+    """Packs of a shuffled order, window by window."""
+    carried: list[int] = []
+    for start in range(0, len(order), config.window):
+        window = carried + list(order[start : start + config.window])
+        packs = _best_fit(sorted(window, key=lambda sample: -whole[sample]), whole, visual, config)
+        carried = []
+        if start + config.window < len(order):
+            emptiest = max(packs, key=lambda pack: pack.room)
+            packs.remove(emptiest)
+            carried = emptiest.samples
+        yield from (pack.samples for pack in packs)
+
+
+def _best_fit(
+    longest_first: Sequence[int], whole: Sequence[int], visual: Sequence[int], config: PackConfig
+) -> list[_Pack]:
+    """Each sample into the pack that it leaves the least room in, or into a new one."""
+    packs: list[_Pack] = []
+    by_room: list[tuple[int, int]] = []  # (room, number of the pack), smallest room first
+    for sample in longest_first:
+        size, pictures = whole[sample], visual[sample]
+        at = bisect_left(by_room, (size, -1))
+        while at < len(by_room):
+            pack = packs[by_room[at][1]]
+            if pack.visual_room >= pictures and pack.places >= 1:
+                break
+            at += 1
+        if at < len(by_room):
+            number = by_room.pop(at)[1]
+        else:
+            number = len(packs)
+            packs.append(_Pack(config.max_tokens, config.max_visual or np.inf, config.max_samples or np.inf))
+        pack = packs[number]
+        pack.samples.append(sample)
+        pack.room -= size
+        pack.visual_room -= pictures
+        pack.places -= 1
+        if pack.room > 0 and pack.places >= 1:
+            insort(by_room, (pack.room, number))
+    return packs
+
+
+def _too_long(sample: int, how_many: int, sizes: Sizes, config: PackConfig) -> SensoriumError:
+    text, visual = int(sizes.text[sample]), int(sizes.visual[sample])
+    what = f"its {text} tokens of text and {visual} visual tokens exceed the batch budget, "
+    what += f"max_tokens = {config.max_tokens}" + (f", max_visual = {config.max_visual}" if config.max_visual else "")
+    others = f" {how_many - 1} more are too long as well." if how_many > 1 else ""
+    return SensoriumError(f"sample {sample}", f"{what}.{others}",
+                          "Raise the budget, or set `too_long: drop` or `too_long: alone`.")
+
+
+def _fingerprint(sizes: Sizes, config: PackConfig, seed: int) -> str:
+    digest = hashlib.sha256(f"{seed} {config.model_dump_json()} ".encode())
+    for tokens in (sizes.text, sizes.visual):
+        digest.update(tokens.astype("<i8").tobytes())
+    return digest.hexdigest()

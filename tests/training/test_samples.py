@@ -1,0 +1,217 @@
+"""Other people's data in training: three formats in one mixture, what is bad counted, resumed as if never broken."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image as PILImage
+
+from sensorium.data.sources import load_sources
+from sensorium.errors import SensoriumError
+from sensorium.rendering import Renderer
+from sensorium.training import measure as measuring
+from sensorium.training.checkpoint import load_latest
+from sensorium.training.journal import read_journal
+from sensorium.training.loop import train
+from sensorium.training.measure import contribution_table, contributions, mean_tokens, measure
+from sensorium.training.packing import PackConfig, plan_packs
+from sensorium.training.recipe import Recipe
+from sensorium.training.samples import SourceSamples
+
+COLOURS = ("red", "green", "blue", "white")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve LLaVA rows, eight messages without pictures, a CSV of twelve captions, and the file that names them."""
+    (tmp_path / "pictures").mkdir()
+    for i in range(12):
+        PILImage.new("RGB", (40 + i, 30), COLOURS[i % 4]).save(tmp_path / "pictures" / f"{i}.png")
+    rows = [{"id": f"l{i}", "image": f"{i}.png", "conversations": [
+        {"from": "human", "value": "<image>\nWhat color?"},
+        {"from": "gpt", "value": f"It is {COLOURS[i % 4]}, I think. " * (1 + i % 3)}]} for i in range(12)]
+    (tmp_path / "mix.json").write_text(json.dumps(rows))
+    talks = [{"messages": [{"role": "user", "content": f"Say {i}."}, {"role": "assistant", "content": str(i)}]}
+             for i in range(8)]
+    (tmp_path / "talks.jsonl").write_text("".join(json.dumps(talk) + "\n" for talk in talks))
+    captions = "".join(f"{i}.png,A {COLOURS[i % 4]} square\n" for i in range(12))
+    (tmp_path / "captions.csv").write_text("image,caption\n" + captions)
+    write_sources(tmp_path)
+    return tmp_path
+
+
+def write_sources(folder: Path, **more: Any) -> Path:
+    sources = [{"format": "llava", "path": "mix.json", "images": "pictures"},
+               {"format": "messages", "path": "talks.jsonl"},
+               {"format": "csv", "path": "captions.csv", "images": "pictures", "epochs": 2}]
+    path = folder / "sources.yaml"
+    path.write_text(yaml.safe_dump({"sources": sources, **more}))
+    return path
+
+
+@pytest.fixture
+def renderer(tiny_model) -> Renderer:
+    return Renderer(tiny_model.tokenizer, tiny_model.tokens_per_picture)
+
+
+@pytest.fixture
+def tree(tiny_recipe_tree, folder, own_cache) -> dict[str, Any]:
+    stage = tiny_recipe_tree["stages"][1] | {"batch": {"max_tokens": 256}}
+    del stage["samples"]
+    more = {"data": str(folder / "sources.yaml"), "stages": [stage, stage | {"name": "again", "samples": 60}]}
+    return tiny_recipe_tree | more
+
+
+def samples_of(folder: Path, samples: int | None = None, **more: Any) -> SourceSamples:
+    return SourceSamples(load_sources(write_sources(folder, **more)), samples, seed=1)
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    pass
+
+
+def test_a_mixture_gives_each_source_what_it_asks_for_and_says_so(folder, renderer, own_cache):
+    samples = samples_of(folder)
+    found = measure(samples, renderer, quiet)
+    plan = plan_packs(found.sizes, PackConfig(max_tokens=256), 0)
+    table = contributions(samples, found, plan)
+    assert [(one.title, one.samples, one.dropped.total()) for one in table] == [
+        ("mix.json", 12, 0), ("talks.jsonl", 8, 0), ("captions.csv", 24, 0)]
+    assert [one.visual_tokens for one in table] == [12 * 4, 0, 24 * 4]  # four visual tokens a picture
+    for number, text in enumerate(found.sizes.text):
+        [talk] = samples[number]
+        assert text == len(renderer.render(talk.conversation)) - found.sizes.visual[number]
+    lines = contribution_table(table)
+    assert lines[0].split() == ["source", "samples", "text", "tokens", "visual", "tokens", "dropped"]
+    assert lines[1].split() == ["mix.json", "12", f"{table[0].text_tokens:,}", "48", "0"]
+
+
+def test_the_second_pass_over_annotations_words_them_anew(folder):
+    samples = samples_of(folder)
+    said: dict[str, set[str]] = {}
+    for number in range(len(samples)):
+        [talk] = samples[number]
+        said.setdefault(talk.id, set()).add(json.dumps(talk.conversation.to_json()))
+    assert len([1 for id, words in said.items() if id.startswith("captions.csv") and len(words) == 2]) > 6
+
+
+def test_a_copy_in_another_process_reads_the_same(folder, renderer):
+    samples = samples_of(folder, 70)
+    copy, there = pickle.loads(pickle.dumps((samples, renderer)))
+    assert copy.fingerprint() == samples.fingerprint()
+    for number in range(70):
+        [one], [other] = samples[number], copy[number]
+        assert one == other and there.render(other.conversation).ids == renderer.render(one.conversation).ids
+
+
+def test_measures_are_the_same_from_several_processes_and_from_the_cache(folder, renderer, own_cache, monkeypatch):
+    one = measuring._measured(samples_of(folder), renderer, quiet)
+    monkeypatch.setattr(measuring, "PARALLEL_FROM", 1)
+    monkeypatch.setattr(measuring, "_BLOCK", 5)
+    told = []
+    found = measure(samples_of(folder), renderer, lambda *what: told.append(what))
+    assert found.sizes.text.tolist() == one.sizes.text.tolist() and told[-1] == ("measuring samples", 44, 44)
+    monkeypatch.setattr(measuring, "_all", None)  # the second time nothing is measured
+    assert measure(samples_of(folder), renderer, quiet).sizes.visual.tolist() == one.sizes.visual.tolist()
+
+
+def test_what_changed_is_measured_anew(folder, renderer, own_cache):
+    before = measure(samples_of(folder), renderer, quiet).sizes.whole.sum()
+    text = (folder / "captions.csv").read_text()
+    (folder / "captions.csv").write_text(text.replace("square", "square of no great size"))
+    assert measure(samples_of(folder), renderer, quiet).sizes.whole.sum() > before
+
+
+def test_bad_samples_are_counted_by_reason_and_too_many_stop_the_run(folder, renderer, own_cache):
+    (folder / "pictures" / "3.png").unlink()
+    (folder / "pictures" / "5.png").write_bytes(b"no picture")
+    allowed = samples_of(folder, max_bad_rows=0.2)
+    found = measure(allowed, renderer, quiet)
+    assert len(found.dropped) == 2 + 4 and all(found.sizes.whole[i] == 0 for i in found.dropped)
+    plan = plan_packs(found.sizes, PackConfig(max_tokens=256), 0)
+    mix, talks, captions = contributions(allowed, found, plan)
+    assert (mix.samples, mix.dropped.total()) == (10, 2) and (captions.samples, captions.dropped.total()) == (20, 4)
+    assert talks.dropped.total() == 0 and any("2 dropped" in line for line in contribution_table([captions]))
+    with pytest.raises(SensoriumError, match=r"6 of 44 samples cannot be used \(13.6%; allowed are 1.0%\): .*3.png"):
+        measure(samples_of(folder), renderer, quiet)
+
+
+def test_token_shares_take_more_samples_of_short_ones(folder, renderer):
+    settings = load_sources(write_sources(folder, shares="tokens"))
+    sources = [source.model_copy(update={"epochs": None, "weight": 1.0}) for source in settings.sources]
+    settings = settings.model_copy(update={"sources": tuple(sources)})
+    mean = mean_tokens(SourceSamples(settings.alone(), None, 0), renderer)
+    samples = SourceSamples(settings, 300, 0, mean)
+    counts = [sum(samples.source(i) == number for i in range(300)) for number in range(3)]
+    tokens = [count * one for count, one in zip(counts, mean, strict=True)]
+    assert sum(counts) == 300 and max(tokens) / min(tokens) < 1.05 and counts[1] > 1.1 * counts[0]
+
+
+def _run(tree: dict[str, Any], run: Path) -> list[str]:
+    lines: list[str] = []
+    train(Recipe.model_validate(tree), run, say=lines.append)
+    return lines
+
+
+def test_a_recipe_over_three_formats_is_interrupted_resumed_and_ends_the_same(tree, tmp_path, monkeypatch):
+    from sensorium.training import loop
+
+    lines = _run(tree, tmp_path / "whole")
+    assert any(line.startswith("captions.csv") and " 24 " in line for line in lines)
+    begins = [row for row in read_journal(tmp_path / "whole" / "journal.jsonl") if row["step"] == 0]
+    assert [(row["stage"], [one["samples"] for one in row["sources"]]) for row in begins] == [
+        ("align", [12, 8, 24]), ("again", [22, 14, 24])]
+    assert begins[0]["fill"] > 0.8
+    real, calls = loop.train_step, []
+
+    def stopped(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) in (3, len(begins) + 12):
+            signal.raise_signal(signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(loop, "train_step", stopped)
+    while not (tmp_path / "run" / "model").exists():
+        _run(tree, tmp_path / "run")
+    assert len(calls) > 14
+    one, other = (load_latest(tmp_path / name / "checkpoints") for name in ("run", "whole"))
+    assert one["step"] == other["step"] and one["plan"] == other["plan"]
+    weights = [(tmp_path / name / "model" / "trained.safetensors").read_bytes() for name in ("run", "whole")]
+    assert weights[0] == weights[1]
+    journals = [[(r["stage"], r["step"], r.get("loss")) for r in read_journal(tmp_path / name / "journal.jsonl")]
+                for name in ("run", "whole")]
+    assert journals[0] == journals[1]
+
+
+def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree, folder, tmp_path, caplog):
+    path = folder / "pictures" / "3.png"
+    path.write_bytes(path.read_bytes()[:60])
+    write_sources(folder, max_bad_rows=0.2)
+    _run(tree, tmp_path / "run")
+    seen = sum(row["samples"] for row in read_journal(tmp_path / "run" / "journal.jsonl") if row["stage"] == "align"
+               and "loss" in row)
+    assert seen == 44 - 3 and "3.png" in caplog.text
+    write_sources(folder, max_bad_rows=0.02)
+    with pytest.raises(SensoriumError, match="samples cannot be used"):
+        _run(tree, tmp_path / "strict")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"tasks": {"caption": 1.0}}, "`tasks` and `together` are for dataset folders"),
+    ({"objective": "words"}, "the word warm-up needs scenes"),
+])
+def test_what_needs_a_dataset_folder_is_refused_for_sources(tree, tmp_path, change, message):
+    tree["stages"] = [tree["stages"][0] | change]
+    with pytest.raises(SensoriumError, match=message):
+        _run(tree, tmp_path / "run")
+
+
+def test_a_run_over_sources_may_validate_on_sources_of_its_own(tree, folder, tmp_path):
+    _run(tree | {"validation": str(folder / "sources.yaml"), "validation_samples": 10}, tmp_path / "run")
+    assert any("validation" in row for row in read_journal(tmp_path / "run" / "journal.jsonl"))
