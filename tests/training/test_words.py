@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields, replace
 
 import pytest
@@ -75,8 +74,15 @@ def test_counts_are_of_the_name_and_places_of_the_thing():
     labels = token_labels(made, (2, 2), INDEX)
     assert labels.names.tolist() == [C, D, B, C]
     assert [NUMBERS[n] if n >= 0 else None for n in labels.counts] == ["two", "one", None, "two"]
-    expected = [[0.25, 0.25, 0.5, 0.5], [0.75, 0.25, 0.5, 0.5], [0, 0, 0, 0], [0.75, 0.75, 0.5, 0.5]]
+    # Middles at a quarter and at three quarters: half of the way to a rim.
+    expected = [[0.5, 0, 0.5, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 0], [0, 0.5, 0, 0.5]]
     torch.testing.assert_close(labels.places, torch.tensor(expected), atol=2e-3, rtol=0)
+
+
+def test_a_place_is_nothing_in_the_middle_and_everything_at_the_rim():
+    labels = token_labels(scene(("cat", (0, 400, 9, 599), None)), (5, 100), INDEX)
+    left, right, top, bottom = labels.places[200].tolist()
+    assert left == pytest.approx(0.99, abs=0.01) and right == 0 and max(top, bottom) < 0.01
 
 
 def test_more_of_a_name_than_there_are_words_for_have_no_count():
@@ -141,11 +147,14 @@ def test_the_loss_is_what_its_parts_add_up_to(objective):
         loss = objective.loss(batch)
         visual = objective.model.visual_tokens(None, batch.stem_states).flatten(0, 1)
     def entropy(tokens, words, target):
-        scores = F.cosine_similarity(tokens[None], word_embeddings(objective.model, words)) / 0.07
+        scores = F.cosine_similarity(tokens[None], word_embeddings(objective.model, words)) / 0.04
         return float(torch.logsumexp(scores, 0) - scores[target])
 
+    def unit(word):
+        return F.normalize(word_embeddings(objective.model, [word])[0], dim=0)
+
     norm = objective.model.language.get_input_embeddings().weight.norm(dim=-1).mean()
-    total, weight, labels = 0.0, 0.0, batch.labels
+    total, weight, cosines, labels = 0.0, 0.0, [], batch.labels
     rows = zip(labels.names.flatten(), labels.colours.flatten(), labels.counts.flatten(), labels.places.flatten(0, 1),
                strict=True)
     for token, (name, colour, count, place) in zip(visual, rows, strict=True):
@@ -154,19 +163,24 @@ def test_the_loss_is_what_its_parts_add_up_to(objective):
         share = 0.2 if name == 0 else 1.0
         total += share * entropy(token, objective.vocabulary, name)
         total += 0.1 * float((token.norm() / norm - 1) ** 2)
+        words = unit(objective.vocabulary[name])
         if colour >= 0:
             total += 0.3 * entropy(token, COLOURS, colour)
+            words = words + unit(COLOURS[colour])
         if count >= 0:
-            total += 0.2 * entropy(token, NUMBERS, count)
-        if name > 0:
-            for pair, p in zip(PLACES, place.tolist(), strict=True):  # Kullback-Leibler: 0 where met exactly
-                total += 0.2 * (p * (entropy(token, pair, 1) + math.log(p)))
-                total += 0.2 * ((1 - p) * (entropy(token, pair, 0) + math.log(1 - p)))
+            total += 0.3 * entropy(token, NUMBERS, count)
+            words = words + unit(NUMBERS[count])
+        words = words + sum(float(share_of) * unit(word) for word, share_of in zip(PLACES, place, strict=True))
+        cosine = float(F.cosine_similarity(token, words, dim=0))
+        total += share * 4 * (1 - cosine)
+        cosines += [cosine] if name > 0 else []
         weight += share
     assert float(loss.total) == pytest.approx(total, rel=1e-4)
     assert loss.weight == pytest.approx(weight) and (loss.samples, loss.tokens) == (6, 24)
     assert loss.metrics["named_right"][1] == 6 and loss.metrics["background_right"][1] == 18
-    assert loss.metrics["colour_right"][1] == loss.metrics["count_right"][1] == loss.metrics["place_right"][1] == 6
+    assert loss.metrics["colour_right"][1] == loss.metrics["count_right"][1] == 6
+    assert loss.metrics["place_right"][1] == 12  # left or right, and top or bottom: every square fills a quarter
+    assert loss.metrics["cosine"] == (pytest.approx(sum(cosines), rel=1e-4), 6)
 
 
 def test_a_model_learns_the_names(objective):

@@ -165,7 +165,7 @@ def validate(model: MultimodalModel, objective: Objective, precision: str, sampl
     """Mean loss and metrics over all samples of a validation objective; those that were dropped are not in it."""
     model.eval()
     total = weight = 0.0
-    right: dict[str, list[int]] = {}
+    right: dict[str, list[float]] = {}
     usable = np.flatnonzero(objective.sizes.whole).tolist()
     for start in range(0, len(usable), samples):
         batch = objective.batch(usable[start : start + samples])

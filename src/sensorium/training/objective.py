@@ -19,14 +19,14 @@ from sensorium.training.packing import Sizes
 class Loss:
     """total: differentiable sum; weight: what it is a sum over (supervised tokens, or their weights).
 
-    metrics: name -> (right, of).
+    metrics: name -> (sum, of how many).
     """
 
     total: Tensor
     weight: float
     samples: int
     tokens: int
-    metrics: dict[str, tuple[int, int]] = field(default_factory=dict)
+    metrics: dict[str, tuple[float, int]] = field(default_factory=dict)
 
 
 class Objective(Protocol):

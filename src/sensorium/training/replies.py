@@ -98,7 +98,7 @@ class ReplyObjective:
         batch = batch.to(self.model.device)
         answers = _answers(batch)
         lengths = answers.bincount()
-        metrics = {}
+        metrics: dict[str, tuple[float, int]] = {}
         if self.model.training:  # logits in memory and an argmax over them are too dear for every step
             losses = self.model.losses(batch)
         else:
