@@ -20,6 +20,8 @@ from sensorium.model.language import LoraConfig, add_lora
 from sensorium.model.multimodal import MultimodalModel, supervised_labels
 from sensorium.training.features import build_feature_cache
 from sensorium.training.loop import train_step
+from sensorium.training.parallel import Parallel
+from sensorium.training.ranks import ALONE
 from sensorium.training.recipe import StageConfig
 from sensorium.training.replies import ReplyObjective, Weighting, _answers
 from sensorium.training.samples import SceneSamples
@@ -96,7 +98,8 @@ def _stage(objective: ReplyObjective, taken: list[dict[str, Tensor]]) -> Stage:
                 p.grad = None
 
     parameters: list[nn.Parameter] = [p for _, p in named]
-    return Stage(0, config, objective, objective, None, Notes(), parameters, 1)  # type: ignore[arg-type]
+    parallel = Parallel(objective.model, ALONE)
+    return Stage(0, config, objective, objective, None, parallel, Notes(), parameters, 1)  # type: ignore[arg-type]
 
 
 def test_one_batch_of_four_equals_four_batches_of_one(make):
@@ -106,9 +109,9 @@ def test_one_batch_of_four_equals_four_batches_of_one(make):
     assert len({objective.batch([i]).n_supervised for i in indices}) > 1
     taken: list[dict[str, Tensor]] = []
     stage = _stage(objective, taken)
-    train_step(objective.model, stage, [objective.batch(indices)], "float32")
-    train_step(objective.model, stage, [objective.batch([i]) for i in indices], "float32")
-    train_step(objective.model, stage, [objective.batch(indices[:1]), objective.batch(indices[1:])], "float32")
+    train_step(stage, [objective.batch(indices)], "float32")
+    train_step(stage, [objective.batch([i]) for i in indices], "float32")
+    train_step(stage, [objective.batch(indices[:1]), objective.batch(indices[1:])], "float32")
     whole, ones, uneven = taken
     assert whole.keys() == ones.keys() == uneven.keys() and len(whole) > 15
     assert max(float(g.abs().max()) for g in whole.values()) > 1e-2
@@ -120,8 +123,8 @@ def test_one_batch_of_four_equals_four_batches_of_one(make):
 def test_a_step_over_text_alone_leaves_connector_and_encoder_without_gradient(make):
     objective = make(shares={"text": 1.0}, conversations=4)
     taken: list[dict[str, Tensor]] = []
-    losses = train_step(objective.model, _stage(objective, taken), [objective.batch(range(4))], "float32")
-    assert set(taken[0]) == {"added_embeddings"} and losses[0].weight > 0
+    found = train_step(_stage(objective, taken), [objective.batch(range(4))], "float32")
+    assert set(taken[0]) == {"added_embeddings"} and found.weight > 0
 
 
 @pytest.mark.parametrize("grouped", [False, True])

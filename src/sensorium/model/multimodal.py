@@ -62,6 +62,8 @@ class MultimodalModel(nn.Module):
     ) -> None:
         super().__init__()
         self.vision, self.connector, self.language = vision, connector, language
+        # What `visual_tokens` is run on, at no weight, where a batch has no picture; None: nothing is.
+        self.blank: tuple[Tensor | None, Tensor | None] | None = None
         self.config = config
         table: Tensor = language.get_input_embeddings().weight  # type: ignore[operator]
         # Near the mean of the embeddings with their own spread: a new token starts as an average word, not as noise.
@@ -114,6 +116,8 @@ class MultimodalModel(nn.Module):
         embeddings = self.embed_ids(batch.input_ids)
         if batch.pixel_values is None and batch.stem_states is None:
             visual = embeddings.new_zeros(0, embeddings.shape[-1])
+            if self.blank is not None:
+                embeddings = embeddings + 0 * self.visual_tokens(*self.blank).sum()
         else:
             visual = self.visual_tokens(batch.pixel_values, batch.stem_states).flatten(0, 1)
         return fuse(embeddings, visual, batch.input_ids == self.slot_id, batch.sample_ids)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,14 +19,17 @@ import torch.distributed as dist
 from sensorium.errors import SensoriumError
 from sensorium.model.device import best_device
 
+PATIENCE = timedelta(hours=3)  # one process measures the data and fills caches while the others wait for it
+
 
 @dataclass(frozen=True)
 class Ranks:
-    """rank: this process, 0 … size - 1; size: how many; device: what it computes on."""
+    """rank: this process, 0 … size - 1; size: how many; local: its number on this machine; device: computes on."""
 
-    rank: int
-    size: int
-    device: torch.device
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def is_first(self) -> bool:
@@ -37,16 +42,33 @@ class Ranks:
             return list(numbers)
         tensor = torch.tensor(numbers, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
-        return tensor.tolist()
+        return [float(number) for number in tensor]
 
-    def any(self, mine: bool) -> bool:
-        """Whether it is so in any process: all of them get the same answer."""
-        return self.total([float(mine)])[0] > 0
+    def gather(self, mine: Any) -> list[Any]:
+        """What each process has, in their order."""
+        if self.size == 1:
+            return [mine]
+        everyones: list[Any] = [None] * self.size
+        dist.all_gather_object(everyones, mine)
+        return everyones
 
-    def wait(self) -> None:
-        """Until all processes are here."""
+    def agree(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Make some tensors what the first process has."""
         if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """On each machine one process before the others, so that they find in the cache what it put there."""
+        if self.local > 0:
             self.total([0.0])
+        yield
+        if self.local == 0:
+            self.total([0.0])
+
+
+ALONE = Ranks()
 
 
 @contextmanager
@@ -55,27 +77,27 @@ def joined() -> Iterator[Ranks]:
 
     Raises SensoriumError when more processes than GPUs were started on a machine that has some.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or dist.is_initialized():
-        rank = dist.get_rank() if dist.is_initialized() else 0
-        yield Ranks(rank, dist.get_world_size() if dist.is_initialized() else 1, _device())
-        return
-    device = _device()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), device)
-    finally:
-        dist.destroy_process_group()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = _device(local)
+    if dist.is_initialized():  # whoever called us joined them, and leaves them
+        yield Ranks(dist.get_rank(), dist.get_world_size(), local, device)
+    elif int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Ranks(device=device)
+    else:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        try:
+            yield Ranks(dist.get_rank(), dist.get_world_size(), local, device)
+        finally:
+            dist.destroy_process_group()
 
 
-def _device() -> torch.device:
+def _device(local: int) -> torch.device:
     device = best_device()
     if device.type != "cuda":
         return device
-    local = int(os.environ.get("LOCAL_RANK", "0"))
     if local >= torch.cuda.device_count():
-        raise SensoriumError("torchrun", f"started process {local + 1} on a machine with {torch.cuda.device_count()} "
-                             "GPUs.", "Give --nproc-per-node at most that many.")
-    return torch.device("cuda", local)
+        raise SensoriumError("torchrun", f"started {local + 1} processes or more on a machine with "
+                             f"{torch.cuda.device_count()} GPUs.", "Give --nproc-per-node at most that many.")
+    device = torch.device("cuda", local)
+    torch.cuda.set_device(device)
+    return device

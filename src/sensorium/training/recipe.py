@@ -21,6 +21,7 @@ from sensorium.model.language import LoraConfig
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.optimizer import OptimizerConfig
 from sensorium.training.packing import PackConfig
+from sensorium.training.parallel import Mode
 from sensorium.training.replies import Weighting
 
 Module = Literal["vision", "connector", "tokens", "language"]
@@ -39,7 +40,7 @@ class StageConfig(BaseModel):
     lora: adapters for the language model from this stage on; then `language` trains them and nothing else of it.
     together: replies only; at most so many conversations about one picture share a row and its visual tokens.
     weighting: replies only; `token` or `square`, how much the tokens of long answers count (see ReplyObjective).
-    accumulate: batches a step.
+    accumulate: packs a step, over all processes: a step is the same step however many share it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +67,7 @@ class Recipe(BaseModel):
     with sources nothing.
     precision: bfloat16 runs matrices in bfloat16 (autocast) and keeps frozen weights so; trained weights and the
     optimizer stay float32. validate_every: steps between validations. checkpoint_minutes: time between checkpoints.
+    parallel: how several processes share the model, `ddp` or `fsdp`; one process does not ask.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +82,7 @@ class Recipe(BaseModel):
     validate_every: int = Field(default=200, ge=1)
     validation_samples: int = Field(default=128, ge=1)
     checkpoint_minutes: float = Field(default=4.0, ge=0)
+    parallel: Mode = "ddp"
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Recipe:

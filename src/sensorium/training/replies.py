@@ -85,6 +85,16 @@ class ReplyObjective:
         stem = self.cache.get(paths) if self.cache is not None and paths else None
         return collate(kept, self.pad_id, pixels, stem, names)
 
+    def always_look(self) -> None:
+        """Run the encoder for batches of text too, on a blank picture and at no weight.
+
+        Where its layers are sliced over processes, all processes must run them together.
+        """
+        model, size = self.model, self.model.vision.config.image_size
+        shape = (3, size, size) if self.cache is None else self.cache.states.shape[1:]
+        blank = torch.zeros(1, *shape, device=model.device)
+        model.blank = (blank, None) if self.cache is None else (None, blank)
+
     def _views(self, image: Image) -> Tensor:
         return make_views(open_image(image), self.model.config.views, self.model.vision.config.image_size)
 

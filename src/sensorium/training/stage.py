@@ -25,7 +25,9 @@ from sensorium.training.features import FeatureCache, build_feature_cache
 from sensorium.training.measure import mean_tokens
 from sensorium.training.objective import Objective
 from sensorium.training.optimizer import build_optimizer
-from sensorium.training.packing import PackPlan, plan_packs
+from sensorium.training.packing import Indices, PackPlan, plan_packs
+from sensorium.training.parallel import Parallel
+from sensorium.training.ranks import ALONE, Ranks
 from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.replies import ReplyObjective
 from sensorium.training.samples import SceneSamples, SourceSamples
@@ -41,38 +43,62 @@ class Stage:
     objective: Objective
     validation: Objective | None
     plan: PackPlan
+    parallel: Parallel
     optimizer: AdamW
     parameters: list[nn.Parameter]
     total_steps: int
 
+    def packs_of_step(self, step: int, ranks: Ranks) -> list[Indices]:
+        """What a process works on in a step, counted from 0: every size-th of the step's packs."""
+        first = step * self.config.accumulate
+        return self.plan.packs[first + ranks.rank : first + self.config.accumulate : ranks.size]
 
-def prepare_stage(model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback) -> Stage:
-    """Freeze and unfreeze, add adapters where the stage brings them, open the data.
 
-    Raises SensoriumError when the stage has less than one step of data, or asks for what the data does not hold.
+def prepare_stage(
+    model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback, ranks: Ranks = ALONE
+) -> Stage:
+    """Freeze and unfreeze, add adapters where the stage brings them, open the data, share the model among processes.
+
+    Raises SensoriumError when the stage has less than one step of data, asks for what the data does not hold, or has
+    fewer batches a step than there are processes.
     """
     config = recipe.stages[number]
-    wanted = recipe.model_at(number)
-    if wanted.lora is not None and model.config.lora is None:
-        add_lora(model.language, wanted.lora)
-        model.config = wanted
+    if config.accumulate % ranks.size:
+        raise SensoriumError(f"stage {config.name}: accumulate", f"{config.accumulate} batches a step cannot be shared "
+                             f"evenly by {ranks.size} processes.", f"Set it to a multiple of {ranks.size}.")
+    take_adapters(model, recipe, number)
     if config.together > 1 and not is_plain(model.language):
         what = "not all layers of this language model are plain attention; conversations in one row would mix."
         raise SensoriumError(f"stage {config.name}: together", what, "Set it to 1.")
     if model.device.type == "cpu":
         use_grouped_attention(model.language)
-    groups = choose_trainable(model, config)
+    choose_trainable(model, config)
     to_precision(model, recipe.precision, keep=_trained_in_full_later(recipe, number))
-    objective = _objective(model, recipe, config, number, tell)
+    with ranks.in_turn():
+        objective = _objective(model, recipe, config, number, tell)
+        validation = _validation(model, recipe, config, tell)
     plan = plan_packs(objective.sizes, config.batch, recipe.seed * 1000 + number)
     total_steps = len(plan) // config.accumulate
     if total_steps == 0:
         raise SensoriumError(f"stage {config.name}", "has less data than one step takes.", "Raise `samples`.")
+    parallel = Parallel(model, ranks, recipe.parallel, recipe.precision)
+    if parallel.is_sharded and isinstance(objective, ReplyObjective):
+        objective.always_look()
+    groups = choose_trainable(model, config)  # once more: their slices may stand in their places now
     rates = {str(name): rate for name, rate in config.learning_rates.items()}
     optimizer = build_optimizer(groups, rates, config.optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    validation = _validation(model, recipe, config, tell)
-    return Stage(number, config, objective, validation, plan, optimizer, parameters, total_steps)
+    return Stage(number, config, objective, validation, plan, parallel, optimizer, parameters, total_steps)
+
+
+def take_adapters(model: MultimodalModel, recipe: Recipe, number: int) -> None:
+    """Add the adapters that a stage's model has, if the model has none yet; drawn by the recipe's seed alone."""
+    wanted = recipe.model_at(number)
+    if wanted.lora is not None and model.config.lora is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            add_lora(model.language, wanted.lora)
+        model.config = wanted
 
 
 def check_data(recipe: Recipe) -> None:

@@ -1,0 +1,99 @@
+"""One model on several devices: the same steps on each, over different packs, gradients added up.
+
+`ddp` keeps the whole model on every device (DistributedDataParallel); `fsdp` keeps a slice of every layer on each and
+fetches a layer when it is its turn (FSDP2's `fully_shard`). Both hang on a module's forward, so the loss of a batch is
+one: `Learner.forward`. What they average is multiplied by the number of processes again, because a step divides by the
+weight of all supervised tokens everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from sensorium.model.multimodal import MultimodalModel
+from sensorium.training.objective import Loss, Objective
+from sensorium.training.ranks import Ranks
+
+Mode = Literal["ddp", "fsdp"]
+
+
+class Learner(nn.Module):
+    """A model whose forward is the loss of a batch. Leaves the whole `Loss` of the last batch in `found`."""
+
+    def __init__(self, model: MultimodalModel) -> None:
+        super().__init__()
+        self.model = model
+        self.found: Loss | None = None
+
+    def forward(self, objective: Objective, batch: Any) -> Tensor:
+        self.found = objective.loss(batch)
+        return self.found.total
+
+
+class Parallel:
+    """A model as the processes of a run share it. With one process it is the model, and nothing is wrapped.
+
+    Make it when it is settled what trains, and before the optimizer: `fsdp` replaces the parameters by their slices.
+    """
+
+    def __init__(self, model: MultimodalModel, ranks: Ranks, mode: Mode = "ddp", precision: str = "float32") -> None:
+        self.model, self.ranks = model, ranks
+        self.learner = Learner(model)
+        self._ddp: DistributedDataParallel | None = None
+        self.is_sharded = ranks.size > 1 and mode == "fsdp"
+        if ranks.size == 1:
+            return
+        ranks.agree([p.data for p in model.parameters() if p.requires_grad])  # alike already, but for the arithmetic
+        if mode == "fsdp":
+            _shard(self.learner, precision)
+        else:
+            ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+            self._ddp = DistributedDataParallel(self.learner, device_ids=ids, find_unused_parameters=True)
+
+    def loss(self, objective: Objective, batch: Any, is_last: bool = True) -> Loss:
+        """The loss of a batch, whose backward adds to the gradients; with the last one of a step they are shared."""
+        if self.ranks.size == 1:
+            return objective.loss(batch)
+        if self.is_sharded:
+            self.learner.set_requires_gradient_sync(is_last)  # type: ignore[operator]
+        runs: nn.Module = self.learner if self._ddp is None else self._ddp
+        with nullcontext() if self._ddp is None or is_last else self._ddp.no_sync():
+            total = runs(objective, batch)
+        assert self.learner.found is not None
+        return replace(self.learner.found, total=total)
+
+    def reshard(self) -> None:
+        """Let go of what a forward without a backward fetched: until then parameters are not the optimizer's."""
+        for module in self.learner.modules() if self.is_sharded else ():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with all its slices; every process must ask for it."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _shard(learner: Learner, precision: str) -> None:
+    in_bfloat16 = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    policy = in_bfloat16 if precision == "bfloat16" else MixedPrecisionPolicy(cast_forward_inputs=False)
+    for block in _blocks(learner.model):
+        fully_shard(block, mp_policy=policy)
+    fully_shard(learner, mp_policy=policy)
+
+
+def _blocks(model: MultimodalModel) -> Iterable[nn.Module]:
+    """The layers of the towers that run one after another: a tower's first list of modules holds them."""
+    for tower in (model.vision.stem, model.vision.tail, model.decoder):
+        blocks = next((module for module in tower.modules() if isinstance(module, nn.ModuleList)), ())
+        yield from (block for block in blocks if any(True for _ in block.parameters()))

@@ -1,0 +1,116 @@
+"""Several processes take the steps that one takes: the same gradients, checkpoints that any number can read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sensorium.errors import SensoriumError
+from sensorium.training.journal import read_journal
+from sensorium.training.loop import train
+from sensorium.training.ranks import ALONE, Ranks
+from sensorium.training.recipe import Recipe
+from sensorium.training.stage import prepare_stage
+
+_SCRIPT = """
+import json, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from sensorium.training import loop
+from sensorium.training.recipe import Recipe
+tree, run, stop = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+real, calls = loop.train_step, []
+def step(*args):
+    calls.append(1)
+    if len(calls) == stop:
+        import os, signal
+        os.kill(os.getpid(), signal.SIGTERM)
+    return real(*args)
+loop.train_step = step
+ended = loop.train(Recipe.model_validate(tree), run, say=lambda line: None)
+sys.exit(0 if ended else 130)
+"""
+
+
+def processes(tree: dict[str, Any], run: Path, size: int = 2, stop: int = 0) -> int:
+    """Train in several processes, as torchrun starts them; the exit code."""
+    script = run.parent / "process.py"
+    script.write_text(_SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}", str(script)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, json.dumps(tree), str(run), str(stop)], capture_output=True, text=True,
+                          timeout=300, check=False, env=environment)
+    if done.returncode not in (0, 1):
+        raise AssertionError(done.stderr[-4000:])
+    assert done.returncode == 0 or "exitcode  : 130" in done.stderr, done.stderr[-4000:]
+    return 130 if done.returncode else 0
+
+
+@pytest.fixture
+def tree(tiny_recipe_tree, own_cache) -> dict[str, Any]:
+    """All three stages without dropout, four packs a step; the first conversations are of text alone."""
+    stages = tiny_recipe_tree["stages"]
+    for stage in stages:
+        stage |= {"accumulate": 4, "batch": {"max_tokens": 128, "max_samples": 2}}
+        stage["optimizer"] = {"warmup_steps": 2, "eps": 1e-3}  # AdamW's sign of a tiny gradient is not to decide
+    stages[2]["lora"] = {"rank": 2, "alpha": 4}
+    stages[2]["tasks"] = {"chat": 0.3, "text": 0.7}
+    return tiny_recipe_tree
+
+
+def alone(tree: dict[str, Any], run: Path) -> None:
+    train(Recipe.model_validate(tree), run, say=lambda line: None)
+
+
+def same(one: Path, other: Path, atol: float = 2e-6) -> None:
+    """Weights, losses, gradient norms and validations of two runs."""
+    weights, others = (load_file(run / "model" / "trained.safetensors") for run in (one, other))
+    assert weights.keys() == others.keys()
+    for name, tensor in weights.items():  # saved in bfloat16: what rounds apart is a unit of its last place away
+        torch.testing.assert_close(tensor.float(), others[name].float(), atol=atol, rtol=1e-2, msg=name)
+    rows, other_rows = (read_journal(run / "journal.jsonl") for run in (one, other))
+    assert [(r["stage"], r["step"]) for r in rows] == [(r["stage"], r["step"]) for r in other_rows]
+    for row, other_row in zip(rows, other_rows, strict=True):
+        for key in ("loss", "gradient_norm", "samples", "tokens"):
+            if key in row:
+                assert row[key] == pytest.approx(other_row[key], rel=1e-5, abs=1e-6), (row, other_row)
+        for name, value in row.get("validation", {}).items():
+            assert value == pytest.approx(other_row["validation"][name], rel=1e-4, abs=1e-6), (row, other_row)
+
+
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_two_processes_take_the_steps_of_one(tree, tmp_path, mode):
+    """Pictures, text alone and both on different processes; four packs a step are two for each of them."""
+    alone(tree, tmp_path / "alone")
+    assert processes(tree | {"parallel": mode}, tmp_path / "two") == 0
+    same(tmp_path / "alone", tmp_path / "two")
+
+
+@pytest.mark.parametrize(("mode", "sizes"), [("ddp", (2, 1)), ("fsdp", (2, 4))])
+def test_a_run_goes_on_with_another_number_of_processes(tree, tmp_path, mode, sizes):
+    tree = tree | {"parallel": mode}
+    alone(tree, tmp_path / "alone")
+    first, second = sizes
+    assert processes(tree, tmp_path / "run", first, stop=7) == 130
+    assert not (tmp_path / "run" / "model").exists()
+    assert processes(tree, tmp_path / "run", second) == 0
+    same(tmp_path / "alone", tmp_path / "run")
+
+
+def test_packs_that_cannot_be_shared_evenly_are_refused(tree, own_cache):
+    recipe = Recipe.model_validate(tree)
+    with pytest.raises(SensoriumError, match="accumulate: 4 batches a step cannot be shared evenly by 3 processes"):
+        prepare_stage(recipe.model.build(), recipe, 0, lambda *_: None, Ranks(0, 3))
+
+
+def test_one_process_adds_up_nothing():
+    assert ALONE.total([1.5, 2]) == [1.5, 2] and ALONE.gather("x") == ["x"] and ALONE.is_first
