@@ -1,6 +1,6 @@
 """How much faster is our training step than the plain way, on the same model, data, seed and precision?
 
-Ours: batches of like length, conversations about one picture sharing its tokens as the recipe says, logits for
+Ours: full packs without padding, conversations about one picture sharing its tokens as the recipe says, logits for
 supervised positions only, vision features from the cache, on CPUs attention by plain products. Plain: batches of fixed
 size in random order padded to their longest, logits and loss over every position of the whole vocabulary, the frozen
 vision stem run on every picture at every step, PyTorch's own attention. Both go through the same `train_step` with the
@@ -35,9 +35,14 @@ from sensorium.training.features import build_feature_cache
 from sensorium.training.loop import train_step
 from sensorium.training.objective import Loss
 from sensorium.training.optimizer import build_optimizer
+from sensorium.training.packing import plan_packs
+from sensorium.training.parallel import Parallel
+from sensorium.training.ranks import ALONE
 from sensorium.training.recipe import Recipe, StageConfig, load_recipe
 from sensorium.training.replies import ReplyObjective
-from sensorium.training.stage import Stage, choose_trainable, to_precision
+from sensorium.training.samples import SceneSamples
+from sensorium.training.stage import Stage, to_precision
+from sensorium.training.trainable import choose_trainable
 
 
 class PlainObjective(ReplyObjective):
@@ -70,13 +75,13 @@ class Side:
         model.language.set_attn_implementation(self.attention)  # type: ignore[operator]
         started = time.perf_counter()
         batch = self.stage.objective.batch(indices)
-        loss = train_step(model, self.stage, [batch], precision)[0]
+        done = train_step(self.stage, [batch], precision)
         if is_timed:
             self.seconds += time.perf_counter() - started
-            self.samples += loss.samples
-            self.supervised += loss.weight
+            self.samples += done.samples
+            self.supervised += batch.n_supervised
             self.padded_tokens += batch.input_ids.numel()
-            self.tokens += loss.tokens
+            self.tokens += done.tokens
 
     @property
     def samples_per_s(self) -> float:
@@ -130,15 +135,16 @@ def sides(model: MultimodalModel, recipe: Recipe, number: int, options: argparse
     started = time.perf_counter()
     cache = build_feature_cache(model, paths, torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32)
     print(f"feature cache: {time.perf_counter() - started:.1f} s for {len(set(paths))} pictures (not timed below)")
-    drawing = (options.samples, options.seed, config.together)
-    ours = ReplyObjective(model, rows, shares, cache, *drawing)  # type: ignore[arg-type]
-    plain = PlainObjective(model, rows, shares, None, *drawing)  # type: ignore[arg-type]
-    plain.samples = [[conversation] for row in plain.samples for conversation in row]  # the same, each in its own row
+    drawn = SceneSamples(rows, shares, options.samples, options.seed, config.together)
+    apart = SceneSamples(rows, shares, options.samples, options.seed, config.together)
+    apart.groups = [[conversation] for group in apart.groups for conversation in group]  # the same, each in its own row
+    ours = ReplyObjective(model, drawn, cache)
+    plain = PlainObjective(model, apart)
 
-    budget = config.batch.model_copy(update={"max_samples": min(options.batch, config.batch.max_samples)})
-    sampler = budget.build(ours.lengths, options.seed)
-    batches = [indices.tolist() for indices in sampler.batches(0)]
-    order = np.random.default_rng(options.seed).permutation(len(plain.samples))
+    budget = config.batch.model_copy(update={"max_samples": min(options.batch, config.batch.max_samples or 10**9)})
+    plan = plan_packs(ours.sizes, budget, options.seed)
+    batches = [pack.tolist() for pack in plan.packs]
+    order = np.random.default_rng(options.seed).permutation(len(apart))
     plain_batches = [part.tolist() for part in np.array_split(order, len(batches))]  # as many steps as ours
 
     usual = model.language.config._attn_implementation  # type: ignore[union-attr]
@@ -147,7 +153,8 @@ def sides(model: MultimodalModel, recipe: Recipe, number: int, options: argparse
         use_grouped_attention(model.language)
 
     def stage(objective: ReplyObjective) -> Stage:
-        return Stage(number, config, objective, objective, sampler, optimizer, parameters, len(batches))
+        return Stage(number, config, objective, objective, plan, Parallel(model, ALONE), optimizer, parameters,
+                     len(batches))
 
     return Side("ours", stage(ours), attention, batches), Side("plain", stage(plain), str(usual), plain_batches)
 
@@ -159,7 +166,7 @@ def chosen_rows(data: Dataset, config: StageConfig, samples: int) -> Mapping[str
     too few, it would look better than it is.
     """
     n_scenes = len(data.scenes("train"))
-    wanted = min(n_scenes, max(1, round(samples * n_scenes / config.samples)))
+    wanted = min(n_scenes, max(1, round(samples * n_scenes / (config.samples or samples))))
     scenes = {scene.id for scene in data.scenes("train")[:wanted]}
     rows = {str(task): data.conversations("train", [task]) for task in config.tasks}
     return {task: [row for row in found if row.scene is None or row.scene in scenes] for task, found in rows.items()}

@@ -25,7 +25,8 @@ from sensorium.training.ranks import ALONE
 from sensorium.training.recipe import StageConfig
 from sensorium.training.replies import ReplyObjective, Weighting, _answers
 from sensorium.training.samples import SceneSamples
-from sensorium.training.stage import Stage, choose_trainable
+from sensorium.training.stage import Stage
+from sensorium.training.trainable import choose_trainable
 
 SHARES = {"caption": 0.5, "chat": 0.25, "text": 0.25}
 

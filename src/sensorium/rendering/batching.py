@@ -1,6 +1,7 @@
 """Rendered conversations -> one padded batch.
 
-Padding on the right; batches are cut from samples of similar length (see `training.sampler`), so little of it remains.
+Padding on the right; where a batch is packed (`model.attention.Packing`), it is taken out again before anything is
+computed.
 Rows that hold several conversations (see `prefix`) bring their segments and positions along.
 """
 

@@ -52,17 +52,22 @@ class OptimizerConfig(BaseModel):
 
 
 def build_optimizer(
-    groups: Mapping[str, NamedParameters], learning_rates: Mapping[str, float], config: OptimizerConfig
+    groups: Mapping[str, NamedParameters],
+    learning_rates: Mapping[str, float],
+    config: OptimizerConfig,
+    shares: Mapping[str, float] | None = None,
 ) -> AdamW:
     """AdamW over the parameters that require a gradient, each module at its own rate.
 
     groups: module name -> its named parameters; frozen ones are passed over. learning_rates: module name -> peak rate.
-    A module becomes up to two parameter groups: matrices and tables decay; what has one dimension (norms, biases,
-    LayerScale) does not, since pulling a norm's gain to 0 only fights the loss.
+    shares: parameter name -> share of its module's rate; 1 where it is not in it.
+    A module becomes up to two parameter groups for each share: matrices and tables decay; what has one dimension
+    (norms, biases, LayerScale) does not, since pulling a norm's gain to 0 only fights the loss.
     Raises SensoriumError when a name is unknown, a rate is not a positive number, a module with a rate has nothing to
     train, or a trainable module has no rate: it would gather gradients and never move.
     """
     trainable = {name: [p for _, p in parameters if p.requires_grad] for name, parameters in groups.items()}
+    share_of = {id(p): (shares or {}).get(name, 1.0) for parameters in groups.values() for name, p in parameters}
     for name, rate in learning_rates.items():
         _check_rate(name, rate, trainable)
     for name, parameters in trainable.items():
@@ -70,9 +75,12 @@ def build_optimizer(
             where = f"learning_rates.{name}"
             raise SensoriumError(where, "this module is trainable but has no rate.", "Give it one, or freeze it.")
     parameter_groups = [
-        {"params": chosen, "lr": rate, "name": name, "peak_rate": rate, "weight_decay": decay}
+        {"params": chosen, "lr": rate * share, "name": name, "peak_rate": rate * share, "weight_decay": decay}
         for name, rate in learning_rates.items()
-        for decay, chosen in _split_by_decay(trainable[name], config.weight_decay)
+        for share in sorted({share_of[id(p)] for p in trainable[name]}, reverse=True)
+        for decay, chosen in _split_by_decay(
+            (p for p in trainable[name] if share_of[id(p)] == share), config.weight_decay
+        )
     ]
     # Fused: one pass over memory for the whole update, on CPU too, where the plain one is bound by memory traffic.
     return AdamW(parameter_groups, betas=config.betas, eps=config.eps, fused=True)
@@ -110,8 +118,9 @@ def learning_rate_share(step: int, total_steps: int, warmup_steps: int, min_shar
 
 
 def set_learning_rates(optimizer: AdamW, share: float) -> LearningRates:
-    """Move each module to `share` of its peak rate; returns the rates now in force, for the journal."""
+    """Move each module to `share` of its peak rate; returns each module's highest rate now, for the journal."""
     rates: LearningRates = {}
     for group in optimizer.param_groups:
-        group["lr"] = rates[group["name"]] = share * group["peak_rate"]
+        group["lr"] = share * group["peak_rate"]
+        rates[group["name"]] = max(group["lr"], rates.get(group["name"], 0.0))
     return rates

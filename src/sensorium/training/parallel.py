@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.objective import Loss, Objective
-from sensorium.training.ranks import Ranks
-
-Mode = Literal["ddp", "fsdp"]
+from sensorium.training.ranks import Mode, Ranks
 
 
 class Learner(nn.Module):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ import torch.distributed as dist
 from sensorium.errors import SensoriumError
 from sensorium.model.device import best_device
 
+Mode = Literal["ddp", "fsdp"]  # how a model is shared, see `parallel`
 PATIENCE = timedelta(hours=3)  # one process measures the data and fills caches while the others wait for it
 
 

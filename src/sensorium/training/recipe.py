@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.model.connectors import CONNECTORS
@@ -21,18 +21,23 @@ from sensorium.model.language import LoraConfig
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.optimizer import OptimizerConfig
 from sensorium.training.packing import PackConfig
-from sensorium.training.parallel import Mode
+from sensorium.training.ranks import Mode
 from sensorium.training.replies import Weighting
 
 Module = Literal["vision", "connector", "tokens", "language"]
+Tower = Literal["vision", "language"]
 Task = Literal["caption", "chat", "drill", "text"]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Pattern = Annotated[str, AfterValidator(lambda text: re.compile(text).pattern)]
 
 
 class StageConfig(BaseModel):
     """One stage.
 
     learning_rates: the peak rate of each module that trains; what is not named is frozen.
+    freeze: regular expressions; what trains by its module and is named by one of them stays frozen.
+    last_blocks: of a tower, only so many of its last blocks train, and what comes after them.
+    layer_decay: of a tower, each block learns at so much of the rate of the one above it.
     data: what this stage learns from, instead of the recipe's.
     samples: how many pictures (words) or conversations (replies) are shown, passes over the data included; without it,
     all of the data once.
@@ -48,6 +53,9 @@ class StageConfig(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     objective: Literal["words", "replies"]
     learning_rates: dict[Module, Rate] = Field(min_length=1)
+    freeze: tuple[Pattern, ...] = ()
+    last_blocks: dict[Tower, Annotated[int, Field(ge=1)]] = {}
+    layer_decay: dict[Tower, Annotated[float, Field(gt=0, le=1)]] = {}
     data: Path | None = None
     samples: int | None = Field(default=None, ge=1)
     tasks: dict[Task, Annotated[float, Field(gt=0)]] = Field(default={"caption": 1.0}, min_length=1)

@@ -1,4 +1,4 @@
-"""One stage made ready: the model's trainable parts chosen, data opened, optimizer and sampler built.
+"""One stage made ready: the model's trainable parts chosen, data opened, packs planned, optimizer built.
 
 Kept apart from the loop so that the loop can be read as what happens in time, and this as what there is.
 """
@@ -16,7 +16,6 @@ from sensorium.data.dataset import Dataset
 from sensorium.data.sources import load_sources
 from sensorium.errors import SensoriumError
 from sensorium.model.attention import is_plain, use_grouped_attention
-from sensorium.model.checkpoint import MODULES, module_parameters
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
@@ -31,6 +30,7 @@ from sensorium.training.ranks import ALONE, Ranks
 from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.replies import ReplyObjective
 from sensorium.training.samples import SceneSamples, SourceSamples
+from sensorium.training.trainable import choose_trainable, rate_shares
 from sensorium.training.words import WordObjective
 
 
@@ -86,7 +86,7 @@ def prepare_stage(
         objective.always_look()
     groups = choose_trainable(model, config)  # once more: their slices may stand in their places now
     rates = {str(name): rate for name, rate in config.learning_rates.items()}
-    optimizer = build_optimizer(groups, rates, config.optimizer)
+    optimizer = build_optimizer(groups, rates, config.optimizer, rate_shares(model, config))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return Stage(number, config, objective, validation, plan, parallel, optimizer, parameters, total_steps)
 
@@ -109,16 +109,6 @@ def check_data(recipe: Recipe) -> None:
             load_sources(place)
         else:
             Dataset(place)
-
-
-def choose_trainable(model: MultimodalModel, config: StageConfig) -> dict[str, list[tuple[str, nn.Parameter]]]:
-    """Let the modules with a learning rate train, freeze all else; returns each module's named parameters."""
-    model.requires_grad_(False)
-    groups = {module: list(module_parameters(model, module).items()) for module in MODULES}
-    for module in config.learning_rates:
-        for _, parameter in groups[module]:
-            parameter.requires_grad_(True)
-    return groups
 
 
 def to_precision(model: MultimodalModel, precision: str, keep: bool = False) -> None:
