@@ -43,7 +43,7 @@ from sensorium.training.progress import Progress
 from sensorium.training.ranks import ALONE, Ranks, joined
 from sensorium.training.recipe import Recipe
 from sensorium.training.replies import ReplyObjective
-from sensorium.training.stage import Stage, check_data, is_sources, prepare_stage, take_adapters
+from sensorium.training.stage import Stage, check_data, is_sources, prepare_stage, take_shape
 from sensorium.training.state import find_latest, restore, save
 
 AHEAD = 3  # batches prepared in the background
@@ -159,7 +159,7 @@ class _Run:
         """A whole model again from the slices of all processes, as it is after a stage."""
         state = {name: whole(p).cpu() for name, p in thin_state(model, trained(self.recipe, number)).items()}
         model = self.recipe.model.build(self.tell)
-        take_adapters(model, self.recipe, number)
+        take_shape(model, self.recipe, number)
         own = dict(model.named_parameters())
         for name, tensor in state.items():
             own[name].data.copy_(tensor)
@@ -200,7 +200,8 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     """
     parallel, ranks = stage.parallel, stage.parallel.ranks
     parallel.model.train()
-    parallel.model.vision.stem.eval()
+    stem = parallel.model.vision.stem
+    stem.train(any(p.requires_grad for p in stem.parameters()))  # a frozen one has no dropout to draw
     sums = np.zeros(4)
     for i, batch in enumerate(work):
         with _autocast(parallel.model, precision):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from sensorium.model.attention import can_pack
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.objective import Loss, Objective
 from sensorium.training.ranks import Mode, Ranks
@@ -75,6 +76,18 @@ class Parallel:
                 module.reshard()
 
 
+def compile_layers(model: MultimodalModel) -> None:
+    """Let torch.compile have the language model's layers, one by one: they are alike, so one compilation serves all.
+
+    Where batches are packed, attention is a loop of ours over conversations that no two batches share, and only the
+    rest of each layer is compiled.
+    """
+    for layer in _layers(model.decoder):
+        compiled = layer.mlp if can_pack(model.language) and hasattr(layer, "mlp") else layer
+        if compiled._compiled_call_impl is None:  # an earlier stage has not done it
+            compiled.compile(dynamic=True)
+
+
 def whole(tensor: Tensor) -> Tensor:
     """A tensor with all its slices; every process must ask for it."""
     from torch.distributed.tensor import DTensor
@@ -93,5 +106,8 @@ def _shard(learner: Learner, precision: str) -> None:
 def _blocks(model: MultimodalModel) -> Iterable[nn.Module]:
     """The layers of the towers that run one after another: a tower's first list of modules holds them."""
     for tower in (model.vision.stem, model.vision.tail, model.decoder):
-        blocks = next((module for module in tower.modules() if isinstance(module, nn.ModuleList)), ())
-        yield from (block for block in blocks if any(True for _ in block.parameters()))
+        yield from _layers(tower)
+
+
+def _layers(tower: nn.Module) -> Iterable[Any]:
+    return next((module for module in tower.modules() if isinstance(module, nn.ModuleList)), ())

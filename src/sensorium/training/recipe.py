@@ -42,6 +42,7 @@ class StageConfig(BaseModel):
     samples: how many pictures (words) or conversations (replies) are shown, passes over the data included; without it,
     all of the data once.
     tasks: replies from a dataset folder only; the share of each task among the samples.
+    image_size: side of the square view from this stage on (the "sharpen" of multi-stage recipes).
     lora: adapters for the language model from this stage on; then `language` trains them and nothing else of it.
     together: replies only; at most so many conversations about one picture share a row and its visual tokens.
     weighting: replies only; `token` or `square`, how much the tokens of long answers count (see ReplyObjective).
@@ -59,6 +60,7 @@ class StageConfig(BaseModel):
     data: Path | None = None
     samples: int | None = Field(default=None, ge=1)
     tasks: dict[Task, Annotated[float, Field(gt=0)]] = Field(default={"caption": 1.0}, min_length=1)
+    image_size: int | None = Field(default=None, ge=14, le=4096)
     lora: LoraConfig | None = None
     batch: PackConfig = PackConfig()
     together: int = Field(default=1, ge=1)
@@ -76,6 +78,9 @@ class Recipe(BaseModel):
     precision: bfloat16 runs matrices in bfloat16 (autocast) and keeps frozen weights so; trained weights and the
     optimizer stay float32. validate_every: steps between validations. checkpoint_minutes: time between checkpoints.
     parallel: how several processes share the model, `ddp` or `fsdp`; one process does not ask.
+    activation_checkpointing: keep only what goes into each layer and compute the rest again on the way back: a third
+    more arithmetic, a fraction of the memory. compile: run the language model's layers through torch.compile.
+    trackers: where numbers go besides the journal.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,6 +96,9 @@ class Recipe(BaseModel):
     validation_samples: int = Field(default=128, ge=1)
     checkpoint_minutes: float = Field(default=4.0, ge=0)
     parallel: Mode = "ddp"
+    activation_checkpointing: bool = False
+    compile: bool = False
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Recipe:
@@ -107,9 +115,12 @@ class Recipe(BaseModel):
         return self
 
     def model_at(self, stage: int) -> ModelConfig:
-        """The model's configuration in a stage: adapters come with the first stage that names them, and stay."""
-        lora = next((s.lora for s in reversed(self.stages[: stage + 1]) if s.lora), self.model.lora)
-        return self.model.model_copy(update={"lora": lora})
+        """The model's configuration in a stage: adapters and a size come with the stage that names them, and stay."""
+        until = self.stages[: stage + 1]
+        lora = next((s.lora for s in reversed(until) if s.lora), self.model.lora)
+        size = next((s.image_size for s in reversed(until) if s.image_size), self.model.vision.image_size)
+        vision = self.model.vision.model_copy(update={"image_size": size})
+        return self.model.model_copy(update={"lora": lora, "vision": vision})
 
 
 def _trains_language_in_full(stages: tuple[StageConfig, ...]) -> bool:

@@ -25,7 +25,7 @@ from sensorium.training.measure import mean_tokens
 from sensorium.training.objective import Objective
 from sensorium.training.optimizer import build_optimizer
 from sensorium.training.packing import Indices, PackPlan, plan_packs
-from sensorium.training.parallel import Parallel
+from sensorium.training.parallel import Parallel, compile_layers
 from sensorium.training.ranks import ALONE, Ranks
 from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.replies import ReplyObjective
@@ -66,7 +66,7 @@ def prepare_stage(
     if config.accumulate % ranks.size:
         raise SensoriumError(f"stage {config.name}: accumulate", f"{config.accumulate} batches a step cannot be shared "
                              f"evenly by {ranks.size} processes.", f"Set it to a multiple of {ranks.size}.")
-    take_adapters(model, recipe, number)
+    take_shape(model, recipe, number)
     if config.together > 1 and not is_plain(model.language):
         what = "not all layers of this language model are plain attention; conversations in one row would mix."
         raise SensoriumError(f"stage {config.name}: together", what, "Set it to 1.")
@@ -81,6 +81,8 @@ def prepare_stage(
     total_steps = len(plan) // config.accumulate
     if total_steps == 0:
         raise SensoriumError(f"stage {config.name}", "has less data than one step takes.", "Raise `samples`.")
+    if recipe.compile:
+        compile_layers(model)
     parallel = Parallel(model, ranks, recipe.parallel, recipe.precision)
     if parallel.is_sharded and isinstance(objective, ReplyObjective):
         objective.always_look()
@@ -91,14 +93,20 @@ def prepare_stage(
     return Stage(number, config, objective, validation, plan, parallel, optimizer, parameters, total_steps)
 
 
-def take_adapters(model: MultimodalModel, recipe: Recipe, number: int) -> None:
-    """Add the adapters that a stage's model has, if the model has none yet; drawn by the recipe's seed alone."""
+def take_shape(model: MultimodalModel, recipe: Recipe, number: int) -> None:
+    """Make the model what it is in a stage: its view's size, and adapters where it has none yet.
+
+    Adapters are drawn by the recipe's seed alone, so that neither earlier stages nor other processes change them.
+    """
     wanted = recipe.model_at(number)
     if wanted.lora is not None and model.config.lora is None:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             add_lora(model.language, wanted.lora)
-        model.config = wanted
+    model.config, model.vision.config = wanted, wanted.vision
+    if recipe.activation_checkpointing:
+        for tower in (model.vision.stem, model.language):
+            tower.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
 
 
 def check_data(recipe: Recipe) -> None:
