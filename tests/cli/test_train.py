@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 
@@ -42,6 +43,26 @@ def test_a_finished_run_says_where_the_model_is(sensorium, monkeypatch, data, tm
 def test_an_interrupted_run_says_how_to_go_on(sensorium, monkeypatch, data, tmp_path):
     trained(monkeypatch, None)
     outcome = sensorium("train", RECIPES / "default.yaml", "--data", data, "--out", tmp_path / "run", "--json")
-    assert outcome.code == 130
+    assert outcome.code == 230
     assert f"sensorium train {RECIPES / 'default.yaml'} --out {tmp_path / 'run'} --data {data}" in outcome.err
     assert json.loads(outcome.out) == {"run": str(tmp_path / "run"), "finished": False, "model": None}
+
+
+def test_the_command_prints_a_plan_and_makes_nothing(sensorium, tiny_recipe_tree, own_cache, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_recipe_tree))
+    run = tmp_path / "run"
+    outcome = sensorium("train", path, "--dry-run", "--out", run, "--set", "stages.1.samples=12", "--processes", "2")
+    assert outcome.code == 0 and "align: 3 steps of a pack" in outcome.out and not run.exists()
+    outcome = sensorium("train", path, "--dry-run", "--json")
+    found = json.loads(outcome.out)
+    assert [stage["name"] for stage in found["stages"]] == ["warm", "align", "instruct"]
+    outcome = sensorium("train", path, "--dry-run", "--set", "stages.9.samples=12")
+    assert outcome.code == 2 and "--set stages.9.samples=12: cannot be set there" in outcome.err
+
+
+def test_data_that_is_not_there_is_said_before_anything_is_made(sensorium, tiny_recipe_tree, tmp_path):
+    path: Path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_recipe_tree | {"data": str(tmp_path / "none.yaml")}))
+    outcome = sensorium("train", path, "--dry-run")
+    assert outcome.code == 2 and "none.yaml: cannot be read" in outcome.err

@@ -26,15 +26,24 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from sensorium.training import loop
+from sensorium.training.parallel import whole
 from sensorium.training.recipe import Recipe
 tree, run, stop = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 real, calls = loop.train_step, []
-def step(*args):
+def step(stage, *args):
     calls.append(1)
     if len(calls) == stop:
         import os, signal
         os.kill(os.getpid(), signal.SIGTERM)
-    return real(*args)
+    update = type(stage.optimizer).step
+    def noted():
+        named = stage.parallel.model.named_parameters()
+        found = {name: whole(p.grad).clone() for name, p in named if p.grad is not None}
+        if stage.parallel.ranks.is_first:
+            torch.save(found, run / f"gradients-{len(calls)}.pt")
+        update(stage.optimizer)
+    stage.optimizer.step = noted
+    return real(stage, *args)
 loop.train_step = step
 ended = loop.train(Recipe.model_validate(tree), run, say=lambda line: None)
 sys.exit(0 if ended else 130)
@@ -67,8 +76,19 @@ def tree(tiny_recipe_tree, own_cache) -> dict[str, Any]:
     return tiny_recipe_tree
 
 
-def alone(tree: dict[str, Any], run: Path) -> None:
-    train(Recipe.model_validate(tree), run, say=lambda line: None)
+def same_gradients(one: Path, other: Path) -> None:
+    """Of every step, parameter by parameter; what nothing passed through is zero."""
+    files = sorted(one.glob("gradients-*.pt"))
+    assert len(files) == len(list(other.glob("gradients-*.pt"))) >= 9
+    moved = set()
+    for file in files:
+        gradients, others = (torch.load(path, weights_only=True) for path in (file, other / file.name))
+        for name in gradients.keys() | others.keys():
+            zero = torch.zeros(())
+            mine, theirs = gradients.get(name, zero), others.get(name, zero)
+            torch.testing.assert_close(mine, theirs.expand_as(mine), atol=1e-6, rtol=1e-5, msg=f"{file.name} {name}")
+            moved |= {name} if mine.abs().max() > 1e-4 else set()
+    assert {name.split(".")[0] for name in moved} == {"vision", "connector", "added_embeddings", "language"}
 
 
 def same(one: Path, other: Path, atol: float = 2e-6) -> None:
@@ -90,15 +110,16 @@ def same(one: Path, other: Path, atol: float = 2e-6) -> None:
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_processes_take_the_steps_of_one(tree, tmp_path, mode):
     """Pictures, text alone and both on different processes; four packs a step are two for each of them."""
-    alone(tree, tmp_path / "alone")
+    assert processes(tree, tmp_path / "alone", size=1) == 0
     assert processes(tree | {"parallel": mode}, tmp_path / "two") == 0
+    same_gradients(tmp_path / "alone", tmp_path / "two")
     same(tmp_path / "alone", tmp_path / "two")
 
 
 @pytest.mark.parametrize(("mode", "sizes"), [("ddp", (2, 1)), ("fsdp", (2, 4))])
 def test_a_run_goes_on_with_another_number_of_processes(tree, tmp_path, mode, sizes):
     tree = tree | {"parallel": mode}
-    alone(tree, tmp_path / "alone")
+    train(Recipe.model_validate(tree), tmp_path / "alone", say=lambda line: None)
     first, second = sizes
     assert processes(tree, tmp_path / "run", first, stop=7) == 130
     assert not (tmp_path / "run" / "model").exists()

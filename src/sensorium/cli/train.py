@@ -19,6 +19,14 @@ def train(
         Path | None, typer.Option("--out", "-o", help="The run's folder.  [default: runs/NAME of the recipe]")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Train on this dataset instead of the recipe's.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: stages.0.samples=1000. May be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="With --dry-run: plan for so many devices.", envvar="WORLD_SIZE")
+    ] = 1,
     plain: Annotated[bool, typer.Option(help="Plain lines instead of the live display, for log files.")] = False,
     json: Annotated[bool, typer.Option("--json", help="At the end, print one JSON object for programs.")] = False,
 ) -> None:
@@ -32,16 +40,21 @@ def train(
       sensorium data build scenes --out runs/scenes
       sensorium train recipes/default.yaml --out runs/mine
       sensorium train recipes/default.yaml --out runs/mine --plain >> train.log 2>&1
+      sensorium train recipes/default.yaml --set stages.2.samples=20000 --dry-run
+      torchrun --nproc-per-node 8 -m sensorium train recipes/llava-1.5.yaml --plain
       sensorium chat runs/mine
 
     \b
-    --json prints: {"run": PATH, "finished": true or false, "model": PATH or null}
+    --json prints: {"run": PATH, "finished": true or false, "model": PATH or null}; with --dry-run the plan
     """
     from sensorium.training.recipe import load_recipe
 
-    plan = load_recipe(recipe)
+    plan = load_recipe(recipe, set_ or ())
     if data is not None:
         plan = plan.model_copy(update={"data": data})
+    if dry_run:
+        _preview(plan, processes, json)
+        return
     run = out or Path("runs") / plan.name
     model = _train(plan, run, plain)
     if json:
@@ -53,6 +66,20 @@ def train(
     if not json:
         emit(f"The model is in {model}")
         note(f"Talk with it: sensorium chat {run}")
+
+
+def _preview(plan: Recipe, processes: int, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from sensorium.training.preview import describe, preview
+
+    with Preparation() as preparation:
+        found = preview(plan, processes, preparation)
+    if as_json:
+        emit_json({"recipe": plan.name, "processes": processes, "stages": [asdict(stage) for stage in found]})
+    else:
+        for line in describe(found, plan, processes):
+            emit(line)
 
 
 def _train(plan: Recipe, run: Path, plain: bool) -> Path | None:

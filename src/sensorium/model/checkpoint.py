@@ -3,7 +3,7 @@
 A folder with config.json (how to assemble the model, which parts, what they hash to) and trained.safetensors
 (connector, added tokens, vision tail, adapters, in bfloat16 unless asked otherwise). Frozen parts are fetched again by
 name, so the embedded default fits into the package. Whoever trains a language model in full gets its full weights here
-too.
+too. A part may also travel in the folder itself, as `./vision`: such a folder needs nothing else (see `export`).
 """
 
 from __future__ import annotations
@@ -75,25 +75,42 @@ def save_model(
     """
     if folder.exists():
         raise SensoriumError(folder, "exists already.", "Choose another folder, or remove it.")
-    described = model.config.model_copy(update={"connector": model.config.connector.trained()})
-    config = {
+    config = model.config
+    parts = {
+        config.vision.part: part_identity(config.vision.part, model.vision.stem),
+        config.language.part: part_identity(config.language.part, model.language),
+    }
+    tensors = {name: p.to("cpu", dtype).contiguous() for name, p in thin_state(model, trained).items()}
+    with whole_or_nothing(folder) as scratch:
+        try:
+            write_checkpoint(scratch, config, tensors, trained, parts, provenance or {})
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise SensoriumError(folder, f"cannot be written ({error}).", "Free some space and try again.") from error
+    return folder
+
+
+def write_checkpoint(
+    folder: Path,
+    config: ModelConfig,
+    tensors: dict[str, Tensor],
+    trained: Iterable[str],
+    parts: dict[str, str | None],
+    provenance: dict[str, Any],
+) -> None:
+    """The two files of a thin checkpoint, into a folder that is there. parts: what each part named in config hashes to.
+
+    Raises OSError or SafetensorError when the disk is full.
+    """
+    described = config.model_copy(update={"connector": config.connector.trained()})
+    content = {
         "format": FORMAT,
         "model": described.model_dump(mode="json"),
         "trained": sorted(set(trained)),
-        "parts": {
-            model.config.vision.part: part_identity(model.config.vision.part, model.vision.stem),
-            model.config.language.part: part_identity(model.config.language.part, model.language),
-        },
-        "provenance": provenance or {},
+        "parts": parts,
+        "provenance": provenance,
     }
-    with whole_or_nothing(folder) as scratch:
-        tensors = {name: p.to("cpu", dtype).contiguous() for name, p in thin_state(model, trained).items()}
-        try:
-            save_file(tensors, scratch / "trained.safetensors")
-        except SafetensorError as error:  # how safetensors reports a full disk
-            raise SensoriumError(folder, f"cannot be written ({error}).", "Free some space and try again.") from error
-        (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    return folder
+    save_file(tensors, folder / "trained.safetensors")
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 def part_identity(part: str, module: nn.Module | None = None) -> str | None:
@@ -114,7 +131,10 @@ def part_identity(part: str, module: nn.Module | None = None) -> str | None:
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """A checkpoint's model configuration and everything else its config.json says. Raises SensoriumError."""
+    """A checkpoint's model configuration and everything else its config.json says; parts in the folder by full path.
+
+    Raises SensoriumError.
+    """
     path = folder / "config.json"
     try:
         content = json.loads(path.read_text())
@@ -123,9 +143,19 @@ def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise SensoriumError(path, f"is not a checkpoint of the format {FORMAT}.")
     try:
-        return ModelConfig.model_validate(content["model"]), content
+        config = ModelConfig.model_validate(content["model"])
     except (KeyError, ValidationError) as error:
         raise SensoriumError(path, f"its `model` does not describe a model ({error}).") from error
+    content["parts"] = {_beside(folder, part): digest for part, digest in content.get("parts", {}).items()}
+    return config.with_parts(_beside(folder, config.vision.part), _beside(folder, config.language.part)), content
+
+
+def _beside(folder: Path, part: str) -> str:
+    """Where a part written as `./vision` lies: in the checkpoint's folder, wherever that was moved.
+
+    A recipe may name a folder so as well, beneath where it was trained; that one is not in the checkpoint's.
+    """
+    return str(folder / part) if part.startswith("./") and (folder / part).is_dir() else part
 
 
 def load_model(folder: Path, progress: ProgressCallback | None = None, merge: bool = False) -> MultimodalModel:

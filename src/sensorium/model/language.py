@@ -30,19 +30,33 @@ class LoraConfig(BaseModel):
 
 
 class LanguageConfig(BaseModel):
-    """part: a causal language model (hub id, folder, package part or known name)."""
+    """part: a causal language model (hub id, folder, package part or known name).
+
+    chat_template: a Jinja template as `tokenizer.chat_template` holds it, for models that bring none (base models,
+    Vicuna). What it prints after an assistant's words must begin with a special token, which ends the turn.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     part: str
+    chat_template: str | None = None
 
     def build(self, progress: ProgressCallback | None = None) -> tuple[nn.Module, Any]:
         """The model in float32 and its tokenizer. Raises SensoriumError when the part cannot be had."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         folder = language_folder(self.part, progress)
         model = load_pretrained(AutoModelForCausalLM, folder, self.part, dtype=torch.float32)
-        return model, load_pretrained(AutoTokenizer, folder, self.part)
+        return model, self.tokenizer(progress)
+
+    def tokenizer(self, progress: ProgressCallback | None = None) -> Any:
+        """The part's tokenizer with the template it is to use. Raises SensoriumError when the part cannot be had."""
+        from transformers import AutoTokenizer
+
+        tokenizer = load_pretrained(AutoTokenizer, language_folder(self.part, progress), self.part)
+        if self.chat_template is not None:
+            tokenizer.chat_template = self.chat_template
+        return tokenizer
 
 
 def language_folder(part: str, progress: ProgressCallback | None = None) -> Path | str:

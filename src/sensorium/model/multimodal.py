@@ -49,6 +49,11 @@ class ModelConfig(BaseModel):
             add_lora(model.language, self.lora)
         return model
 
+    def with_parts(self, vision: str, language: str) -> ModelConfig:
+        """The same model, its parts named otherwise: where they lie has changed, not what they are."""
+        renamed = {"vision": self.vision.model_copy(update={"part": vision})}
+        return self.model_copy(update=renamed | {"language": self.language.model_copy(update={"part": language})})
+
 
 class MultimodalModel(nn.Module):
     """vision: [n, 3, h, w] -> [n, t, d]; connector: -> [n, t', d_llm]; language: a causal LM without our added tokens.

@@ -57,22 +57,26 @@ class ModelSummary:
         return self.total * dtype.itemsize
 
 
-def skeleton(config: ModelConfig, progress: ProgressCallback | None = None) -> MultimodalModel:
+def skeleton(
+    config: ModelConfig, progress: ProgressCallback | None = None, with_tokenizer: bool = False
+) -> MultimodalModel:
     """The model with shapes and no numbers. Package parts are fetched, of others only the configuration is read.
 
+    with_tokenizer: read that too, so that conversations can be rendered and measured.
     Raises SensoriumError when a part cannot be had.
     """
     with quietly():
         vision, language = config.vision.part, config.language.part
         vision_config = load_pretrained(AutoConfig, vision_folder(vision, progress), vision)
         language_config = load_pretrained(AutoConfig, language_folder(language, progress), language)
+        tokenizer = config.language.tokenizer(progress) if with_tokenizer else None
         with torch.device("meta"):
             backbone = AutoModel.from_config(vision_config)
             encoder = VisionEncoder(getattr(backbone, "vision_model", backbone), config.vision)
             decoder = AutoModelForCausalLM.from_config(language_config)
             width = decoder.get_input_embeddings().weight.shape[1]
             connector = config.connector.build(encoder.width, width)
-            model = MultimodalModel(encoder, connector, decoder, None, config)
+            model = MultimodalModel(encoder, connector, decoder, tokenizer, config)
             if config.lora is not None:
                 add_lora(model.language, config.lora)
     return model
@@ -85,7 +89,7 @@ def summarise(config: ModelConfig, progress: ProgressCallback | None = None) -> 
     for name, parameter in model.named_parameters():
         row = _row(name)
         parameters[row] = parameters.get(row, 0) + parameter.numel()
-    parts = (_part("vision", config.vision.part), _part("language", config.language.part))
+    parts = (part_summary("vision", config.vision.part), part_summary("language", config.language.part))
     return ModelSummary(parts, parameters, model.tokens_per_picture, config.vision.image_size, model.vision.grid)
 
 
@@ -105,7 +109,8 @@ def _row(name: str) -> str:
     return "tokens" if module == "added_embeddings" else module
 
 
-def _part(role: str, name: str) -> PartSummary:
+def part_summary(role: str, name: str) -> PartSummary:
+    """A part as a recipe or checkpoint names it, and whose it is."""
     package = parse_part(name).package
     source = package.spec if package else name
     return PartSummary(role, name, source, licence_of(name))

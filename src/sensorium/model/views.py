@@ -32,7 +32,8 @@ def make_views(picture: Image.Image, config: ViewsConfig, size: int) -> Tensor:
     """RGB picture -> pixels [views, 3, size, size], float32, normalised. One view: [1, 3, size, size]."""
     if config.fit == "pad":
         side = max(picture.size)
-        square = Image.new("RGB", (side, side), tuple(round(255 * m) for m in config.mean))  # type: ignore[arg-type]
+        # Rounded down, as LLaVA and transformers' processor of it do.
+        square = Image.new("RGB", (side, side), tuple(int(255 * m) for m in config.mean))  # type: ignore[arg-type]
         square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
         picture = square
     small = picture.resize((size, size), Image.Resampling.BICUBIC)

@@ -45,11 +45,15 @@ class VisionConfig(BaseModel):
 
         Raises SensoriumError when the part cannot be had or the layer does not exist.
         """
+        return VisionEncoder(self.load_tower(progress), self)
+
+    def load_tower(self, progress: ProgressCallback | None = None) -> nn.Module:
+        """The whole tower in float32, as its part has it. Raises SensoriumError when the part cannot be had."""
         from transformers import AutoModel
 
         folder = vision_folder(self.part, progress)
         backbone = load_pretrained(AutoModel, folder, self.part, dtype=torch.float32)
-        return VisionEncoder(getattr(backbone, "vision_model", backbone), self)
+        return getattr(backbone, "vision_model", backbone)
 
 
 def vision_folder(part: str, progress: ProgressCallback | None = None) -> Path | str:
@@ -116,6 +120,15 @@ class VisionEncoder(nn.Module):
             states = states[0] if isinstance(states, tuple) else states
         rows, columns = self.grid
         return self.norm(states[:, states.shape[1] - rows * columns :])
+
+    def uncut(self, progress: ProgressCallback | None = None) -> nn.Module:
+        """The whole tower anew, this encoder's stem and tail in their places; the fresh norm has none in it."""
+        tower = self.config.load_tower(progress)
+        _, blocks = _find_blocks(tower)
+        tower.load_state_dict(self.stem.state_dict(), strict=False)  # what was cut off stays as the part has it
+        for place, block in enumerate(self.tail, start=self.n_layers):
+            blocks[place].load_state_dict(block.state_dict())
+        return tower.eval()
 
 
 def _find_blocks(backbone: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -23,38 +23,38 @@ def cache_root() -> Path:
     return Path(os.environ.get("SENSORIUM_CACHE") or platformdirs.user_cache_dir("sensorium"))
 
 
+_MOVE = "Free some space, or set SENSORIUM_CACHE to another folder."
+
+
 @contextmanager
-def scratch_folder(beside: Path) -> Iterator[Path]:
+def scratch_folder(beside: Path, remedy: str = _MOVE) -> Iterator[Path]:
     """A folder beside `beside`, on the same disk, that is removed at the end.
 
-    Raises SensoriumError when the disk is full or the cache cannot be written.
+    Raises SensoriumError with `remedy` when the disk is full or cannot be written.
     """
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{beside.name}-", dir=beside.parent))
     except OSError as error:
-        raise SensoriumError(beside.parent, f"cannot be written ({error.strerror}).", _MOVE) from error
+        raise SensoriumError(beside.parent, f"cannot be written ({error.strerror}).", remedy) from error
     try:
         yield scratch
     except OSError as error:
-        raise SensoriumError(beside, f"cannot be written ({error.strerror or error}).", _MOVE) from error
+        raise SensoriumError(beside, f"cannot be written ({error.strerror or error}).", remedy) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
-def whole_or_nothing(target: Path) -> Iterator[Path]:
+def whole_or_nothing(target: Path, remedy: str = _MOVE) -> Iterator[Path]:
     """A scratch folder that becomes `target` when the block ends well, and vanishes when it does not."""
-    with scratch_folder(target) as scratch:
+    with scratch_folder(target, remedy) as scratch:
         yield scratch
         try:
             scratch.replace(target)
         except OSError:
             if not target.is_dir():  # else another process was faster; its folder is as good as ours
                 raise
-
-
-_MOVE = "Free some space, or set SENSORIUM_CACHE to another folder."
 
 
 def derived(name: str, source_sha256: str, build: Callable[[Path], None]) -> Path:

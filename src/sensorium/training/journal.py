@@ -1,8 +1,11 @@
 """The record of a training run: one JSON object a line.
 
-Two kinds of row, `{"stage", "step", "loss", "lr", "samples", "tokens", "seconds", …}` for a step and `{"stage", "step",
-"validation": {name: value}}`; rows with other keys pass through. A line is out of the process's hands when `write`
-returns, so a killed run has lost at most a part of its last line, which is dropped when the journal is next opened.
+Two kinds of row: `{"stage", "step", "loss", "gradient_norm", "samples", "tokens", "lr", "seconds", "waited"}` for a
+step, with `"mfu"` where the device's peak is known and `"sources": {name: samples}` where there are several; and
+`{"stage", "step", "validation": {name: value}}`. Rows with other keys pass through. A line is out of the process's
+hands when `write` returns, so a killed run has lost at most a part of its last line, which is dropped when the journal
+is next opened.
+
 Steps may count through the run or begin anew with each stage; the order of the rows is the order of the stages.
 
 Used by `training.loop`, by `training.losses`, which draws it, and by whoever reads a run afterwards.

@@ -6,7 +6,6 @@ and then validate and save. A run is a folder; starting it again goes on from it
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -27,13 +26,14 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
 from sensorium.model.checkpoint import save_model, thin_state
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
+from sensorium.training.data import check_data, provenance
+from sensorium.training.flops import Utilisation
 from sensorium.training.journal import Journal
 from sensorium.training.losses import plot_losses
 from sensorium.training.measure import contribution_table, contributions
@@ -43,9 +43,11 @@ from sensorium.training.progress import Progress
 from sensorium.training.ranks import ALONE, Ranks, joined
 from sensorium.training.recipe import Recipe
 from sensorium.training.replies import ReplyObjective
-from sensorium.training.stage import Stage, check_data, is_sources, prepare_stage, take_shape
+from sensorium.training.stage import Stage, prepare_stage, take_shape
 from sensorium.training.state import find_latest, restore, save
+from sensorium.training.trackers import Tracker, Tracking, open_trackers
 
+_FREE = {"trackers", "checkpoint_minutes"}  # settings that may change between the parts of a run
 AHEAD = 3  # batches prepared in the background
 
 
@@ -65,22 +67,25 @@ def train(
     keep_freed_memory()
     check_data(recipe)
     with joined() as ranks:
+        trackers = open_trackers(recipe.trackers) if ranks.is_first else []
         if ranks.is_first:
             _claim(run, recipe)
         else:
             say, tell = _silent, None
-        return _Run(recipe, run, ranks, say, tell or (lambda what, done, total: None)).go()
+        return _Run(recipe, run, ranks, say, tell or (lambda what, done, total: None), trackers).go()
 
 
 class _Run:
     """A run in one of its processes."""
 
     def __init__(
-        self, recipe: Recipe, folder: Path, ranks: Ranks, say: Callable[[str], None] | None, tell: ProgressCallback
+        self, recipe: Recipe, folder: Path, ranks: Ranks, say: Callable[[str], None] | None, tell: ProgressCallback,
+        trackers: list[Tracker],
     ) -> None:
         self.recipe, self.folder, self.ranks, self.say, self.tell = recipe, folder, ranks, say, tell
         self.checkpoints = folder / "checkpoints"
         self.journal = Journal(folder / "journal.jsonl" if ranks.is_first else Path(os.devnull))
+        self.tracking = Tracking(self.journal, trackers)
 
     def go(self) -> Path | None:
         """All stages from where the newest checkpoint stands. Returns what `train` does."""
@@ -91,7 +96,7 @@ class _Run:
         _seed(recipe.seed + ranks.rank)
         saved = find_latest(self.checkpoints, is_sharded=ranks.size > 1 and recipe.parallel == "fsdp")
         start, step = (saved["stage"], saved["step"]) if saved else (0, 0)
-        with self.journal:
+        with self.tracking:
             for number in range(start, len(recipe.stages)):
                 stage = prepare_stage(model, recipe, number, self.tell, ranks)
                 done = 0
@@ -100,6 +105,7 @@ class _Run:
                     restore(model, stage, saved, trained(recipe, number))
                 if number == start and ranks.is_first:  # what a killed run did after its last checkpoint is done again
                     self.journal.truncate_after(done or -1, stage.config.name)
+                    self.tracking.start(self.folder.resolve().name, recipe.model_dump(mode="json"), self.folder)
                 with _interruptible() as interrupted:
                     was_stopped = self._stage(model, stage, done, step - done, interrupted)
                 step += stage.total_steps - done
@@ -110,7 +116,7 @@ class _Run:
                 if stage.parallel.is_sharded:  # the next stage may bring adapters, and a model is saved whole
                     model = self._put_together(model, number)
         if ranks.is_first:
-            about = {"recipe": recipe.name, "seed": recipe.seed, "steps": step, "data": _about(recipe)}
+            about = {"recipe": recipe.name, "seed": recipe.seed, "steps": step, "data": provenance(recipe)}
             save_model(model, self.folder / "model", trained(recipe), about)
         return self.folder / "model"
 
@@ -122,13 +128,13 @@ class _Run:
         before: the run's steps before this stage.
         """
         config, total, ranks = stage.config, stage.total_steps, self.ranks
-        saved_at = time.monotonic()
+        saved_at, utilisation = time.monotonic(), Utilisation(model, ranks)
         with (
             Progress(total, config.name, start_step=done, say=self.say) as progress,
             _batches(stage, done, ranks) as batches,
         ):
             if done == 0:
-                for line in _announced(stage, self.journal):
+                for line in _announced(stage, self.tracking):
                     progress.note(line)
             for step in range(done + 1, total + 1):
                 started = time.monotonic()
@@ -136,13 +142,14 @@ class _Run:
                 waited = time.monotonic() - started
                 rates = set_learning_rates(stage.optimizer, config.optimizer.share(step - 1, total))
                 result = train_step(stage, work, self.recipe.precision)
-                row = _journal_row(result, stage, step, rates, time.monotonic() - started, waited)
-                self.journal.write(row)
+                seconds = time.monotonic() - started
+                row = _journal_row(result, stage, step, rates, seconds, waited, utilisation.of(work, seconds))
+                self.tracking.log(row)
                 numbers = {name: row[name] for name in ("step", "loss", "samples", "tokens", "lr")}
                 progress.update(**numbers, wait_s=waited)
                 if stage.validation is not None and (step % self.recipe.validate_every == 0 or step == total):
                     found = validate(stage, self.recipe.precision)
-                    self.journal.write({"stage": config.name, "step": step, "validation": found})
+                    self.tracking.log({"stage": config.name, "step": step, "validation": found})
                     progress.validated(found)
                 late = ranks.is_first and time.monotonic() - saved_at > 60 * self.recipe.checkpoint_minutes
                 is_late, is_stopped = (n > 0 for n in ranks.total([late, interrupted.is_set()]))
@@ -166,15 +173,15 @@ class _Run:
         return model.to(self.ranks.device)
 
 
-def _announced(stage: Stage, journal: Journal) -> list[str]:
+def _announced(stage: Stage, tracking: Tracking) -> list[str]:
     """What the stage is about to learn from, into the journal and as lines for people."""
     head = f"{stage.config.name}: {len(stage.plan):,} packs, {stage.plan.fill:.1%} full, {stage.total_steps:,} steps"
     row = {"stage": stage.config.name, "step": 0, "packs": len(stage.plan), "fill": stage.plan.fill}
     if not isinstance(stage.objective, ReplyObjective):
-        journal.write(row)
+        tracking.log(row)
         return [head]
     found = contributions(stage.objective.samples, stage.objective.measures, stage.plan)
-    journal.write(row | {"sources": [asdict(one) for one in found]})
+    tracking.log(row | {"sources": [asdict(one) for one in found]})
     return [head, *contribution_table(found)]
 
 
@@ -247,9 +254,9 @@ def _autocast(model: MultimodalModel, precision: str) -> torch.autocast:
 
 
 def _journal_row(
-    result: Step, stage: Stage, step: int, rates: dict[str, float], seconds: float, waited: float
+    result: Step, stage: Stage, step: int, rates: dict[str, float], seconds: float, waited: float, mfu: float | None
 ) -> dict[str, Any]:
-    row = {
+    row: dict[str, Any] = {
         "stage": stage.config.name,
         "step": step,
         "loss": result.loss,
@@ -260,6 +267,8 @@ def _journal_row(
         "seconds": round(seconds, 4),
         "waited": round(waited, 4),
     }
+    if mfu is not None:
+        row["mfu"] = round(mfu, 5)
     objective = stage.objective
     if isinstance(objective, ReplyObjective) and len(objective.samples.titles) > 1:
         numbers = [int(n) for pack in stage.packs_of_step(step - 1, ALONE) for n in pack]
@@ -309,14 +318,6 @@ def _interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _about(recipe: Recipe) -> dict[str, Any]:
-    """The name and the fingerprint of the data, for the model's provenance."""
-    if is_sources(recipe.data):
-        return {"name": recipe.data.stem, "fingerprint": hashlib.sha256(recipe.data.read_bytes()).hexdigest()}
-    info = Dataset(recipe.data).info
-    return {key: info.get(key) for key in ("name", "fingerprint")}
-
-
 def _seed(seed: int) -> None:
     """All global generators: whatever a transformers module or a data reader draws from, it draws the same."""
     random.seed(seed)
@@ -342,7 +343,8 @@ def _claim(run: Path, recipe: Recipe) -> None:
         write_whole(path, json.dumps(content, indent=2) + "\n", "Choose another --out.")
         return
     try:  # read as a recipe: a setting that has come since, left at its default, makes no other recipe
-        same = Recipe.model_validate_json(path.read_bytes()).model_dump(mode="json") == content
+        found = Recipe.model_validate_json(path.read_bytes())
+        same = found.model_dump(exclude=_FREE) == recipe.model_dump(exclude=_FREE)
     except ValidationError:
         same = False
     if not same:

@@ -8,6 +8,7 @@ assistant's words). Unknown keys are errors that suggest the nearest key.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ from sensorium.training.optimizer import OptimizerConfig
 from sensorium.training.packing import PackConfig
 from sensorium.training.ranks import Mode
 from sensorium.training.replies import Weighting
+from sensorium.training.trackers import TrackerName
 
 Module = Literal["vision", "connector", "tokens", "language"]
 Tower = Literal["vision", "language"]
@@ -98,7 +100,7 @@ class Recipe(BaseModel):
     parallel: Mode = "ddp"
     activation_checkpointing: bool = False
     compile: bool = False
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    trackers: tuple[TrackerName, ...] = ()
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Recipe:
@@ -129,8 +131,11 @@ def _trains_language_in_full(stages: tuple[StageConfig, ...]) -> bool:
     return any("language" in stage.learning_rates for stage in plain)
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe file. Raises SensoriumError naming the file, the key and what was expected."""
+def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file. Raises SensoriumError naming the file, the key and what was expected.
+
+    changes: `KEY=VALUE`, set in the file's tree before it is read; keys as in `stages.0.samples`, values as in YAML.
+    """
     try:
         tree = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -140,10 +145,27 @@ def load_recipe(path: Path) -> Recipe:
         raise SensoriumError(path, f"is not YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(tree, dict):
         raise SensoriumError(path, "is not a recipe: expected keys and values.")
+    for change in changes:
+        _change(tree, change)
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
         raise _explain(path, error) from error
+
+
+def _change(tree: Any, change: str) -> None:
+    key, equals, text = change.partition("=")
+    *above, last = key.split(".")
+    try:
+        value = yaml.safe_load(text)
+        for step in above:
+            tree = tree[int(step)] if isinstance(tree, list) else tree.setdefault(step, {})
+        if not equals or not last:
+            raise ValueError
+        tree[int(last) if isinstance(tree, list) else last] = value
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise SensoriumError(f"--set {change}", "cannot be set there.", "Write KEY=VALUE, as in stages.0.samples=1000."
+                             ) from error
 
 
 def _explain(path: Path, error: ValidationError) -> SensoriumError:

@@ -1,0 +1,5 @@
+"""Trained models for other machines and other programs: Hugging Face folders."""
+
+from sensorium.export.huggingface import Dtype, Form, export_huggingface
+
+__all__ = ["Dtype", "Form", "export_huggingface"]

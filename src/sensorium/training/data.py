@@ -1,0 +1,144 @@
+"""What the stages of a recipe train and are validated on: dataset folders and files of sources, made into objectives.
+
+A dataset folder (`sensorium data build`) has scenes, splits and tasks; a file of sources (`sensorium data check`) has
+other people's datasets and says itself how they are mixed. Either is told from the other by its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sensorium.data.dataset import Dataset
+from sensorium.data.sources import load_sources
+from sensorium.errors import SensoriumError
+from sensorium.model.multimodal import MultimodalModel
+from sensorium.progress import ProgressCallback
+from sensorium.rendering import Renderer
+from sensorium.training.features import FeatureCache, build_feature_cache
+from sensorium.training.measure import mean_tokens
+from sensorium.training.objective import Objective
+from sensorium.training.recipe import Recipe, StageConfig
+from sensorium.training.replies import ReplyObjective
+from sensorium.training.samples import Samples, SceneSamples, SourceSamples
+from sensorium.training.words import WordObjective
+
+
+def check_data(recipe: Recipe) -> None:
+    """Raises SensoriumError where data that the recipe names is not there, before anything is made."""
+    for place in {recipe.data, recipe.validation, *(stage.data for stage in recipe.stages)} - {None}:
+        assert place is not None
+        if is_sources(place):
+            load_sources(place)
+        else:
+            Dataset(place)
+
+
+def is_sources(place: Path) -> bool:
+    """Whether `data` names a file of sources and not a dataset folder."""
+    return place.suffix in (".yaml", ".yml")
+
+
+def provenance(recipe: Recipe) -> dict[str, Any]:
+    """The name and the fingerprint of a recipe's data."""
+    if is_sources(recipe.data):
+        return {"name": recipe.data.stem, "fingerprint": hashlib.sha256(recipe.data.read_bytes()).hexdigest()}
+    info = Dataset(recipe.data).info
+    return {key: info.get(key) for key in ("name", "fingerprint")}
+
+
+def training_objective(model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback) -> Objective:
+    """What a stage trains on. Raises SensoriumError when it asks for what the data does not hold."""
+    config = recipe.stages[number]
+    if config.objective == "words":
+        place = config.data or recipe.data
+        return _words(model, recipe, place, "train", config.samples, recipe.seed * 1000 + number, tell)
+    samples = training_samples(model, recipe, number, tell)
+    place = config.data or recipe.data
+    cache = None if is_sources(place) else _cache(model, recipe, Dataset(place), "train", tell)
+    return ReplyObjective(model, samples, cache, config.weighting, tell)
+
+
+def training_samples(model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback) -> Samples:
+    """The conversations that a stage of replies trains on. Of the model only the tokenizer and the shape are asked."""
+    config = recipe.stages[number]
+    place, seed = config.data or recipe.data, recipe.seed * 1000 + number
+    if not is_sources(place):
+        return _scenes(config, Dataset(place), "train", config.samples, seed, tell)
+    if "tasks" in config.model_fields_set or config.together > 1:
+        raise SensoriumError(f"stage {config.name}", f"`tasks` and `together` are for dataset folders; {place} names "
+                             "sources.", "Give the sources weights, and `rewrite: {tasks: …}`, in that file.")
+    settings = load_sources(place)
+    tokens = None
+    if settings.shares == "tokens":
+        renderer = Renderer(model.tokenizer, model.tokens_per_picture)
+        tokens = mean_tokens(SourceSamples(settings.alone(), None, seed), renderer)
+    return SourceSamples(settings, config.samples, seed, tokens)
+
+
+def validation_objective(
+    model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback
+) -> Objective | None:
+    """What a stage is validated on: the same samples at every stage of a kind, whatever the stage's seed."""
+    config = recipe.stages[number]
+    place, count = recipe.validation or config.data or recipe.data, recipe.validation_samples
+    if is_sources(place):
+        if config.objective == "words" or recipe.validation is None:
+            return None
+        settings = load_sources(place).alone()
+        whole = SourceSamples(settings, None, 0)
+        drawn = SourceSamples(settings, min(count, len(whole)), 0)
+        return ReplyObjective(model, drawn, None, config.weighting, tell)
+    if config.objective == "words":
+        return _words(model, recipe, place, "val", count, 0, tell)
+    data = Dataset(place)
+    samples = _scenes(config, data, "val", count, 0, tell)
+    return ReplyObjective(model, samples, _cache(model, recipe, data, "val", tell), config.weighting, tell)
+
+
+def _words(
+    model: MultimodalModel, recipe: Recipe, place: Path, split: str, samples: int | None, seed: int,
+    tell: ProgressCallback,
+) -> WordObjective:
+    if is_sources(place):
+        raise SensoriumError(place, "is a file of sources; the word warm-up needs scenes, whose every thing is known.",
+                             "Give it a dataset folder, or leave the warm-up out.")
+    data = Dataset(place)
+    cache = _cache(model, recipe, data, split, tell)
+    if cache is None:
+        raise SensoriumError("objective: words", "needs a frozen vision stem.",
+                             "Set vision.tail_blocks, or leave `vision` out of learning_rates.")
+    # Held-out names are no negatives either: to push visual tokens away from them would spoil the test of them.
+    held_out = set(data.info.get("held_out", {}).get("objects", ()))
+    names = [name for name in data.info["vocabulary"] if name not in held_out]
+    scenes = data.scenes(split)
+    return WordObjective(model, scenes, cache, samples or len(scenes), seed, names)
+
+
+def _scenes(
+    config: StageConfig, data: Dataset, split: str, samples: int | None, seed: int, tell: ProgressCallback
+) -> SceneSamples:
+    tell(f"reading conversations of {split}", 0, 0)
+    tasks: dict[str, float] = {
+        task: share for task, share in config.tasks.items() if split == "train" or data.conversations(split, [task])
+    }
+    if not tasks:
+        raise SensoriumError(f"{data.root}: split {split!r}", f"has no conversation of {', '.join(config.tasks)}.",
+                             "Build the data with them, or change the stage's tasks.")
+    return SceneSamples.of(data, split, tasks, samples, seed, config.together)
+
+
+def _cache(
+    model: MultimodalModel, recipe: Recipe, data: Dataset, split: str, tell: ProgressCallback
+) -> FeatureCache | None:
+    """The feature cache of a split, or None when the stem trains in this stage."""
+    if any(p.requires_grad for p in model.vision.stem.parameters()):
+        return None
+    paths = [scene.image for scene in data.scenes(split)]
+    precision = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+    return build_feature_cache(
+        model, paths, precision, lambda done, total: tell(f"vision features of {split}", done, total)
+    )
