@@ -97,6 +97,14 @@ def test_a_sample_beyond_the_budget_is_named_dropped_or_stands_alone():
     assert plan_packs(sizes, PackConfig(max_tokens=50, too_long="drop"), seed=0).too_long == (2, 3)
 
 
+def test_a_sample_longer_than_the_language_model_reads_is_too_long():
+    sizes = Sizes.of([10, 60])
+    with pytest.raises(SensoriumError, match=r"sample 1: .*or the 50 that the language model reads"):
+        plan_packs(sizes, PackConfig(max_tokens=100), seed=0, longest=50)
+    assert plan_packs(sizes, PackConfig(max_tokens=100, too_long="drop"), seed=0, longest=50).too_long == (1,)
+    assert len(plan_packs(sizes, PackConfig(max_tokens=100), seed=0, longest=60)) == 1
+
+
 def test_no_samples_are_an_error():
     for lengths in ([], [0, 0]):
         with pytest.raises(SensoriumError, match="none to train on"):

@@ -19,6 +19,7 @@ from sensorium.training.loop import train
 from sensorium.training.ranks import ALONE, Ranks
 from sensorium.training.recipe import Recipe
 from sensorium.training.stage import prepare_stage
+from sensorium.training.state import find_latest
 
 _SCRIPT = """
 import json, sys
@@ -127,9 +128,19 @@ def test_a_run_goes_on_with_another_number_of_processes(tree, tmp_path, mode, si
     same(tmp_path / "alone", tmp_path / "run")
 
 
+def test_a_run_goes_on_with_the_kind_of_checkpoint_it_began_with(tmp_path):
+    (tmp_path / "step-00000007.slices").mkdir()
+    with pytest.raises(SensoriumError, match="holds slices of several processes"):
+        find_latest(tmp_path, is_sharded=False)
+    (tmp_path / "step-00000007.slices").rmdir()
+    (tmp_path / "step-00000007.pt").touch()
+    with pytest.raises(SensoriumError, match="holds checkpoints of one process"):
+        find_latest(tmp_path, is_sharded=True)
+
+
 def test_packs_that_cannot_be_shared_evenly_are_refused(tree, own_cache):
     recipe = Recipe.model_validate(tree)
-    with pytest.raises(SensoriumError, match="accumulate: 4 batches a step cannot be shared evenly by 3 processes"):
+    with pytest.raises(SensoriumError, match="accumulate: 4 packs a step cannot be shared evenly by 3 processes"):
         prepare_stage(recipe.model.build(), recipe, 0, lambda *_: None, Ranks(0, 3))
 
 

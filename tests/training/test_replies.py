@@ -174,6 +174,35 @@ def test_each_conversation_in_a_shared_row_has_its_own_logits(make):
     torch.testing.assert_close(joined, torch.cat(alone), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_pack_in_one_row_has_the_logits_of_its_conversations_apart(make, together):
+    """Where attention is not ours (GPUs): one row under a block mask, positions from 0 for each conversation."""
+    objective = make(60, together=together)
+    batch = objective.batch(range(10))
+    shapes = []
+    objective.model.decoder.register_forward_pre_hook(
+        lambda _, args, kwargs: shapes.append(tuple(kwargs["inputs_embeds"].shape[:2])), with_kwargs=True
+    )
+    with torch.no_grad():
+        padded = objective.model(batch)
+        objective.model.packs = True
+        packed = objective.model(batch)
+    assert shapes == [tuple(batch.input_ids.shape), (1, int(batch.attention_mask.sum()))]
+    torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
+
+
+def test_a_batch_of_no_samples_weighs_nothing_and_can_be_run(make):
+    objective = make()
+    objective.model.connector.requires_grad_(True)
+    objective.model.added_embeddings.requires_grad_(True)
+    for train in (True, False):
+        objective.model.train(train)
+        loss = objective.loss(objective.batch([]))
+        assert (loss.weight, loss.samples, loss.tokens, loss.metrics) == (0, 0, 0, {}) and float(loss.total) == 0
+    loss.total.backward()
+    assert objective.model.added_embeddings.grad.abs().sum() == 0
+
+
 def test_grouped_attention_is_attention(make):
     objective = make()
     batch = objective.batch(range(8))

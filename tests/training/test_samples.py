@@ -142,6 +142,17 @@ def test_bad_samples_are_counted_by_reason_and_too_many_stop_the_run(folder, ren
         measure(samples_of(folder), renderer, quiet)
 
 
+def test_what_was_missing_is_looked_for_again(folder, renderer, own_cache):
+    picture = (folder / "pictures" / "3.png").read_bytes()
+    (folder / "pictures" / "3.png").unlink()
+    with pytest.raises(SensoriumError, match="3 of 44 samples cannot be used"):
+        measure(samples_of(folder), renderer, quiet)
+    assert len(measure(samples_of(folder, max_bad_rows=0.2), renderer, quiet).dropped) == 3
+    (folder / "pictures" / "3.png").write_bytes(picture)
+    again = measure(samples_of(folder, max_bad_rows=0.2), renderer, quiet)
+    assert not again.dropped and (again.sizes.whole > 0).all()
+
+
 def test_token_shares_take_more_samples_of_short_ones(folder, renderer):
     settings = load_sources(write_sources(folder, shares="tokens"))
     sources = [source.model_copy(update={"epochs": None, "weight": 1.0}) for source in settings.sources]
@@ -200,6 +211,16 @@ def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree,
     write_sources(folder, max_bad_rows=0.02)
     with pytest.raises(SensoriumError, match="samples cannot be used"):
         _run(tree, tmp_path / "strict")
+
+
+def test_a_damaged_picture_alone_in_its_pack_does_not_stop_the_run(tree, folder, tmp_path):
+    path = folder / "pictures" / "3.png"
+    path.write_bytes(path.read_bytes()[:60])
+    write_sources(folder, max_bad_rows=0.2)
+    tree["stages"] = [tree["stages"][0] | {"batch": {"max_tokens": 256, "max_samples": 1}, "accumulate": 4}]
+    _run(tree, tmp_path / "run")
+    rows = [row for row in read_journal(tmp_path / "run" / "journal.jsonl") if "loss" in row]
+    assert len(rows) == 11 and sum(row["samples"] for row in rows) == 44 - 3
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sensorium.errors import SensoriumError
+from sensorium.training.ranks import ALONE, Ranks
 from sensorium.training.recipe import Recipe
 from sensorium.training.stage import prepare_stage
 
@@ -18,10 +19,15 @@ def _prepare(tree, number: int = 0) -> None:
     prepare_stage(recipe.model.build(), recipe, number, lambda *_: None)
 
 
-def test_a_stage_with_too_little_data_is_named(tiny_recipe_tree, own_cache):
-    tiny_recipe_tree["stages"][0] |= {"samples": 4, "accumulate": 2}
-    with pytest.raises(SensoriumError, match="stage warm: has less data than one step takes"):
-        _prepare(tiny_recipe_tree)
+def test_the_last_step_takes_what_is_left(tiny_recipe_tree, own_cache):
+    """Nine pictures in packs of four are three packs; at two packs a step, one is left for a second step."""
+    tiny_recipe_tree["stages"][0] |= {"samples": 9, "accumulate": 2}
+    recipe = Recipe.model_validate(tiny_recipe_tree)
+    stage = prepare_stage(recipe.model.build(), recipe, 0, lambda *_: None)
+    taken = [[len(pack) for pack in stage.packs_of_step(step, ALONE)] for step in range(stage.total_steps)]
+    assert [len(step) for step in taken] == [2, 1] and sum(map(sum, taken)) == 9
+    of_two = [stage.packs_of_step(1, Ranks(rank, 2)) for rank in (0, 1)]
+    assert sorted(len(packs[0]) for packs in of_two)[0] == 0 and [len(packs) for packs in of_two] == [1, 1]
 
 
 def test_validation_data_without_the_tasks_is_named(tiny_recipe_tree, own_cache, tmp_path, tiny_data):

@@ -132,6 +132,11 @@ def test_a_batch_holds_states_and_targets_in_the_order_asked_for(objective):
         assert sorted(labels.names.tolist()) == [0, 0, 0, objective.index[made.objects[0].name]]
 
 
+def test_a_batch_of_no_samples_weighs_nothing(objective):
+    loss = objective.loss(objective.batch([]))
+    assert (loss.weight, loss.samples, loss.tokens) == (0, 0, 0) and float(loss.total.detach()) == 0
+
+
 def test_a_batch_without_a_target_is_named(objective):
     """A thing without a name that covers the whole picture: a mean over its tokens would be 0 / 0."""
     nameless = scene(("axolotl", (0, 0, 999, 999), None))

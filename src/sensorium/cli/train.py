@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -57,10 +59,13 @@ def train(
         return
     run = out or Path("runs") / plan.name
     model = _train(plan, run, plain)
+    if os.environ.get("RANK", "0") != "0":  # the first process speaks for all
+        raise typer.Exit(130 if model is None else 0)
     if json:
         emit_json({"run": str(run), "finished": model is not None, "model": str(model) if model else None})
     if model is None:
         again = f"sensorium train {recipe} --out {run}" + (f" --data {data}" if data else "")
+        again += "".join(f" --set {quote(change)}" for change in set_ or ())
         note(f"Stopped; everything is saved in {run}. Go on with: {again}")
         raise typer.Exit(130)
     if not json:

@@ -63,6 +63,17 @@ class Packing:
         chunks = tuple(_chunk(group, mask.device) for group in groups)
         return cls(index, positions.flatten()[index][None], chunks)
 
+    def additive_mask(self, dtype: torch.dtype) -> Tensor:
+        """Who sees whom in the packed row -> [1, 1, n, n], 0 where i may look at j, the smallest number where not."""
+        n = len(self.index)
+        mask = torch.full((n, n), torch.finfo(dtype).min, dtype=dtype, device=self.index.device)
+        for chunk in self.chunks:
+            seen = ~chunk.hidden[:, 0] & chunk.real[..., None]  # [m, s, l]
+            for queries, keys, visible in zip(chunk.queries, chunk.keys, seen, strict=True):
+                rows, columns = visible.nonzero(as_tuple=True)
+                mask[queries[rows], keys[columns]] = 0
+        return mask[None, None]
+
     def pack(self, padded: Tensor) -> Tensor:
         """[b, t, d] -> [1, n, d]"""
         return padded.flatten(0, 1)[self.index][None]

@@ -67,6 +67,9 @@ class MultimodalModel(nn.Module):
     ) -> None:
         super().__init__()
         self.vision, self.connector, self.language = vision, connector, language
+        # Whether batches run as one row of all their tokens where the attention is not ours; training sets it where the
+        # language model's layers allow it.
+        self.packs = False
         # What `visual_tokens` is run on, at no weight, where a batch has no picture; None: nothing is.
         self.blank: tuple[Tensor | None, Tensor | None] | None = None
         self.config = config
@@ -153,6 +156,15 @@ class MultimodalModel(nn.Module):
                 position_ids=packing.positions,
                 use_cache=False,
                 packing=packing,
+            )
+            return packing.unpack(output.last_hidden_state, *mask.shape)
+        if self.packs and len(mask) > 1:
+            packing = Packing.of(mask, segments, position_ids)
+            output = self.decoder(
+                inputs_embeds=packing.pack(embeddings),
+                attention_mask=packing.additive_mask(embeddings.dtype),
+                position_ids=packing.positions,
+                use_cache=False,
             )
             return packing.unpack(output.last_hidden_state, *mask.shape)
         if segments is not None:

@@ -91,6 +91,7 @@ def validation_objective(
         settings = load_sources(place).alone()
         whole = SourceSamples(settings, None, 0)
         drawn = SourceSamples(settings, min(count, len(whole)), 0)
+        drawn.max_bad = 1.0  # of a hundred samples two bad ones say little; training counts on all of its own
         return ReplyObjective(model, drawn, None, config.weighting, tell)
     if config.objective == "words":
         return _words(model, recipe, place, "val", count, 0, tell)

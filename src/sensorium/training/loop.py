@@ -38,6 +38,7 @@ from sensorium.training.journal import Journal
 from sensorium.training.losses import plot_losses
 from sensorium.training.measure import contribution_table, contributions
 from sensorium.training.optimizer import set_learning_rates
+from sensorium.training.packing import plan_packs
 from sensorium.training.parallel import whole
 from sensorium.training.progress import Progress
 from sensorium.training.ranks import ALONE, Ranks, joined
@@ -100,9 +101,10 @@ class _Run:
             for number in range(start, len(recipe.stages)):
                 stage = prepare_stage(model, recipe, number, self.tell, ranks)
                 done = 0
-                if saved is not None and number == start:
+                if saved is not None:
                     done = saved["stage_step"]
                     restore(model, stage, saved, trained(recipe, number))
+                    saved = None  # its weights and moments are in the model and the optimizer now
                 if number == start and ranks.is_first:  # what a killed run did after its last checkpoint is done again
                     self.journal.truncate_after(done or -1, stage.config.name)
                     self.tracking.start(self.folder.resolve().name, recipe.model_dump(mode="json"), self.folder)
@@ -133,7 +135,7 @@ class _Run:
             Progress(total, config.name, start_step=done, say=self.say) as progress,
             _batches(stage, done, ranks) as batches,
         ):
-            if done == 0:
+            if done == 0 and ranks.is_first:
                 for line in _announced(stage, self.tracking):
                     progress.note(line)
             for step in range(done + 1, total + 1):
@@ -216,6 +218,8 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
         loss.total.backward()  # type: ignore[no-untyped-call]
         sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens
     total, weight, samples, tokens = ranks.total(sums.tolist())
+    if weight == 0:
+        raise SensoriumError("data", "not one sample of a step could be read.", "The warnings above name them.")
     for parameter in stage.parameters:
         if parameter.grad is not None:
             parameter.grad.div_(weight / ranks.size)  # the processes' gradients have been averaged
@@ -232,15 +236,15 @@ def validate(stage: Stage, precision: str, samples: int = 16) -> dict[str, float
     parallel.model.eval()
     total = weight = 0.0
     sums: dict[str, list[float]] = {}
-    usable = np.flatnonzero(objective.sizes.whole).tolist()
-    batches = [usable[start : start + samples] for start in range(0, len(usable), samples)]
-    for first in range(0, len(batches), ranks.size):
-        mine = batches[min(first + ranks.rank, len(batches) - 1)]
+    # With no more samples than `samples` in a pack: every logit of a batch stands in memory here.
+    budget = stage.config.batch.model_copy(update={"max_samples": samples, "too_long": "alone"})
+    packs = [pack.tolist() for pack in plan_packs(objective.sizes, budget, seed=0).packs]
+    for first in range(0, len(packs), ranks.size):
+        # Sharded layers must run everywhere, so that a process without a pack of its own runs an empty one.
+        mine = packs[first + ranks.rank] if first + ranks.rank < len(packs) else []
         with torch.no_grad(), _autocast(parallel.model, precision):
             loss = parallel.loss(objective, objective.batch(mine))
-        # Sharded layers must run everywhere, so that a process without a batch of its own runs the last one again.
-        found = (float(loss.total), loss.weight, loss.metrics) if first + ranks.rank < len(batches) else (0.0, 0.0, {})
-        for of_rank in ranks.gather(found):
+        for of_rank in ranks.gather((float(loss.total), loss.weight, loss.metrics)):
             total, weight = total + of_rank[0], weight + of_rank[1]
             for name, (good, of) in of_rank[2].items():
                 seen = sums.setdefault(name, [0, 0])
@@ -303,7 +307,7 @@ def _interruptible() -> Iterator[threading.Event]:
     interrupted = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if interrupted.is_set():
+        if interrupted.is_set() and number == signal.SIGINT:  # a second SIGTERM may come from a launcher as well
             raise KeyboardInterrupt
         interrupted.set()
 

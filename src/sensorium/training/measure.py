@@ -77,12 +77,16 @@ def measure(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Mea
     found = _read(path, len(samples))
     if found is None:
         found = _measured(samples, renderer, tell)
-        content = {"text": found.sizes.text.tolist(), "visual": found.sizes.visual.tolist(),
-                   "dropped": found.dropped, "reasons": found.reasons}
-        with contextlib.suppress(SensoriumError):  # a cache that cannot be written costs time, nothing else
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(content))
+    elif not found.dropped:
+        return found
+    else:  # what was missing may be there by now
+        _measure_again(found, samples, renderer)
     check_bad(samples, found.dropped, found.reasons)
+    content = {"text": found.sizes.text.tolist(), "visual": found.sizes.visual.tolist(),
+               "dropped": found.dropped, "reasons": found.reasons}
+    with contextlib.suppress(SensoriumError, OSError):  # a cache that cannot be written costs time, nothing else
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(content))
     return found
 
 
@@ -156,6 +160,16 @@ def _measured(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> M
         if (number + 1) % _BLOCK == 0 or number + 1 == len(samples):
             tell("measuring samples", number + 1, len(samples))
     return Measures(Sizes(text, visual), dropped, reasons)
+
+
+def _measure_again(found: Measures, samples: Samples, renderer: Renderer) -> None:
+    """Look once more at the samples that were dropped."""
+    for number in list(found.dropped):
+        text, visual, complaint, reason = _measure_one(samples, renderer, number)
+        del found.dropped[number], found.reasons[number]
+        found.sizes.text[number], found.sizes.visual[number] = text, visual
+        if complaint:
+            found.dropped[number], found.reasons[number] = complaint, reason
 
 
 def _all(samples: Samples, renderer: Renderer) -> Iterator[Measured]:

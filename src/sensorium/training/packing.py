@@ -35,7 +35,8 @@ class PackConfig(BaseModel):
 
     max_tokens: tokens, text and visual together. max_visual: visual tokens among them. max_samples: samples.
     window: samples that are packed together; more waste less room, shuffle less. too_long: what to do with a sample
-    that fits into no pack: stop with an error that names it, drop it and count it, or give it a pack alone.
+    that fits into no pack, or is longer than the language model reads: stop with an error that names it, drop it and
+    count it, or give it a pack alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,15 +95,20 @@ class PackPlan:
             raise SensoriumError("resume", what, "Put them back, or start a new run in another folder.")
 
 
-def plan_packs(sizes: Sizes, config: PackConfig, seed: int) -> PackPlan:
-    """The packs of one pass over the samples. Raises SensoriumError when there are none, or one is too long."""
+def plan_packs(sizes: Sizes, config: PackConfig, seed: int, longest: int | None = None) -> PackPlan:
+    """The packs of one pass over the samples.
+
+    longest: tokens of a sample that the language model can read. Raises SensoriumError when there are no samples, or
+    one is too long.
+    """
     whole, visual = sizes.whole, sizes.visual
-    is_long = whole > config.max_tokens
+    longest = min(config.max_tokens, longest or config.max_tokens)
+    is_long = whole > longest
     if config.max_visual is not None:
         is_long |= visual > config.max_visual
     long: list[int] = np.flatnonzero(is_long).tolist()
     if long and config.too_long == "error":
-        raise _too_long(long[0], len(long), sizes, config)
+        raise _too_long(long[0], len(long), sizes, config, longest)
     fitting = np.flatnonzero((whole > 0) & ~is_long)
     if not len(fitting) and (not long or config.too_long == "drop"):
         raise SensoriumError("samples", "there are none to train on.", "Look at what the report says was dropped.")
@@ -172,10 +178,11 @@ def _best_fit(
     return packs
 
 
-def _too_long(sample: int, how_many: int, sizes: Sizes, config: PackConfig) -> SensoriumError:
+def _too_long(sample: int, how_many: int, sizes: Sizes, config: PackConfig, longest: int) -> SensoriumError:
     text, visual = int(sizes.text[sample]), int(sizes.visual[sample])
     what = f"its {text} tokens of text and {visual} visual tokens exceed the batch budget, "
     what += f"max_tokens = {config.max_tokens}" + (f", max_visual = {config.max_visual}" if config.max_visual else "")
+    what += f", or the {longest} that the language model reads" if longest < config.max_tokens else ""
     others = f" {how_many - 1} more are too long as well." if how_many > 1 else ""
     return SensoriumError(f"sample {sample}", f"{what}.{others}",
                           "Raise the budget, or set `too_long: drop` or `too_long: alone`.")

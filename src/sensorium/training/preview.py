@@ -6,6 +6,7 @@ torch's `meta` device, so a model far too large for this machine can be planned 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from sensorium.training.measure import Contribution, contribution_table, contrib
 from sensorium.training.packing import PackPlan, Sizes, plan_packs
 from sensorium.training.progress import format_duration
 from sensorium.training.recipe import Recipe
-from sensorium.training.stage import trained_in_full_later
+from sensorium.training.stage import longest_read, require_even_shares, trained_in_full_later
 from sensorium.training.trainable import choose_trainable
 
 # Bytes that a transformer layer keeps for the backward pass, for each token and channel: 34 in 16-bit arithmetic,
@@ -39,7 +40,8 @@ class StagePreview:
     """One stage. trainable: parameters that train, by module; parameters: of the whole model.
 
     longest: (tokens, sample's name); memory: bytes of a device for weights, for gradients and optimizer, and an
-    estimate for activations; operations: floating-point operations of the stage, an estimate.
+    estimate for activations (of a pack with nothing but pictures, where the encoder trains); operations: floating-point
+    operations of the stage in the language model, an estimate; warmup: steps.
     """
 
     name: str
@@ -54,6 +56,7 @@ class StagePreview:
     sources: tuple[Contribution, ...]
     memory: dict[str, float]
     operations: float
+    warmup: int
 
 
 def preview(recipe: Recipe, processes: int, tell: ProgressCallback) -> list[StagePreview]:
@@ -68,6 +71,7 @@ def preview(recipe: Recipe, processes: int, tell: ProgressCallback) -> list[Stag
 
 def _preview(recipe: Recipe, number: int, processes: int, tell: ProgressCallback) -> StagePreview:
     config = recipe.stages[number]
+    require_even_shares(config, processes)
     model = skeleton(recipe.model_at(number), tell, with_tokenizer=True)
     groups = choose_trainable(model, config)
     trainable = {name: sum(p.numel() for _, p in group if p.requires_grad) for name, group in groups.items()}
@@ -75,7 +79,7 @@ def _preview(recipe: Recipe, number: int, processes: int, tell: ProgressCallback
     parameters = sum(p.numel() for p in model.parameters())
     plan, sizes, sources, longest = _packs(recipe, number, model, tell)
     tokens = int(sizes.whole.sum() - sizes.whole[list(plan.too_long)].sum())
-    steps = len(plan) // config.accumulate
+    steps = math.ceil(len(plan) / config.accumulate)
     memory = _memory(recipe, number, model, sum(trainable.values()), processes)
     # Forward 2 operations a parameter and token, backward 2 for what gradients pass through and 2 for what trains.
     passed = sum(p.numel() for p in model.decoder.parameters())
@@ -84,7 +88,8 @@ def _preview(recipe: Recipe, number: int, processes: int, tell: ProgressCallback
     per_token = 4 * passed + 2 * sum(trainable.values())
     return StagePreview(
         config.name, trainable, parameters, len(plan), plan.fill, steps, config.accumulate, tokens / max(1, len(plan))
-        * config.accumulate, longest, tuple(sources), memory, float(per_token) * tokens
+        * config.accumulate, longest, tuple(sources), memory, float(per_token) * tokens,
+        config.optimizer.warmup(steps),
     )
 
 
@@ -98,7 +103,7 @@ def _packs(
         return plan_packs(sizes, config.batch, seed), sizes, [], (model.tokens_per_picture, "any picture")
     samples = training_samples(model, recipe, number, tell)
     measures = measure(samples, Renderer(model.tokenizer, model.tokens_per_picture), tell)
-    plan = plan_packs(measures.sizes, config.batch, seed)
+    plan = plan_packs(measures.sizes, config.batch, seed, longest_read(model))
     longest = int(measures.sizes.whole.argmax())
     name = "+".join(talk.id for talk in samples[longest])
     return plan, measures.sizes, contributions(samples, measures, plan), (int(measures.sizes.whole[longest]), name)
@@ -116,10 +121,18 @@ def _memory(recipe: Recipe, number: int, model: MultimodalModel, trainable: int,
     width, layers = decoder.hidden_size, decoder.num_hidden_layers
     kept = _KEPT_CHECKPOINTED * layers + _KEPT if recipe.activation_checkpointing else _KEPT * layers
     tokens = 0 if config.objective == "words" else config.batch.max_tokens
+    activations = tokens * width * kept
+    if any(p.requires_grad for p in model.vision.stem.parameters()):  # a frozen one keeps nothing
+        tower = model.vision.stem.config
+        pictures = (config.batch.max_visual or tokens) / model.tokens_per_picture
+        patches = pictures * model.vision.grid[0] * model.vision.grid[1]
+        layers = model.vision.n_layers
+        kept = _KEPT_CHECKPOINTED * layers + _KEPT if recipe.activation_checkpointing else _KEPT * layers
+        activations += patches * tower.hidden_size * kept  # type: ignore[union-attr, operator]
     return {
         "weights": (small * language + 4 * others + 4 * trainable) / slices,
         "gradients and optimizer": (TRAINING_BYTES - 4) * trainable / slices,
-        "activations, about": tokens * width * kept * (1 if in_bfloat16 else 2),
+        "activations, about": activations * (1 if in_bfloat16 else 2),
     }
 
 
@@ -138,6 +151,8 @@ def describe(found: Sequence[StagePreview], recipe: Recipe, processes: int) -> I
         length, sample = one.longest
         yield f"  packs    {one.packs:,}, {one.fill:.1%} full; longest sample {length:,} tokens ({sample})"
         memory = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in one.memory.items())
+        if one.warmup >= one.steps:
+            yield f"  warm-up  of {one.warmup:,} steps: the stage ends before its rates are reached"
         yield f"  memory   {sum(one.memory.values()) / 1e9:.1f} GB a device: {memory}"
         total += one.operations / rate
         yield f"  time     about {format_duration(one.operations / rate)} ({one.operations:.1e} operations)"

@@ -59,14 +59,18 @@ class Ranks:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.total([0.0])
+
     @contextmanager
     def in_turn(self) -> Iterator[None]:
         """On each machine one process before the others, so that they find in the cache what it put there."""
         if self.local > 0:
-            self.total([0.0])
+            self.wait()
         yield
         if self.local == 0:
-            self.total([0.0])
+            self.wait()
 
 
 ALONE = Ranks()
@@ -86,10 +90,8 @@ def joined() -> Iterator[Ranks]:
         yield Ranks(device=device)
     else:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-        try:
-            yield Ranks(dist.get_rank(), dist.get_world_size(), local, device)
-        finally:
-            dist.destroy_process_group()
+        yield Ranks(dist.get_rank(), dist.get_world_size(), local, device)
+        dist.destroy_process_group()  # not after an error: the others may wait for us, and leaving could wait for them
 
 
 def _device(local: int) -> torch.device:

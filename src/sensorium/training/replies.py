@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sensorium.conversation import Image
+from sensorium.conversation import Conversation, Image
 from sensorium.data.defects import reason_of
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
@@ -63,7 +64,8 @@ class ReplyObjective:
     def batch(self, indices: Sequence[int]) -> Batch:
         """A pack of samples. One whose picture turns out to be damaged is left out and counted.
 
-        Raises SensoriumError when more samples are lost than may be, or all of these.
+        Of no samples, or none that could be read: a few words that nothing is learned from.
+        Raises SensoriumError when more samples are lost than may be.
         """
         kept, names, pictures = [], [], []
         for number in indices:
@@ -78,12 +80,22 @@ class ReplyObjective:
             names.append("+".join(talk.id for talk in talks))
             pictures += views
         if not kept:
-            raise SensoriumError("data", f"not one sample of a batch of {len(indices)} could be read; the last: "
-                                 f"{list(self._lost.values())[-1]}")
+            return self._empty()
         pixels = torch.cat(pictures) if pictures else None
         paths = [str(image.source) for rendered in kept for image in rendered.images]
         stem = self.cache.get(paths) if self.cache is not None and paths else None
         return collate(kept, self.pad_id, pixels, stem, names)
+
+    def _empty(self) -> Batch:
+        """A batch of weight 0, for a process that must take part in a step and has nothing for it."""
+        words = Conversation.from_json([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+        rendered = self.renderer.render(words)
+        rendered.labels[:] = [IGNORE] * len(rendered)
+        batch = collate([rendered], self.pad_id, supervised=False)
+        return replace(batch, counts=False)
+
+    def fingerprint(self) -> str:
+        return self.samples.fingerprint()
 
     def always_look(self) -> None:
         """Run the encoder for batches of text too, on a blank picture and at no weight.
@@ -119,8 +131,10 @@ class ReplyObjective:
             metrics = {"tokens_right": (int(right.sum()), len(labels)),
                        "answers_right": (int((n_right == lengths).sum()), len(lengths))}
         weights = lengths[answers].float().pow(-0.5) if self.weighting == "square" else torch.ones_like(losses)
-        n_tokens = int(batch.attention_mask.sum())
-        return Loss((losses * weights).sum(), float(weights.sum()), _n_conversations(batch), n_tokens, metrics)
+        n_samples, n_tokens = _n_conversations(batch), int(batch.attention_mask.sum())
+        if not batch.counts:
+            return Loss((losses * weights).sum(), 0.0, 0, 0)
+        return Loss((losses * weights).sum(), float(weights.sum()), n_samples, n_tokens, metrics)
 
 
 def _answers(batch: Batch) -> Tensor:

@@ -19,7 +19,7 @@ from sensorium.conversation import Conversation
 from sensorium.data.dataset import ConversationRow, Dataset
 from sensorium.data.draw import passes
 from sensorium.data.mixture import Mixture, shares
-from sensorium.data.rewriters import Rewriter
+from sensorium.data.rewriters import PHRASES, Rewriter
 from sensorium.data.sources import SourcesSettings
 from sensorium.errors import SensoriumError
 
@@ -139,17 +139,20 @@ class SourceSamples:
         digest = hashlib.sha256(f"{settings.model_dump_json()} {samples} {seed} {tokens}".encode())
         for source in settings.sources:
             for key in source.places:
-                digest.update(_stamp(getattr(source, key, None)).encode())
+                if key != "images":  # pictures that are there or not are looked at when samples are measured
+                    digest.update(_stamp(getattr(source, key, None)).encode())
+        digest.update(PHRASES.read_bytes())
         digest.update(self.mixture.source.tobytes() + self.mixture.row.tobytes())
         return digest.hexdigest()
 
 
 def _stamp(place: object) -> str:
-    """Size and time of change of a file, or of the files in a folder's first level."""
+    """Size and time of change of a file, or of the tables and archives in a folder."""
     if not isinstance(place, str) or place.startswith("hf://"):
         return str(place)
     path = Path(place)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    kinds = (".parquet", ".tar", ".json", ".jsonl", ".csv")
+    files = sorted(file for file in path.rglob("*") if file.suffix in kinds) if path.is_dir() else [path]
     stats = [file.stat() for file in files if file.exists()]
     return repr([place, *((s.st_size, s.st_mtime_ns) for s in stats)])
 

@@ -5,8 +5,11 @@ Kept apart from the loop so that the loop can be read as what happens in time, a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import AdamW
@@ -42,9 +45,14 @@ class Stage:
     total_steps: int
 
     def packs_of_step(self, step: int, ranks: Ranks) -> list[Indices]:
-        """What a process works on in a step, counted from 0: every size-th of the step's packs."""
+        """What a process works on in a step, counted from 0: every size-th of the step's packs.
+
+        The last step of a stage may have fewer packs than the others; a process that is left without gets empty ones.
+        """
         first = step * self.config.accumulate
-        return self.plan.packs[first + ranks.rank : first + self.config.accumulate : ranks.size]
+        packs = self.plan.packs[first + ranks.rank : first + self.config.accumulate : ranks.size]
+        empty = np.empty(0, dtype=np.int64)
+        return packs + [empty] * (self.config.accumulate // ranks.size - len(packs)) if ranks.size > 1 else packs
 
 
 def prepare_stage(
@@ -52,28 +60,25 @@ def prepare_stage(
 ) -> Stage:
     """Freeze and unfreeze, add adapters where the stage brings them, open the data, share the model among processes.
 
-    Raises SensoriumError when the stage has less than one step of data, asks for what the data does not hold, or has
-    fewer batches a step than there are processes.
+    Raises SensoriumError when the stage asks for what the data does not hold, or its packs of a step cannot be shared
+    evenly.
     """
     config = recipe.stages[number]
-    if config.accumulate % ranks.size:
-        raise SensoriumError(f"stage {config.name}: accumulate", f"{config.accumulate} batches a step cannot be shared "
-                             f"evenly by {ranks.size} processes.", f"Set it to a multiple of {ranks.size}.")
+    require_even_shares(config, ranks.size)
     take_shape(model, recipe, number)
     if config.together > 1 and not is_plain(model.language):
         what = "not all layers of this language model are plain attention; conversations in one row would mix."
         raise SensoriumError(f"stage {config.name}: together", what, "Set it to 1.")
     if model.device.type == "cpu":
         use_grouped_attention(model.language)
+    model.packs = is_plain(model.language)
     choose_trainable(model, config)
     to_precision(model, recipe.precision, keep=trained_in_full_later(recipe, number))
     with ranks.in_turn():
         objective = training_objective(model, recipe, number, tell)
         validation = validation_objective(model, recipe, number, tell)
-    plan = plan_packs(objective.sizes, config.batch, recipe.seed * 1000 + number)
-    total_steps = len(plan) // config.accumulate
-    if total_steps == 0:
-        raise SensoriumError(f"stage {config.name}", "has less data than one step takes.", "Raise `samples`.")
+    plan = plan_packs(objective.sizes, config.batch, recipe.seed * 1000 + number, longest_read(model))
+    total_steps = math.ceil(len(plan) / config.accumulate)
     if recipe.compile:
         compile_layers(model)
     parallel = Parallel(model, ranks, recipe.parallel, recipe.precision)
@@ -84,6 +89,19 @@ def prepare_stage(
     optimizer = build_optimizer(groups, rates, config.optimizer, rate_shares(model, config))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return Stage(number, config, objective, validation, plan, parallel, optimizer, parameters, total_steps)
+
+
+def require_even_shares(config: StageConfig, processes: int) -> None:
+    """Raises SensoriumError where a step's packs cannot be dealt out evenly."""
+    if config.accumulate % processes:
+        raise SensoriumError(f"stage {config.name}: accumulate", f"{config.accumulate} packs a step cannot be shared "
+                             f"evenly by {processes} processes.", f"Set it to a multiple of {processes}.")
+
+
+def longest_read(model: MultimodalModel) -> int | None:
+    """Tokens that the language model has positions for; None where its configuration does not say."""
+    config: Any = model.language.config
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def take_shape(model: MultimodalModel, recipe: Recipe, number: int) -> None:

@@ -2,7 +2,7 @@
 
 One process, and several with the whole model each, save one file (`training.checkpoint`); slices of a model (`fsdp`)
 are saved by torch's distributed checkpoints, a folder to which every process writes its own, and which any number of
-processes can read. Either appears under its name only when it is whole.
+processes can read. Either appears under its name only when it is whole. A run goes on with the kind that it began with.
 
 Held are weights of all modules trained so far, the optimizer, the step, the random state of each process, and the
 fingerprint of the plan of packs: the place in the plan is the step, so there is no sampler and no buffer to save.
@@ -10,6 +10,9 @@ fingerprint of the plan of packs: the place in the plan is the step, so there is
 
 from __future__ import annotations
 
+import logging
+import os
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -28,6 +31,7 @@ from sensorium.training.stage import Stage
 
 _SLICED = re.compile(r"step-(\d{8,})\.slices")
 _KEEP = 2  # checkpoints
+log = logging.getLogger(__name__)
 
 
 def save(
@@ -43,33 +47,44 @@ def save(
         "stage": stage.number,
         "stage_step": stage_step,
         "plan": stage.plan.state_dict(),
+        "data": stage.objective.fingerprint(),
         "rng": ranks.gather(rng_state()),
     }
     own = thin_state(model, modules)
     if stage.parallel.is_sharded:
         _save_slices(folder, state, {"model": own, "optimizer": _moments(model, stage)}, ranks)
     elif ranks.is_first:
-        weights = {name: tensor.clone() for name, tensor in own.items()}
+        weights = {name: tensor.to("cpu", copy=True) for name, tensor in own.items()}
         save_checkpoint(folder, state | {"model": weights, "optimizer": stage.optimizer.state_dict()}, _KEEP)
+    ranks.wait()
 
 
 def find_latest(folder: Path, is_sharded: bool) -> State | None:
     """The newest checkpoint of a run, for `restore`; None when there is none. Tensors of slices are not read yet."""
+    found, files = _sliced(folder), list(folder.glob("step-*.pt"))
     if not is_sharded:
-        if _sliced(folder) and not list(folder.glob("step-*.pt")):
+        if found and not files:
             raise SensoriumError(folder, "holds slices of several processes.",
                                  "Go on with torchrun and `parallel: fsdp`.")
         return load_latest(folder)
-    found = _sliced(folder)
-    if not found:
-        return None
-    return torch.load(found[-1] / "run.pt", weights_only=True) | {"slices": str(found[-1])}
+    if files and not found:
+        raise SensoriumError(folder, "holds checkpoints of one process, or of several with a whole model each.",
+                             "Go on as it was begun, or start a new run in another folder.")
+    for path in reversed(found):
+        try:
+            return torch.load(path / "run.pt", weights_only=True) | {"slices": str(path)}
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+            log.warning("%s cannot be read (%s); going on from the one before.", path, error)
+    return None
 
 
 def restore(model: MultimodalModel, stage: Stage, saved: State, modules: list[str]) -> None:
     """Put back what `save` took. Raises SensoriumError when the data is no longer what it was."""
     ranks = stage.parallel.ranks
     stage.plan.load_state_dict(saved["plan"])
+    if saved["data"] != stage.objective.fingerprint():
+        raise SensoriumError("resume", "the data is not what it was at the checkpoint; its place means nothing.",
+                             "Put it back, or start a new run in another folder.")
     own = thin_state(model, modules)
     if "slices" in saved:
         tensors = {"model": own, "optimizer": _moments(model, stage)}
@@ -89,14 +104,16 @@ def _save_slices(folder: Path, state: State, tensors: dict[str, dict[str, Tensor
     if ranks.is_first:
         for remains in folder.glob("step-*.part"):
             shutil.rmtree(remains, ignore_errors=True)
-    ranks.total([0.0])
+    ranks.wait()
     dcp.save(tensors, checkpoint_id=part)
     if ranks.is_first:
-        torch.save(state, part / "run.pt")
+        with (part / "run.pt").open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
         part.rename(path)
         for old in _sliced(folder)[:-_KEEP]:
             shutil.rmtree(old, ignore_errors=True)
-    ranks.total([0.0])
 
 
 def _sliced(folder: Path) -> list[Path]:

@@ -14,6 +14,8 @@ never seen vectors of another size.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -108,8 +110,17 @@ class WordObjective:
         self.norm = float(table.float().norm(dim=-1).mean())
         self.grid = (round(tokens**0.5), round(tokens**0.5))
 
+    def fingerprint(self) -> str:
+        names = [self.scenes[int(row)].id for row in self.rows[: len(self.scenes)]]
+        return hashlib.sha256(json.dumps([names, self.vocabulary]).encode()).hexdigest()
+
     def batch(self, indices: Sequence[int]) -> WordBatch:
         """Raises SensoriumError for a batch without a single target: its mean loss would be 0 / 0."""
+        if not indices:  # a picture of which nothing is wanted
+            empty = self.batch([0])
+            nothing = torch.full_like(empty.labels.names, IGNORED)
+            places = torch.zeros_like(empty.labels.places)
+            return WordBatch(empty.stem_states, TokenLabels(nothing, nothing, nothing, places))
         scenes = [self.scenes[self.rows[i]] for i in indices]
         labels = TokenLabels.stack([token_labels(scene, self.grid, self.index) for scene in scenes])
         if (labels.names == IGNORED).all():
@@ -129,6 +140,8 @@ class WordObjective:
         spread = (visual.norm(dim=-1).flatten() / self.norm - 1).square()
         total = total + NORM_WEIGHT * (spread * (names != IGNORED)).sum()
         weight = float(_name_weights(names).sum())
+        if not weight:
+            return Loss(total, 0.0, 0, 0)
         return Loss(total, weight, len(batch.stem_states), int(names.numel()), metrics)
 
     def _point(self, direction: Tensor, labels: TokenLabels) -> tuple[Tensor, Metrics]:
