@@ -142,6 +142,23 @@ def test_bad_samples_are_counted_by_reason_and_too_many_stop_the_run(folder, ren
         measure(samples_of(folder), renderer, quiet)
 
 
+def test_annotations_left_out_are_counted_beside_the_samples(folder, renderer, own_cache):
+    """One box outside its picture: the sample keeps its other box, and the table says what is missing."""
+    image = {"id": 1, "file_name": "0.png", "width": 40, "height": 30}
+    boxes = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 10, 10], "iscrowd": 0},
+             {"id": 2, "image_id": 1, "category_id": 1, "bbox": [90, 90, 10, 10], "iscrowd": 0}]
+    content = {"images": [image], "annotations": boxes, "categories": [{"id": 1, "name": "dog"}]}
+    (folder / "instances.json").write_text(json.dumps(content))
+    path = folder / "coco.yaml"
+    path.write_text("sources: [{format: coco, path: instances.json, images: pictures}]\n")
+    samples = SourceSamples(load_sources(path), None, seed=1)
+    found = measure(samples, renderer, quiet)
+    [one] = contributions(samples, found, plan_packs(found.sizes, PackConfig(), 0))
+    assert (one.samples, one.dropped.total(), one.left_out.total()) == (1, 0, 1)
+    assert any("1 annotations left out: " in line and "outside" in line for line in contribution_table([one]))
+    assert measure(samples, renderer, quiet).faults == found.faults  # from the cache
+
+
 def test_what_was_missing_is_looked_for_again(folder, renderer, own_cache):
     picture = (folder / "pictures" / "3.png").read_bytes()
     (folder / "pictures" / "3.png").unlink()
@@ -209,7 +226,7 @@ def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree,
                and "loss" in row)
     assert seen == 44 - 3 and "3.png" in caplog.text
     write_sources(folder, max_bad_rows=0.02)
-    with pytest.raises(SensoriumError, match="samples cannot be used"):
+    with pytest.raises(SensoriumError, match=r"\d of 44 samples cannot be used.* \d of them turned out to be damaged"):
         _run(tree, tmp_path / "strict")
 
 

@@ -34,7 +34,7 @@ from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
 from sensorium.training.data import check_data, provenance
 from sensorium.training.flops import Utilisation
-from sensorium.training.journal import Journal
+from sensorium.training.journal import Journal, read_journal
 from sensorium.training.losses import plot_losses
 from sensorium.training.measure import contribution_table, contributions
 from sensorium.training.optimizer import set_learning_rates
@@ -85,6 +85,7 @@ class _Run:
     ) -> None:
         self.recipe, self.folder, self.ranks, self.say, self.tell = recipe, folder, ranks, say, tell
         self.checkpoints = folder / "checkpoints"
+        self.lost = 0  # samples of the stage that turned out to be damaged
         self.journal = Journal(folder / "journal.jsonl" if ranks.is_first else Path(os.devnull))
         self.tracking = Tracking(self.journal, trackers)
 
@@ -108,6 +109,9 @@ class _Run:
                 if number == start and ranks.is_first:  # what a killed run did after its last checkpoint is done again
                     self.journal.truncate_after(done or -1, stage.config.name)
                     self.tracking.start(self.folder.resolve().name, recipe.model_dump(mode="json"), self.folder)
+                rows = read_journal(self.journal.path) if ranks.is_first else []
+                lost = sum(row.get("lost", 0) for row in rows if row.get("stage") == stage.config.name)
+                self.lost = ranks.gather(lost)[0]
                 with _interruptible() as interrupted:
                     was_stopped = self._stage(model, stage, done, step - done, interrupted)
                 step += stage.total_steps - done
@@ -140,10 +144,11 @@ class _Run:
                     progress.note(line)
             for step in range(done + 1, total + 1):
                 started = time.monotonic()
-                work = [next(batches) for _ in range(config.accumulate // ranks.size)]
+                work = [next(batches) for _ in stage.packs_of_step(step - 1, ranks)]
                 waited = time.monotonic() - started
                 rates = set_learning_rates(stage.optimizer, config.optimizer.share(step - 1, total))
                 result = train_step(stage, work, self.recipe.precision)
+                self._count_lost(stage, result.lost)
                 seconds = time.monotonic() - started
                 row = _journal_row(result, stage, step, rates, seconds, waited, utilisation.of(work, seconds))
                 self.tracking.log(row)
@@ -163,6 +168,17 @@ class _Run:
                         progress.note(f"Stopped after step {step}; run the same command to go on.")
                     return True
         return False
+
+    def _count_lost(self, stage: Stage, lost: int) -> None:
+        """Raises SensoriumError in every process when more of a stage's samples are lost than may be."""
+        if not lost or not isinstance(stage.objective, ReplyObjective):
+            return
+        self.lost += lost
+        samples, bad = stage.objective.samples, self.lost + len(stage.objective.measures.dropped)
+        if bad > samples.max_bad * len(samples):
+            what = f"{bad:,} of {len(samples):,} samples cannot be used, allowed are {samples.max_bad:.1%};"
+            raise SensoriumError("data", f"{what} {self.lost:,} of them turned out to be damaged while training.",
+                                 "The warnings above name them: mend them, or raise max_bad_rows.")
 
     def _put_together(self, model: MultimodalModel, number: int) -> MultimodalModel:
         """A whole model again from the slices of all processes, as it is after a stage."""
@@ -189,12 +205,13 @@ def _announced(stage: Stage, tracking: Tracking) -> list[str]:
 
 @dataclass(frozen=True)
 class Step:
-    """What an optimizer step was about, over all processes."""
+    """What an optimizer step was about, over all processes. lost: samples that could not be read."""
 
     total: float
     weight: float
     samples: int
     tokens: int
+    lost: int
     gradient_norm: float
 
     @property
@@ -211,13 +228,13 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     parallel.model.train()
     stem = parallel.model.vision.stem
     stem.train(any(p.requires_grad for p in stem.parameters()))  # a frozen one has no dropout to draw
-    sums = np.zeros(4)
+    sums = np.zeros(5)
     for i, batch in enumerate(work):
         with _autocast(parallel.model, precision):
             loss = parallel.loss(stage.objective, batch, is_last=i + 1 == len(work))
         loss.total.backward()  # type: ignore[no-untyped-call]
-        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens
-    total, weight, samples, tokens = ranks.total(sums.tolist())
+        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.lost
+    total, weight, samples, tokens, lost = ranks.total(sums.tolist())
     if weight == 0:
         raise SensoriumError("data", "not one sample of a step could be read.", "The warnings above name them.")
     for parameter in stage.parameters:
@@ -226,7 +243,7 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     norm = torch.nn.utils.clip_grad_norm_(stage.parameters, stage.config.optimizer.clip_norm)
     stage.optimizer.step()
     stage.optimizer.zero_grad(set_to_none=True)
-    return Step(total, weight, int(samples), int(tokens), float(whole(norm)))
+    return Step(total, weight, int(samples), int(tokens), int(lost), float(whole(norm)))
 
 
 def validate(stage: Stage, precision: str, samples: int = 16) -> dict[str, float]:
@@ -265,6 +282,7 @@ def _journal_row(
         "step": step,
         "loss": result.loss,
         "gradient_norm": result.gradient_norm,
+        **({"lost": result.lost} if result.lost else {}),
         "samples": result.samples,
         "tokens": result.tokens,
         "lr": rates,

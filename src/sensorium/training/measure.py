@@ -15,8 +15,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from sensorium.rendering import Rendered, Renderer, share_prefix
 from sensorium.training.packing import PackPlan, Sizes
 from sensorium.training.samples import Samples, Talk
 
-VERSION = 1  # raise when the same sample measures otherwise
+VERSION = 2  # raise when the same sample measures otherwise
 PARALLEL_FROM = 20_000  # samples; below, starting processes takes longer than they save
 _BLOCK = 256
 _PROBED = 100  # samples of a source, for its mean length
@@ -40,22 +41,31 @@ _EXAMPLES = 3  # of what is bad, shown in an error
 
 @dataclass(frozen=True)
 class Measures:
-    """sizes: tokens of each sample, 0 where it was dropped. dropped: sample -> complaint, naming file and row."""
+    """sizes: tokens of each sample, 0 where it was dropped. dropped: sample -> complaint, naming file and row.
+
+    reasons: sample -> the complaint without what differs from row to row. faults: sample -> why parts of its
+    annotations were left out.
+    """
 
     sizes: Sizes
     dropped: dict[int, str]
     reasons: dict[int, str]
+    faults: dict[int, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What a source really gives to a stage: samples and their tokens, and what was dropped, by reason."""
+    """What a source really gives to a stage: samples and their tokens, and what was dropped, by reason.
+
+    left_out: annotations of samples that were kept.
+    """
 
     title: str
     samples: int
     text_tokens: int
     visual_tokens: int
     dropped: Counter[str]
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def render_sample(renderer: Renderer, talks: Sequence[Talk]) -> Rendered:
@@ -83,7 +93,7 @@ def measure(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Mea
         _measure_again(found, samples, renderer)
     check_bad(samples, found.dropped, found.reasons)
     content = {"text": found.sizes.text.tolist(), "visual": found.sizes.visual.tolist(),
-               "dropped": found.dropped, "reasons": found.reasons}
+               "dropped": found.dropped, "reasons": found.reasons, "faults": found.faults}
     with contextlib.suppress(SensoriumError, OSError):  # a cache that cannot be written costs time, nothing else
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content))
@@ -110,8 +120,9 @@ def contributions(samples: Samples, measures: Measures, plan: PackPlan) -> list[
     for number, title in enumerate(samples.titles):
         mine = used & (numbers == number)
         dropped = Counter(why for i, why in (measures.reasons | too_long).items() if numbers[i] == number)
+        faults = (why for i, all_of_it in measures.faults.items() if numbers[i] == number for why in all_of_it)
         text, visual = (int(tokens[mine].sum()) for tokens in (measures.sizes.text, measures.sizes.visual))
-        found.append(Contribution(title, int(mine.sum()), text, visual, dropped))
+        found.append(Contribution(title, int(mine.sum()), text, visual, dropped, Counter(faults)))
     return found
 
 
@@ -121,9 +132,9 @@ def mean_tokens(samples: Samples, renderer: Renderer) -> list[float]:
     for number in range(len(samples)):
         lengths = found[samples.source(number)]
         if len(lengths) < _PROBED:
-            text, visual, *_ = _measure_one(samples, renderer, number)
-            if text:
-                lengths.append(text + visual)
+            found_one = _measure_one(samples, renderer, number)
+            if found_one.text:
+                lengths.append(found_one.text + found_one.visual)
         if all(len(lengths) == _PROBED for lengths in found):
             break
     for title, lengths in zip(samples.titles, found, strict=True):
@@ -142,34 +153,46 @@ def contribution_table(found: Sequence[Contribution]) -> list[str]:
     for row, one in zip(rows, [None, *found], strict=True):
         numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         lines.append("  ".join((row[0].ljust(widths[0]), *numbers)))
-        lines += [f"    {count:,} dropped: {reason}" for reason, count in one.dropped.most_common()] if one else []
+        if one:
+            lines += [f"    {count:,} dropped: {reason}" for reason, count in one.dropped.most_common()]
+            lines += [f"    {count:,} annotations left out: {reason}" for reason, count in one.left_out.most_common()]
     return lines
 
 
-Measured = tuple[int, int, str, str]  # text, visual, complaint, reason
+class Measured(NamedTuple):
+    """What one sample is; of a bad one the complaint and its reason."""
+
+    text: int
+    visual: int
+    complaint: str
+    reason: str
+    faults: tuple[str, ...]
 
 
 def _measured(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Measures:
     text, visual = np.zeros((2, len(samples)), dtype=np.int64)
     dropped: dict[int, str] = {}
     reasons: dict[int, str] = {}
+    faults: dict[int, list[str]] = {}
     for number, found in enumerate(_all(samples, renderer)):
-        text[number], visual[number], complaint, reason = found
-        if complaint:
-            dropped[number], reasons[number] = complaint, reason
+        text[number], visual[number] = found.text, found.visual
+        if found.complaint:
+            dropped[number], reasons[number] = found.complaint, found.reason
+        if found.faults:
+            faults[number] = list(found.faults)
         if (number + 1) % _BLOCK == 0 or number + 1 == len(samples):
             tell("measuring samples", number + 1, len(samples))
-    return Measures(Sizes(text, visual), dropped, reasons)
+    return Measures(Sizes(text, visual), dropped, reasons, faults)
 
 
 def _measure_again(found: Measures, samples: Samples, renderer: Renderer) -> None:
     """Look once more at the samples that were dropped."""
     for number in list(found.dropped):
-        text, visual, complaint, reason = _measure_one(samples, renderer, number)
+        again = _measure_one(samples, renderer, number)
         del found.dropped[number], found.reasons[number]
-        found.sizes.text[number], found.sizes.visual[number] = text, visual
-        if complaint:
-            found.dropped[number], found.reasons[number] = complaint, reason
+        found.sizes.text[number], found.sizes.visual[number] = again.text, again.visual
+        if again.complaint:
+            found.dropped[number], found.reasons[number] = again.complaint, again.reason
 
 
 def _all(samples: Samples, renderer: Renderer) -> Iterator[Measured]:
@@ -202,23 +225,26 @@ def _measure_block(block: range) -> list[Measured]:
 
 def _measure_one(samples: Samples, renderer: Renderer, number: int) -> Measured:
     try:
-        rendered = render_sample(renderer, samples[number])
+        talks = samples[number]
+        rendered = render_sample(renderer, talks)
         for image in rendered.images:
             image_size(image)
     except SensoriumError as error:
-        return 0, 0, str(error), reason_of(error)
+        return Measured(0, 0, str(error), reason_of(error), ())
     visual = sum(slot.length for slot in rendered.slots)
-    return len(rendered) - visual, visual, "", ""
+    return Measured(len(rendered) - visual, visual, "", "", tuple(fault for talk in talks for fault in talk.faults))
 
 
 def _read(path: Path, n_samples: int) -> Measures | None:
     try:
         content = json.loads(path.read_bytes())
         sizes = Sizes.of(content["text"], content["visual"])
-        dropped, reasons = ({int(i): line for i, line in content[key].items()} for key in ("dropped", "reasons"))
+        dropped, reasons, faults = (
+            {int(i): said for i, said in content[key].items()} for key in ("dropped", "reasons", "faults")
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Measures(sizes, dropped, reasons) if len(sizes) == n_samples else None
+    return Measures(sizes, dropped, reasons, faults) if len(sizes) == n_samples else None
 
 
 def _fingerprint(samples: Samples, renderer: Renderer) -> str:

@@ -19,7 +19,7 @@ from sensorium.training.packing import Sizes
 class Loss:
     """total: differentiable sum; weight: what it is a sum over (supervised tokens, or their weights).
 
-    metrics: name -> (sum, of how many).
+    metrics: name -> (sum, of how many). lost: samples of the batch that could not be read.
     """
 
     total: Tensor
@@ -27,6 +27,7 @@ class Loss:
     samples: int
     tokens: int
     metrics: dict[str, tuple[float, int]] = field(default_factory=dict)
+    lost: int = 0
 
 
 class Objective(Protocol):

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.conversation import Conversation, Image
-from sensorium.data.defects import reason_of
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.model.batch import IGNORE, Batch
@@ -26,7 +25,7 @@ from sensorium.model.views import make_views
 from sensorium.progress import ProgressCallback
 from sensorium.rendering import Renderer, collate
 from sensorium.training.features import FeatureCache
-from sensorium.training.measure import check_bad, measure, render_sample
+from sensorium.training.measure import measure, render_sample
 from sensorium.training.objective import Loss
 from sensorium.training.packing import Sizes
 from sensorium.training.samples import Samples
@@ -55,7 +54,6 @@ class ReplyObjective:
         self.renderer = Renderer(model.tokenizer, model.tokens_per_picture)
         self.pad_id = model.tokenizer.pad_token_id or 0
         self.measures = measure(samples, self.renderer, tell)
-        self._lost, self._why = dict(self.measures.dropped), dict(self.measures.reasons)
 
     @property
     def sizes(self) -> Sizes:
@@ -65,7 +63,6 @@ class ReplyObjective:
         """A pack of samples. One whose picture turns out to be damaged is left out and counted.
 
         Of no samples, or none that could be read: a few words that nothing is learned from.
-        Raises SensoriumError when more samples are lost than may be.
         """
         kept, names, pictures = [], [], []
         for number in indices:
@@ -74,25 +71,26 @@ class ReplyObjective:
                 rendered = render_sample(self.renderer, talks)
                 views = [] if self.cache is not None else [self._views(image) for image in rendered.images]
             except SensoriumError as error:
-                self._lose(number, error)
+                log.warning("left out of its batch: %s", error)
                 continue
             kept.append(rendered)
             names.append("+".join(talk.id for talk in talks))
             pictures += views
+        lost = len(indices) - len(kept)
         if not kept:
-            return self._empty()
+            return self._empty(lost)
         pixels = torch.cat(pictures) if pictures else None
         paths = [str(image.source) for rendered in kept for image in rendered.images]
         stem = self.cache.get(paths) if self.cache is not None and paths else None
-        return collate(kept, self.pad_id, pixels, stem, names)
+        return replace(collate(kept, self.pad_id, pixels, stem, names), lost=lost)
 
-    def _empty(self) -> Batch:
+    def _empty(self, lost: int) -> Batch:
         """A batch of weight 0, for a process that must take part in a step and has nothing for it."""
         words = Conversation.from_json([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
         rendered = self.renderer.render(words)
         rendered.labels[:] = [IGNORE] * len(rendered)
         batch = collate([rendered], self.pad_id, supervised=False)
-        return replace(batch, counts=False)
+        return replace(batch, counts=False, lost=lost)
 
     def fingerprint(self) -> str:
         return self.samples.fingerprint()
@@ -109,11 +107,6 @@ class ReplyObjective:
 
     def _views(self, image: Image) -> Tensor:
         return make_views(open_image(image), self.model.config.views, self.model.vision.config.image_size)
-
-    def _lose(self, number: int, error: SensoriumError) -> None:
-        log.warning("left out of its batch: %s", error)
-        self._lost[number], self._why[number] = str(error), reason_of(error)
-        check_bad(self.samples, self._lost, self._why)
 
     def loss(self, batch: Batch) -> Loss:
         """Weighted sum of cross-entropies over supervised tokens; metrics are teacher-forced."""
@@ -133,8 +126,8 @@ class ReplyObjective:
         weights = lengths[answers].float().pow(-0.5) if self.weighting == "square" else torch.ones_like(losses)
         n_samples, n_tokens = _n_conversations(batch), int(batch.attention_mask.sum())
         if not batch.counts:
-            return Loss((losses * weights).sum(), 0.0, 0, 0)
-        return Loss((losses * weights).sum(), float(weights.sum()), n_samples, n_tokens, metrics)
+            return Loss((losses * weights).sum(), 0.0, 0, 0, lost=batch.lost)
+        return Loss((losses * weights).sum(), float(weights.sum()), n_samples, n_tokens, metrics, batch.lost)
 
 
 def _answers(batch: Batch) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from sensorium.conversation import Conversation
 from sensorium.data.dataset import ConversationRow, Dataset
+from sensorium.data.defects import reason_of
 from sensorium.data.draw import passes
 from sensorium.data.mixture import Mixture, shares
 from sensorium.data.rewriters import PHRASES, Rewriter
@@ -28,11 +29,15 @@ Drawn = tuple[str, int]  # a task and the number of one of its rows
 
 @dataclass(frozen=True)
 class Talk:
-    """One conversation of a sample. id: for batches' messages; where: file and row it came from."""
+    """One conversation of a sample. id: for batches' messages; where: file and row it came from.
+
+    faults: why parts of its annotations were left out.
+    """
 
     id: str
     where: str
     conversation: Conversation
+    faults: tuple[str, ...] = ()
 
 
 class Samples(Protocol):
@@ -128,7 +133,8 @@ class SourceSamples:
         source, row = self.mixture[number]
         sample = self.sources[source][row]
         conversation = self.rewriter(sample, int(self.mixture.lap[number]))
-        return [Talk(f"{self.titles[source]}:{sample.id}", sample.where, conversation)]
+        faults = tuple(reason_of(fault) for fault in sample.faults)
+        return [Talk(f"{self.titles[source]}:{sample.id}", sample.where, conversation, faults)]
 
     def source(self, number: int) -> int:
         return int(self.mixture.source[number])
