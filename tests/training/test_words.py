@@ -14,7 +14,7 @@ from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.features import build_feature_cache
-from sensorium.training.words import NUMBERS, PLACES, WordObjective, token_labels, word_embeddings
+from sensorium.training.words import NUMBERS, WordObjective, token_labels, word_embeddings
 
 INDEX = {"background": 0, "cat": 1, "dog": 2}
 _, B, C, D = None, 0, 1, 2  # background, cat, dog
@@ -75,14 +75,14 @@ def test_counts_are_of_the_name_and_places_of_the_thing():
     assert labels.names.tolist() == [C, D, B, C]
     assert [NUMBERS[n] if n >= 0 else None for n in labels.counts] == ["two", "one", None, "two"]
     # Middles at a quarter and at three quarters: half of the way to a rim.
-    expected = [[0.5, 0, 0.5, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 0], [0, 0.5, 0, 0.5]]
+    expected = [[-0.5, -0.5], [0.5, -0.5], [0, 0], [0.5, 0.5]]
     torch.testing.assert_close(labels.places, torch.tensor(expected), atol=2e-3, rtol=0)
 
 
 def test_a_place_is_nothing_in_the_middle_and_everything_at_the_rim():
     labels = token_labels(scene(("cat", (0, 400, 9, 599), None)), (5, 100), INDEX)
-    left, right, top, bottom = labels.places[200].tolist()
-    assert left == pytest.approx(0.99, abs=0.01) and right == 0 and max(top, bottom) < 0.01
+    across, down = labels.places[200].tolist()
+    assert across == pytest.approx(-0.99, abs=0.01) and down == pytest.approx(0, abs=0.01)
 
 
 def test_more_of_a_name_than_there_are_words_for_have_no_count():
@@ -175,7 +175,8 @@ def test_the_loss_is_what_its_parts_add_up_to(objective):
         if count >= 0:
             total += 0.3 * entropy(token, NUMBERS, count)
             words = words + unit(NUMBERS[count])
-        words = words + sum(float(share_of) * unit(word) for word, share_of in zip(PLACES, place, strict=True))
+        for (low, high), way in zip((("left", "right"), ("top", "bottom")), place, strict=True):
+            words = words + 1.5 * float(way) * F.normalize(unit(high) - unit(low), dim=0)
         cosine = float(F.cosine_similarity(token, words, dim=0))
         total += share * 4 * (1 - cosine)
         cosines += [cosine] if name > 0 else []

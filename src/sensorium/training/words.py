@@ -1,9 +1,10 @@
 """The word warm-up: teach visual tokens to be words before the language model is run at all.
 
 Each visual token learns to be the sum of the words for what it covers: the name of the thing, its colour, how many of
-that name the picture shows, and "left" or "right", "top" or "bottom", the stronger the farther the thing is from the
-middle. Words are mean input embeddings of length 1. All of it is known because the scenes were composed. No language
-model runs, so a picture costs a hundredth of what it costs later.
+that name the picture shows, and where it is. Words are mean input embeddings of length 1. A place is a step along what
+tells "right" from "left" and "bottom" from "top", since the words themselves are nearly one direction, and their common
+part says nothing. All of it is known because the scenes were composed. No language model runs, so a picture costs a
+hundredth of what it costs later.
 
 The sum is what makes tokens legible: a language model given true sums learns to read colours and numbers from them
 within a hundred steps, and hardly ever from tokens that only point nearer to the right word than to the wrong ones.
@@ -44,8 +45,9 @@ COLOUR_WEIGHT = 0.3
 COUNT_WEIGHT = 0.3
 NORM_WEIGHT = 0.1
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven")
-PLACES = ("left", "right", "top", "bottom")
-CLEAR = 0.28  # of one of PLACES, from where it counts in the metrics: where questions about places begin
+AXES = (("left", "right"), ("top", "bottom"))
+PLACE_SIZE = 1.5  # of a place at the rim, where a word is 1
+CLEAR = 0.28  # of the way from the middle to a rim, where questions about places begin: what the metrics count
 
 
 Metrics = dict[str, tuple[float, int]]  # name -> (sum, of how many)
@@ -53,8 +55,8 @@ Metrics = dict[str, tuple[float, int]]  # name -> (sum, of how many)
 
 @dataclass(frozen=True)
 class TokenLabels:
-    """Targets of visual tokens [..., t']: indices of words, IGNORED where there is none; places [..., t', 4] in 0..1,
-    how much of each of PLACES.
+    """Targets of visual tokens [..., t']: indices of words, IGNORED where there is none; places [..., t', 2]: how far
+    from the middle along each of AXES, -1..1.
 
     Where a name stands (not BACKGROUND, not IGNORED), a number stands too if NUMBERS has the word.
     """
@@ -105,7 +107,8 @@ class WordObjective:
         self.name_table = _directions(model, self.vocabulary)
         self.colour_table = _directions(model, COLOURS)
         self.number_table = _directions(model, NUMBERS)
-        self.place_table = _directions(model, PLACES)
+        self.place_table = torch.cat([_directions(model, ends).diff(dim=0) for ends in AXES])  # second less first
+        self.place_table = F.normalize(self.place_table, dim=-1)
         table = model.language.get_input_embeddings().weight.detach()  # type: ignore[operator, union-attr]
         self.norm = float(table.float().norm(dim=-1).mean())
         self.grid = (round(tokens**0.5), round(tokens**0.5))
@@ -168,18 +171,17 @@ class WordObjective:
         return total, metrics
 
     def _sides_right(self, direction: Tensor, places: Tensor) -> tuple[int, int]:
-        """Left or right, top or bottom: how often a token is nearer to the true one, of the times when one is clear."""
-        said = (direction @ self.place_table.T).unflatten(-1, (2, 2)).argmax(-1)
-        true = places.unflatten(-1, (2, 2))
-        clear = true.amax(-1) > CLEAR
-        return int((said == true.argmax(-1))[clear].sum()), int(clear.sum())
+        """Left or right, top or bottom: how often a token leans to the true side, of the times when it is clear."""
+        lean = direction @ self.place_table.T
+        clear = places.abs() > CLEAR
+        return int((lean * places > 0)[clear].sum()), int(clear.sum())
 
     def sums(self, labels: TokenLabels) -> Tensor:
         """What each token should be: the words of its targets added up, length 1 [..., t', d_llm]."""
         words = self.name_table[labels.names.clamp(min=0)]
         for targets, table in ((labels.colours, self.colour_table), (labels.counts, self.number_table)):
             words = words + table[targets.clamp(min=0)] * (targets != IGNORED)[..., None]
-        return F.normalize(words + labels.places @ self.place_table, dim=-1)
+        return F.normalize(words + PLACE_SIZE * labels.places @ self.place_table, dim=-1)
 
 
 def _name_weights(names: Tensor) -> Tensor:
@@ -218,14 +220,14 @@ def token_labels(scene: Scene, grid: tuple[int, int], index: dict[str, int]) -> 
         owner[cover > COVERED] = 1 + number
     names = np.array([BACKGROUND, *(index.get(thing.name, IGNORED) for thing in scene.objects)])[owner]
     names[touched & (owner == 0)] = IGNORED
-    counts, colours, places = [IGNORED], [IGNORED], [(0.0, 0.0, 0.0, 0.0)]
+    counts, colours, places = [IGNORED], [IGNORED], [(0.0, 0.0)]
     for thing in scene.objects:
         is_known = thing.name in index
         colours.append(COLOURS.index(thing.colour) if is_known and thing.colour in COLOURS else IGNORED)
         count = scene.counts[thing.name]
         counts.append(count - 1 if is_known and count <= len(NUMBERS) else IGNORED)
         x1, y1, x2, y2 = thing.box.to_unit()
-        places.append((*_sides((x1 + x2) / 2), *_sides((y1 + y2) / 2)))
+        places.append((x1 + x2 - 1, y1 + y2 - 1))
     flat = owner.reshape(-1)
     return TokenLabels(
         torch.from_numpy(names.reshape(-1)),
@@ -233,8 +235,3 @@ def token_labels(scene: Scene, grid: tuple[int, int], index: dict[str, int]) -> 
         torch.tensor(counts)[flat],
         torch.tensor(places, dtype=torch.float32)[flat],
     )
-
-
-def _sides(middle: float) -> tuple[float, float]:
-    """How much "left" and how much "right" a place in 0..1 is: all at the rims, none in the middle."""
-    return max(0.0, 1 - 2 * middle), max(0.0, 2 * middle - 1)
