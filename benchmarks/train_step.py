@@ -28,7 +28,8 @@ import torch.nn.functional as F
 
 from sensorium.data.dataset import ConversationRow, Dataset
 from sensorium.model.attention import use_grouped_attention
-from sensorium.model.batch import IGNORE, Batch
+from sensorium.model.batch import Batch
+from sensorium.model.labels import IGNORE
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.features import build_feature_cache

@@ -34,8 +34,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.data.dataset import Dataset
-from sensorium.model.batch import IGNORE
 from sensorium.model.checkpoint import save_model
+from sensorium.model.labels import IGNORE
 from sensorium.rendering import Renderer
 from sensorium.training.allocator import keep_freed_memory
 from sensorium.training.data import training_samples

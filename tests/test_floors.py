@@ -18,9 +18,9 @@ FLOORS = (
     ("conversation", "files"),
     ("grounding", "media", "parts"),
     ("model", "rendering", "data"),
-    ("training",),
+    ("training", "export"),
     ("engine",),
-    ("evaluation", "correction", "serving", "export"),
+    ("evaluation", "correction", "serving"),
     ("cli",),
     ("sensorium",),  # the package's own __init__ and __main__: the front door, which no room behind it may use
 )

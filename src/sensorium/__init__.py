@@ -8,7 +8,7 @@
     for delta in engine.stream(question):
         print(delta.text, end="", flush=True)
 
-Importing the package is cheap; torch and transformers are imported by `load`.
+Importing the package is cheap; what is heavy is imported by `load`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sensorium.engine import Engine
+    from sensorium.engine.loading import EngineName
     from sensorium.progress import ProgressCallback
 
 __version__ = "0.1.0"
 __all__ = ["SensoriumError", "__version__", "load"]
 
 
-def load(name: str | Path = "default", progress: ProgressCallback | None = None) -> Engine:
+def load(
+    name: str | Path = "default", progress: ProgressCallback | None = None, engine: EngineName = "auto"
+) -> Engine:
     """An engine to ask: `.stream`, `.answer`, `.score`.
 
-    name: `default` (the model inside the package), or a model folder or finished run of `sensorium train`.
+    name: `default` (the model inside the package), a model folder or finished run of `sensorium train`, or a folder of
+    `sensorium export gguf`.
     progress: called with (what is happening, done, in all or 0 when unknown) while parts are fetched and converted.
+    engine: `torch`, the reference; `llamacpp`, several times faster on processors; `auto`, the latter where it can be.
     Raises SensoriumError when there is no such model, or a part of it cannot be fetched.
     """
     from sensorium.engine.loading import load_engine
 
-    return load_engine(name, progress)
+    return load_engine(name, progress, engine=engine)

@@ -15,7 +15,8 @@ from sensorium.conversation import Conversation, Image, user
 from sensorium.model.checkpoint import module_parameters, save_model
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
 from sensorium.model.views import make_views
-from sensorium.rendering import Renderer, collate
+from sensorium.rendering import Renderer
+from sensorium.rendering.batching import collate
 
 TRAINED = ("vision", "connector", "tokens", "language")
 

@@ -12,7 +12,8 @@ import torch
 from PIL import Image as Picture
 
 from sensorium.conversation import Conversation, Image, Text, assistant, system, user
-from sensorium.engine import Sampling, TorchEngine
+from sensorium.engine import Sampling
+from sensorium.engine.torch import TorchEngine
 from sensorium.errors import SensoriumError
 from sensorium.export import export_huggingface
 from sensorium.model.checkpoint import load_model

@@ -35,7 +35,8 @@ def test_a_model_trains_on_what_it_is_validated_on(tiny_model):
     """`losses` against `forward`'s logits, adapters and pictures aside."""
     from sensorium.conversation import Conversation, assistant, user
     from sensorium.model.multimodal import supervised_labels
-    from sensorium.rendering import Renderer, collate
+    from sensorium.rendering import Renderer
+    from sensorium.rendering.batching import collate
 
     renderer = Renderer(tiny_model.tokenizer, tiny_model.tokens_per_picture)
     batch = collate([renderer.render(Conversation((user("Where?"), assistant("<ref> is no token here"))))], 0)

@@ -15,12 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sensorium.errors import SensoriumError
-from sensorium.model.batch import IGNORE
 from sensorium.model.checkpoint import load_model, module_parameters, part_identity, save_model
+from sensorium.model.labels import IGNORE
 from sensorium.model.language import LoraConfig
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
 from sensorium.parts import KNOWN
-from sensorium.rendering import Rendered, collate
+from sensorium.rendering import Rendered
+from sensorium.rendering.batching import collate
 
 TRAINED = ("vision", "connector", "tokens", "language")
 

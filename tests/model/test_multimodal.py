@@ -12,13 +12,16 @@ from PIL import Image as Picture
 from torch import Tensor
 
 from sensorium.conversation import Conversation, Image, user
-from sensorium.engine import Sampling, TorchEngine
+from sensorium.engine import Sampling
+from sensorium.engine.torch import TorchEngine
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
-from sensorium.model.batch import IGNORE, Batch
+from sensorium.model.batch import Batch
+from sensorium.model.labels import IGNORE
 from sensorium.model.multimodal import ADDED_TOKENS, ModelConfig, MultimodalModel, fuse, supervised_labels
 from sensorium.model.views import make_views
-from sensorium.rendering import Rendered, collate
+from sensorium.rendering import Rendered
+from sensorium.rendering.batching import collate
 
 
 @dataclass

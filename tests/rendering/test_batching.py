@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from sensorium.errors import SensoriumError
-from sensorium.model.batch import IGNORE
-from sensorium.rendering import Rendered, collate
+from sensorium.model.labels import IGNORE
+from sensorium.rendering import Rendered
+from sensorium.rendering.batching import collate
 
 LONG = Rendered([5, 6, 7, 8], [IGNORE, IGNORE, 7, 8])
 SHORT = Rendered([9, 1], [IGNORE, 1])

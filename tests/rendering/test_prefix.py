@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sensorium.conversation import Conversation, Image, assistant, user
 from sensorium.model import attention
 from sensorium.model.attention import Packing, additive_mask, can_pack, is_plain, use_grouped_attention
-from sensorium.model.batch import IGNORE
-from sensorium.rendering import Rendered, Renderer, collate, share_prefix
+from sensorium.model.labels import IGNORE
+from sensorium.rendering import Rendered, Renderer, share_prefix
+from sensorium.rendering.batching import collate
 
 
 @pytest.fixture

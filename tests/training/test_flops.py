@@ -11,8 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sensorium.model.attention import use_grouped_attention
-from sensorium.model.batch import IGNORE, Batch
+from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import module_parameters
+from sensorium.model.labels import IGNORE
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
 from sensorium.training import flops
 from sensorium.training.flops import StepCost, TowerCost, Utilisation, peak_by_name, peak_flops

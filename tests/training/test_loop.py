@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from sensorium.conversation import Conversation, Image, user
-from sensorium.engine import Sampling, TorchEngine
+from sensorium.engine import Sampling
+from sensorium.engine.torch import TorchEngine
 from sensorium.errors import SensoriumError
 from sensorium.model.checkpoint import load_model
 from sensorium.training import loop

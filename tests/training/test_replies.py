@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError
 from sensorium.model.attention import use_grouped_attention
-from sensorium.model.batch import IGNORE
+from sensorium.model.labels import IGNORE
 from sensorium.model.language import LoraConfig, add_lora
 from sensorium.model.multimodal import MultimodalModel, supervised_labels
 from sensorium.training.features import build_feature_cache

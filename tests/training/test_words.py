@@ -121,7 +121,7 @@ def test_samples_are_whole_passes_over_the_scenes(objective):
 
 def test_a_batch_holds_states_and_targets_in_the_order_asked_for(objective):
     batch = objective.batch([3, 0])
-    assert batch.stem_states.shape == (2, 17, 32) and batch.labels.places.shape == (2, 4, 4)
+    assert batch.stem_states.shape == (2, 17, 32) and batch.labels.places.shape == (2, 4, 2)
     for row, i in enumerate([3, 0]):
         made = objective.scenes[int(objective.rows[i])]
         labels = token_labels(made, (2, 2), objective.index)

@@ -43,6 +43,9 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Stop a reply after so many tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, max=10, help="0: always the likeliest word.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Same seed, same reply (matters above temperature 0).")] = 0,
+    engine: Annotated[
+        str, typer.Option(metavar="auto|llamacpp|torch", help="What computes; auto: llamacpp where it can, else torch.")
+    ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text, for programs.")] = False,
 ) -> None:
     """Talk with a model about pictures.
@@ -67,7 +70,7 @@ def chat(
     _check(pictures, before, question, draw, json)
     model_folder(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:
-        session = _session(model, before, max_new_tokens, temperature, seed, preparation)
+        session = _session(model, engine, before, max_new_tokens, temperature, seed, preparation)
     for path in pictures:
         session.show(path)
     if question is None and (before is None or before.messages[-1].role != "user"):
@@ -126,7 +129,13 @@ def _read_conversation(path: Path) -> Conversation:
 
 
 def _session(
-    model: str, before: Conversation | None, max_new_tokens: int, temperature: float, seed: int, progress: Preparation
+    model: str,
+    engine: str,
+    before: Conversation | None,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    progress: Preparation,
 ) -> Session:
     from sensorium.cli.session import Session
     from sensorium.engine import Sampling
@@ -134,7 +143,8 @@ def _session(
 
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     messages: tuple[Message, ...] = before.messages if before else ()
-    return Session(load_engine(model, progress), sampling, messages)
+    found = load_engine(model, progress, engine=engine)  # type: ignore[arg-type]  # it checks the name
+    return Session(found, sampling, messages)
 
 
 def _asked(session: Session, question: str) -> Conversation:

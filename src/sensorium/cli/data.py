@@ -205,7 +205,8 @@ def _check_sources(path: Path, json: bool) -> None:
 
 def _untrained(language: str, progress: Preparation) -> Callable[[Sequence[Conversation]], list[str]]:
     """A function that answers conversations with the language model as it was published."""
-    from sensorium.engine import Sampling, TorchEngine
+    from sensorium.engine import Sampling
+    from sensorium.engine.torch import TorchEngine
     from sensorium.model.multimodal import ModelConfig
     from sensorium.model.quiet import quietly
     from sensorium.parts import parse_part

@@ -94,7 +94,7 @@ def _measure(
 
 def _speech(engine: Engine, folder: Path, preparation: Preparation) -> Any:
     """The comparison with the language model as its part gives it: no adapters, nothing of ours loaded."""
-    from sensorium.engine import TorchEngine
+    from sensorium.engine.torch import TorchEngine
     from sensorium.evaluation import evaluate_speech, speech_references
     from sensorium.model.checkpoint import read_config
     from sensorium.model.quiet import quietly

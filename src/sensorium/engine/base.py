@@ -64,21 +64,27 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of a reply. The last one has `finish` set and may be empty."""
+    """A piece of a reply. The last one has `finish` set and may be empty.
+
+    n_tokens: of the reply so far; n_prompt, n_cached: see Reply, in the last piece.
+    """
 
     text: str
     finish: FinishReason | None = None
-    n_tokens: int = 0  # of the reply so far
+    n_tokens: int = 0
+    n_prompt: int = 0
+    n_cached: int = 0
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole reply; n_prompt counts visual tokens too."""
+    """A whole reply. n_prompt: tokens of the prompt, visual ones too; n_cached: of them, those read before."""
 
     text: str
     finish: FinishReason
     n_prompt: int
     n_tokens: int
+    n_cached: int = 0
 
 
 class Engine(Protocol):

@@ -2,26 +2,98 @@
 
 from __future__ import annotations
 
+import hashlib
+from importlib import util
 from pathlib import Path
+from typing import Literal, get_args
 
-from sensorium.engine.torch import Precision, TorchEngine
-from sensorium.model.checkpoint import read_config
+from sensorium.engine.base import Engine
+from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.model.folder import DEFAULT, model_folder
-from sensorium.model.quiet import quietly
-from sensorium.parts import locate
+from sensorium.model.gguf_folder import NotInLlamaCpp, is_gguf_folder
+from sensorium.parts.cache import derived
+from sensorium.parts.package import sha256_of
 from sensorium.progress import ProgressCallback
+
+EngineName = Literal["auto", "llamacpp", "torch"]
+Quantization = Literal["f16", "q8_0", "q4_0"]
+Precision = Literal["float32", "bfloat16"]
 
 
 def load_engine(
-    name: str | Path = DEFAULT, progress: ProgressCallback | None = None, precision: Precision = "float32"
-) -> TorchEngine:
-    """The engine of a model: `default`, a model folder, or a finished run. precision: see TorchEngine.
+    name: str | Path = DEFAULT,
+    progress: ProgressCallback | None = None,
+    precision: Precision = "float32",
+    engine: EngineName = "torch",
+    quantization: Quantization = "q8_0",
+) -> Engine:
+    """The engine of a model: `default`, a model folder, a finished run, or what `sensorium export gguf` wrote.
 
-    Raises SensoriumError when there is no such model, or when one of its parts cannot be had.
+    engine: `torch` is the reference; `llamacpp` runs the model as `export gguf` writes it, several times faster on
+    processors, written into the cache at its first use; `auto` is llamacpp where it can be, else torch.
+    precision: of torch, see TorchEngine; quantization: of llamacpp.
+    Raises SensoriumError when there is no such model, a part of it cannot be had, or llamacpp cannot run it.
     """
+    if engine not in get_args(EngineName):
+        raise SensoriumError("engine", f"`{engine}` is not known.", did_you_mean(engine, get_args(EngineName)))
     folder = model_folder(name)
+    if is_gguf_folder(folder):
+        if engine == "torch":
+            raise SensoriumError(folder, "was exported for llama.cpp; torch cannot run it.",
+                                 "Name the model that it was exported from, or leave --engine out.")
+        return _llamacpp(folder, str(name))
+    if engine == "llamacpp" or (engine == "auto" and _has_llamacpp()):
+        try:
+            return _llamacpp(exported(folder, quantization, progress), str(name))
+        except NotInLlamaCpp:
+            if engine == "llamacpp":
+                raise
+    return _torch(folder, str(name), progress, precision)
+
+
+def exported(folder: Path, quantization: Quantization, progress: ProgressCallback | None = None) -> Path:
+    """The cached GGUF folder of a model folder, written once for each content of its two files.
+
+    Raises NotInLlamaCpp when llama.cpp has no graph for the model.
+    """
+    digest = hashlib.sha256()
+    for file in ("config.json", "trained.safetensors"):
+        digest.update(bytes.fromhex(sha256_of(folder / file)))
+
+    def build(scratch: Path) -> None:
+        from sensorium.export.gguf import write_gguf
+
+        _fetch_parts(folder, progress)
+        write_gguf(folder, scratch, folder.name, quantization, progress)
+
+    return derived(f"gguf-1-{quantization}", digest.hexdigest(), build)
+
+
+def _has_llamacpp() -> bool:
+    """Whether llama.cpp is installed, and nothing here is faster."""
+    return util.find_spec("xllamacpp") is not None and not any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _llamacpp(folder: Path, name: str) -> Engine:
+    from sensorium.engine.llamacpp import LlamaCppEngine
+
+    return LlamaCppEngine(folder, name)
+
+
+def _torch(folder: Path, name: str, progress: ProgressCallback | None, precision: Precision) -> Engine:
+    from sensorium.engine.torch import TorchEngine
+    from sensorium.model.quiet import quietly
+
+    _fetch_parts(folder, progress)
+    with quietly():
+        return TorchEngine.load(folder, name, progress, precision)
+
+
+def _fetch_parts(folder: Path, progress: ProgressCallback | None) -> None:
+    """Both downloads first, so that a missing network is found before slow conversions."""
+    from sensorium.model.checkpoint import read_config
+    from sensorium.parts import locate
+
     config, _ = read_config(folder)
     for part in (config.vision.part, config.language.part):
-        locate(part, progress)  # both downloads first, so that a missing network is found before slow conversions
-    with quietly():
-        return TorchEngine.load(folder, str(name), progress, precision)
+        locate(part, progress)

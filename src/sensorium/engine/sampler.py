@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from sensorium.engine.base import Sampling
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class TokenSampler:
@@ -15,39 +17,29 @@ class TokenSampler:
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
-        self.generator = torch.Generator().manual_seed(sampling.seed)
+        self.random = np.random.default_rng(sampling.seed)
 
-    def choose(self, logits: Tensor, reply: list[int]) -> int:
+    def choose(self, logits: Array, reply: list[int]) -> int:
         """logits [vocabulary] of the next token; reply: the ids said so far."""
         s = self.sampling
-        logits = logits.float().cpu()
         if s.repetition_penalty != 1 and reply:
-            said = torch.tensor(sorted(set(reply)))
+            said = np.unique(reply)
             scores = logits[said]
-            logits = logits.clone()
-            logits[said] = torch.where(scores > 0, scores / s.repetition_penalty, scores * s.repetition_penalty)
+            logits = logits.copy()
+            logits[said] = np.where(scores > 0, scores / s.repetition_penalty, scores * s.repetition_penalty)
         if s.temperature == 0:
             return int(logits.argmax())
         # The largest is moved to 0 first: a temperature near 0 then gives the greedy choice instead of overflow.
-        probabilities = torch.softmax((logits - logits.max()).double() / s.temperature, dim=-1)
-        if s.top_k:
-            floor = probabilities.topk(min(s.top_k, len(probabilities))).values[-1]
-            probabilities = probabilities.where(probabilities >= floor, 0.0)
+        shares = np.exp((logits.astype(np.float64) - logits.max()) / s.temperature)
+        if s.top_k and s.top_k < len(shares):
+            shares[shares < np.partition(shares, -s.top_k)[-s.top_k]] = 0
         if s.top_p < 1:
-            values, order = probabilities.sort(descending=True)
-            beyond = values.cumsum(0) - values >= s.top_p * values.sum()
-            probabilities[order[beyond]] = 0.0
-        return int(torch.multinomial(probabilities, 1, generator=self.generator))
-
-
-def choose_tokens(samplers: Sequence[TokenSampler], logits: Tensor, replies: Sequence[list[int]]) -> list[int]:
-    """The next token of each reply, as `choose` chooses it; logits [replies, vocabulary].
-
-    Where the likeliest token is all that is asked for, one argmax on the model's device does for all replies.
-    """
-    if all(s.sampling.temperature == 0 and s.sampling.repetition_penalty == 1 for s in samplers):
-        return logits.argmax(-1).tolist()
-    return [sampler.choose(row, said) for sampler, row, said in zip(samplers, logits, replies, strict=True)]
+            order = np.argsort(-shares, kind="stable")
+            values = shares[order]
+            beyond = values.cumsum() - values >= s.top_p * values.sum()
+            shares[order[beyond]] = 0
+        reached = shares.cumsum()
+        return int(np.searchsorted(reached, self.random.random() * reached[-1], side="right"))
 
 
 class TextStream:

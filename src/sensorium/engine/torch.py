@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sensorium.conversation import Conversation, Image
 from sensorium.engine.base import GREEDY, Card, Delta, FinishReason, Reply, Sampling
-from sensorium.engine.sampler import TextStream, TokenSampler, choose_tokens
-from sensorium.errors import SensoriumError
+from sensorium.engine.prompting import deltas, render_prompt, scored_ids
+from sensorium.engine.sampler import TextStream, TokenSampler
 from sensorium.media import open_image
 from sensorium.model.attention import use_grouped_attention
 from sensorium.model.batch import Batch
@@ -80,20 +80,9 @@ class TorchEngine:
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece."""
         prompt = self._prompt(conversation, sampling)
-        text = TextStream(self.renderer.decode, sampling.stop)
-        n_tokens = 0
-        finish: FinishReason = "length"
-        for [(_, token)] in self._generate([prompt], sampling, [None]):
-            if token in self._stop_ids:
-                finish = "stop"
-                break
-            n_tokens += 1
-            if piece := text.push(token):
-                yield Delta(piece, n_tokens=n_tokens)
-            if text.stopped:
-                finish = "stop"
-                break
-        yield Delta(text.finish(), finish, n_tokens)
+        tokens = (token for [(_, token)] in self._generate([prompt], sampling, [None]))
+        for delta in deltas(tokens, self.renderer, sampling):
+            yield replace(delta, n_prompt=len(prompt)) if delta.finish else delta
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """Replies in the order of the conversations, computed in batches of similar prompt length."""
@@ -130,7 +119,7 @@ class TorchEngine:
         """log P of each candidate as the next reply; the candidates run as one batch."""
         if not candidates:
             return []
-        tails = [self._tail(candidate) for candidate in candidates]
+        tails = [scored_ids(self.renderer, candidate) for candidate in candidates]
         prompt = self._prompt(conversation, Sampling(max_new_tokens=max(map(len, tails))))
         rows = [replace(prompt, ids=prompt.ids + tail) for tail in tails]
         embeddings, mask = self._embed(rows, left=False)
@@ -144,24 +133,10 @@ class TorchEngine:
 
     def count(self, candidate: str) -> int:
         """How many tokens `score` sums over for a candidate."""
-        return len(self._tail(candidate))
-
-    def _tail(self, candidate: str) -> list[int]:
-        """The ids that `score` looks at: a reply and the end of its turn."""
-        return self.renderer.encode_reply(candidate) + self.renderer.turn_end
+        return len(scored_ids(self.renderer, candidate))
 
     def _prompt(self, conversation: Conversation, sampling: Sampling) -> Rendered:
-        if conversation.messages[-1].role != "user":
-            raise SensoriumError("conversation", "ends with another turn than the user's; there is nothing to answer.")
-        prompt = self.renderer.render(conversation, generate=True)
-        if len(prompt) + sampling.max_new_tokens > self.card.context_length:
-            raise SensoriumError(
-                "conversation",
-                f"has {len(prompt)} tokens ({len(prompt.slots)} pictures of {self.card.visual_tokens}); with "
-                f"{sampling.max_new_tokens} for the reply that is more than the model's {self.card.context_length}.",
-                "Show fewer pictures, start anew, or lower max_new_tokens.",
-            )
-        return prompt
+        return render_prompt(self.renderer, conversation, sampling.max_new_tokens, self.card)
 
     @torch.inference_mode()
     def _visual(self, image: Image) -> Tensor:
@@ -211,7 +186,7 @@ class TorchEngine:
             with torch.inference_mode():
                 states, cache = self._step(embeddings, mask, positions, cache)
                 logits = self.model.head(states)
-            tokens = choose_tokens([samplers[i] for i in running], logits, [replies[i] for i in running])
+            tokens = _choose(logits, [samplers[i] for i in running], [replies[i] for i in running])
             for i, token in zip(running, tokens, strict=True):
                 replies[i].append(token)
             yield list(zip(running, tokens, strict=True))
@@ -234,3 +209,14 @@ class TorchEngine:
             inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
         return output.last_hidden_state[:, -1], output.past_key_values
+
+
+def _choose(logits: Tensor, samplers: Sequence[TokenSampler], replies: Sequence[list[int]]) -> list[int]:
+    """The next token of each reply, as its sampler chooses it; logits [replies, vocabulary].
+
+    Where the likeliest token is all that is asked for, one argmax on the model's device does for all replies.
+    """
+    if all(s.sampling.temperature == 0 and s.sampling.repetition_penalty == 1 for s in samplers):
+        return logits.argmax(-1).tolist()
+    rows = logits.float().cpu().numpy()
+    return [sampler.choose(row, said) for sampler, row, said in zip(samplers, rows, replies, strict=True)]

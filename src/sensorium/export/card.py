@@ -33,6 +33,16 @@ _USE = {
 
 Mind: `sanitize_control_tokens` keeps marks such as `<img>` that somebody types plain characters, as Sensorium does.
 Pictures should be upright RGB without transparency; text should not begin with a line break.""",
+    "gguf": """This folder holds everything: no download, no torch, no GPU.
+
+    sensorium chat {name} --image photo.jpg --question "What is in the picture?"
+
+Any build of llama.cpp runs the two GGUF files by themselves:
+
+    llama-server -m {name}/model.gguf --mmproj {name}/mmproj.gguf --jinja
+
+Mind: it writes prompts as text, so that a mark such as `<|im_end|>` in a question becomes the token, and it has its own
+way of shrinking pictures; Sensorium does neither.""",
 }
 
 
@@ -56,7 +66,7 @@ def card(
 ) -> str:
     """The text. config: of the model before its export; source: its folder, whose own card is carried along."""
     parts, size = provenance["parts"], config.vision.image_size
-    library = "transformers" if form == "llava" else "sensorium"
+    library = {"llava": "transformers", "gguf": "llama.cpp"}.get(form, "sensorium")
     shape = "squashed" if config.views.fit == "squash" else "padded and shrunk"
     lines = [
         "---", "pipeline_tag: image-text-to-text", f"library_name: {library}", "---", "", f"# {name}", "",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-IGNORE = -100  # label of a position that is not supervised, torch's convention
+from sensorium.model.labels import IGNORE
 
 
 @dataclass(frozen=True)

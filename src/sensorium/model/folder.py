@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
+from sensorium.model.gguf_folder import is_gguf_folder
 
 DEFAULT = "default"
 DEFAULT_FOLDER = Path(__file__).parent / "default"
@@ -21,7 +22,7 @@ def model_folder(name: str | Path) -> Path:
                                  "Name a model folder, or train one: `sensorium train recipes/default.yaml`.")
         return DEFAULT_FOLDER
     folder = Path(name)
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() or is_gguf_folder(folder):
         return folder
     if (folder / "model" / "config.json").is_file():
         return folder / "model"

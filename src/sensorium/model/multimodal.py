@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from sensorium.errors import SensoriumError
 from sensorium.model.attention import Packing, additive_mask, can_pack
-from sensorium.model.batch import IGNORE, Batch
+from sensorium.model.batch import Batch
 from sensorium.model.connectors import ConnectorConfig
 from sensorium.model.head_loss import head_loss
+from sensorium.model.labels import IGNORE
 from sensorium.model.language import LanguageConfig, LoraConfig, add_lora
 from sensorium.model.views import ViewsConfig
 from sensorium.model.vision import VisionConfig, VisionEncoder

@@ -7,15 +7,13 @@ keeps them; `pad` does not, and says so to whoever maps boxes back.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-Fit = Literal["squash", "pad"]
+from sensorium.media.square import Fit, to_square
 
 
 class ViewsConfig(BaseModel):
@@ -30,13 +28,7 @@ class ViewsConfig(BaseModel):
 
 def make_views(picture: Image.Image, config: ViewsConfig, size: int) -> Tensor:
     """RGB picture -> pixels [views, 3, size, size], float32, normalised. One view: [1, 3, size, size]."""
-    if config.fit == "pad":
-        side = max(picture.size)
-        # Rounded down, as LLaVA and transformers' processor of it do.
-        square = Image.new("RGB", (side, side), tuple(int(255 * m) for m in config.mean))  # type: ignore[arg-type]
-        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-        picture = square
-    small = picture.resize((size, size), Image.Resampling.BICUBIC)
+    small = to_square(picture, size, config.fit, config.mean)
     pixels = torch.from_numpy(np.asarray(small, dtype=np.float32) / 255.0).permute(2, 0, 1)
     mean, std = torch.tensor(config.mean)[:, None, None], torch.tensor(config.std)[:, None, None]
     return ((pixels - mean) / std)[None]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import SensoriumError
-from sensorium.model.batch import IGNORE, Batch
+from sensorium.model.batch import Batch
+from sensorium.model.labels import IGNORE
 from sensorium.rendering.renderer import Rendered
 
 PADDING = -1  # the segment of padding, which nothing looks at

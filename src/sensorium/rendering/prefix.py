@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sensorium.rendering.renderer import IGNORE, Rendered, Slot
+from sensorium.model.labels import IGNORE
+from sensorium.rendering.renderer import Rendered, Slot
 
 
 def share_prefix(samples: Sequence[Rendered]) -> Rendered:

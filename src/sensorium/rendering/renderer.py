@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from sensorium.conversation import Conversation, Image, Part, Text
 from sensorium.errors import SensoriumError
 from sensorium.grounding import parse_grounded
-from sensorium.model.batch import IGNORE
+from sensorium.model.labels import IGNORE
 from sensorium.rendering.template import Piece, pieces, require_images_only
 
 _MARKS = ("<ref>", "</ref>", "<box>", "</box>")

@@ -25,7 +25,7 @@ from sensorium.data.defects import reason_of
 from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
 from sensorium.media import image_size
-from sensorium.model.batch import IGNORE
+from sensorium.model.labels import IGNORE
 from sensorium.parts import cache_root
 from sensorium.progress import ProgressCallback
 from sensorium.rendering import Rendered, Renderer, share_prefix

@@ -19,11 +19,13 @@ from torch import Tensor
 from sensorium.conversation import Conversation, Image
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
-from sensorium.model.batch import IGNORE, Batch
+from sensorium.model.batch import Batch
+from sensorium.model.labels import IGNORE
 from sensorium.model.multimodal import MultimodalModel, supervised_labels
 from sensorium.model.views import make_views
 from sensorium.progress import ProgressCallback
-from sensorium.rendering import Renderer, collate
+from sensorium.rendering import Renderer
+from sensorium.rendering.batching import collate
 from sensorium.training.features import FeatureCache
 from sensorium.training.measure import measure, render_sample
 from sensorium.training.objective import Loss

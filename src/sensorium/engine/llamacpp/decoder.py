@@ -1,0 +1,305 @@
+"""One llama.cpp context in which several replies grow at once.
+
+A thread of its own owns the context. Each of its steps runs one token of every reply that is being written, and as much
+of a waiting prompt as fits beside them, so that a long prompt does not stop the others for long. What was read stays:
+each *slot* keeps the trail of what stands in its memory, and a new prompt goes on from the slot that has its longest
+beginning, or from a copy of it. So the second question about a picture reads a few words, and the next turn of a chat
+only what is new.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Condition, Thread
+from typing import Any
+
+import numpy as np
+
+from sensorium.engine.llamacpp.library import Batch, ContextAt, library
+from sensorium.engine.llamacpp.prompt import Array, Key, Prompt
+from sensorium.errors import SensoriumError
+
+BATCH = 512  # tokens in one step
+BESIDE = 128  # tokens of a prompt in a step that others are waiting for
+WORTH_COPYING = 32  # tokens; llama.cpp copies the memory of a whole slot, which takes as long as to read about ten
+Choose = Callable[[Array, list[int]], int]
+
+
+@dataclass
+class Slot:
+    """A sequence of llama.cpp's memory. trail: what stands in it; used: when it was last, in steps."""
+
+    number: int
+    trail: list[Key] = field(default_factory=list)
+    used: int = 0
+    is_busy: bool = False
+
+
+@dataclass(eq=False)
+class Job:
+    """A reply to be written, or, with `tails`, continuations of the prompt to be scored.
+
+    choose: from logits [vocabulary] and the ids said so far to the next id.
+    """
+
+    prompt: Prompt
+    choose: Choose | None = None
+    max_new_tokens: int = 0
+    stop_ids: frozenset[int] = frozenset()
+    tails: tuple[tuple[int, ...], ...] = ()
+    cached: int = 0  # positions that did not have to be read
+    cancelled: bool = False
+    said: list[int] = field(default_factory=list)
+    results: SimpleQueue[Any] = field(default_factory=SimpleQueue)
+    slot: Slot | None = None
+
+    @property
+    def unread(self) -> int:
+        """The first position of the prompt that is not in the slot's trail."""
+        assert self.slot is not None
+        return min(len(self.slot.trail), len(self.prompt))
+
+
+class Decoder:
+    """path: a text GGUF file; context_length: positions of one reply with its prompt; slots: replies at once.
+
+    Raises SensoriumError when llama.cpp cannot load the file or has not the memory.
+    """
+
+    def __init__(self, path: Path, context_length: int, slots: int, threads: int) -> None:
+        self._library = lib = library()
+        self.model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+        if not self.model:
+            raise SensoriumError(path, f"cannot be loaded by llama.cpp ({lib.last_errors()}).")
+        parameters = lib.llama_context_default_params()
+        at = ContextAt
+        settings = {at.N_CTX: context_length * slots, at.N_BATCH: BATCH, at.N_UBATCH: BATCH, at.N_SEQ_MAX: slots,
+                    at.N_THREADS: threads, at.N_THREADS_BATCH: threads}
+        for offset, value in settings.items():
+            parameters.write(offset, value)
+        # Each slot has cells of its own, and they lie in the order of positions: where they were mixed, sums would be
+        # rounded in another order from one time to the next, and the same seed would not give the same reply.
+        parameters.write(at.KV_UNIFIED, 0, c.c_uint8)
+        self._context = lib.llama_init_from_model(self.model, parameters)
+        if not self._context:
+            raise SensoriumError(path, f"llama.cpp cannot make room for {slots} replies of {context_length} tokens "
+                                       f"({lib.last_errors()}).", "Ask for fewer slots.")
+        self._memory = lib.llama_get_memory(self._context)
+        self.width = lib.llama_model_n_embd(self.model)
+        self.vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(self.model))
+        self._slots = [Slot(number) for number in range(slots)]
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._steps = 0
+        self._is_closed = False
+        self._changed = Condition()
+        self._thread = Thread(target=self._work, name="llama.cpp", daemon=True)
+        self._thread.start()
+
+    def reply(self, job: Job) -> Iterator[int]:
+        """The job's tokens as they come, the one that stops it too. Closing the iterator ends the job.
+
+        job.cached is set when the first token is there. Raises RuntimeError when llama.cpp fails.
+        """
+        self._enter(job)
+        try:
+            while (token := self._result(job)) is not None:
+                yield token
+        finally:
+            job.cancelled = True
+
+    def score(self, job: Job) -> list[float]:
+        """log P of each of job.tails after the prompt, summed over its tokens."""
+        self._enter(job)
+        return self._result(job)  # type: ignore[no-any-return]
+
+    def load(self) -> tuple[int, int]:
+        """Replies being written, and replies waiting for a slot."""
+        with self._changed:
+            return len(self._running), len(self._waiting)
+
+    def close(self) -> None:
+        """End what runs and give the memory back."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join()
+        self._library.llama_free(self._context)
+        self._library.llama_model_free(self.model)
+
+    def _enter(self, job: Job) -> None:
+        with self._changed:
+            if self._is_closed:
+                raise RuntimeError("the engine is closed.")
+            self._waiting.append(job)
+            self._changed.notify()
+
+    @staticmethod
+    def _result(job: Job) -> Any:
+        result = job.results.get()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _work(self) -> None:
+        """The thread: until closed, let waiting jobs in and take a step."""
+        while True:
+            with self._changed:
+                while not (self._waiting or self._running or self._is_closed):
+                    self._changed.wait()
+                if self._is_closed:
+                    break
+                self._let_in()
+            try:
+                self._step()
+            except Exception as error:  # noqa: BLE001 (whoever waits for a reply must hear of it, whatever it is)
+                self._fail(error)
+        self._fail(RuntimeError("the engine was closed."))
+
+    def _fail(self, error: Exception) -> None:
+        with self._changed:
+            waiting = list(self._waiting) if self._is_closed else []
+            self._waiting.clear() if self._is_closed else None
+        for job in [*self._running, *waiting]:
+            job.results.put(error)
+            if job.slot is not None:
+                self._forget(job.slot, 0)
+                job.slot.is_busy = False
+        self._running.clear()
+
+    def _let_in(self) -> None:
+        while self._waiting and not all(slot.is_busy for slot in self._slots):
+            job = self._waiting.popleft()
+            if not job.cancelled:
+                self._seat(job)
+                self._running.append(job)
+
+    def _seat(self, job: Job) -> None:
+        """Give the job the free slot that leaves least to read and spoils least of what others may come back to."""
+        prompt = job.prompt
+        best = max(self._slots, key=lambda slot: prompt.shared(slot.trail))
+        job.cached = prompt.shared(best.trail)
+        free = sorted((slot for slot in self._slots if not slot.is_busy), key=lambda slot: slot.used)
+        goes_on = best in free and (job.cached >= len(best.trail) - 1 or len(free) == 1)
+        slot = best if goes_on else next(other for other in free if other is not best)
+        if slot is not best:
+            job.cached = job.cached if job.cached >= WORTH_COPYING else prompt.shared(slot.trail)
+            if job.cached >= WORTH_COPYING:
+                self._forget(slot, 0)
+                self._library.llama_memory_seq_cp(self._memory, best.number, slot.number, -1, -1)
+                slot.trail = list(best.trail)
+        self._forget(slot, job.cached)
+        slot.is_busy, job.slot = True, slot
+
+    def _forget(self, slot: Slot, kept: int) -> None:
+        self._library.llama_memory_seq_rm(self._memory, slot.number, kept, -1)
+        del slot.trail[kept:]
+
+    def _leave(self, job: Job, last: Any) -> None:
+        assert job.slot is not None
+        job.slot.is_busy, job.slot.used = False, self._steps
+        self._running.remove(job)
+        job.results.put(last)
+
+    def _step(self) -> None:
+        """A token of every reply that is being written, and a stretch of the prompts that are not read yet."""
+        self._steps += 1
+        for job in [job for job in self._running if job.cancelled]:
+            self._leave(job, None)
+        writing = [job for job in self._running if job.said]
+        rows = [(job, [job.said[-1]], True) for job in writing]
+        room = BESIDE if writing else BATCH
+        for job in [job for job in self._running if not job.said]:
+            self._read_pictures(job)
+            start, last = job.unread, len(job.prompt) - 1
+            # The last token alone, as it is read when all before it was remembered: many at once round otherwise, and
+            # the same question would not get the same reply again.
+            end = min(job.prompt.text_end(start), start + room, last) if start < last else len(job.prompt)
+            if end > start:
+                rows.append((job, list(job.prompt.keys[start:end]), start == last))  # type: ignore[arg-type]
+                room -= end - start
+        if rows:
+            self._decode_text([(job.slot, ids, [is_last]) for job, ids, is_last in rows])  # type: ignore[misc]
+        place, to_score = -1, []
+        for job, ids, is_last in rows:
+            place += len(ids)
+            if is_last and job.tails:
+                to_score.append((job, self._logits(place).copy()))
+            elif is_last:
+                self._say(job, self._logits(place))
+        for job, logits in to_score:  # which reads on, and so overwrites the step's logits
+            self._score(job, logits)
+
+    def _say(self, job: Job, logits: Array) -> None:
+        assert job.choose is not None
+        token = job.choose(logits, job.said)
+        job.said.append(token)
+        job.results.put(token)
+        if token in job.stop_ids or len(job.said) == job.max_new_tokens:
+            self._leave(job, None)
+
+    def _score(self, job: Job, logits: Array) -> None:
+        """Each tail is read after the prompt, then forgotten; the first token's logits are the prompt's last."""
+        assert job.slot is not None
+        first, scores = _log_softmax(logits), []
+        for tail in job.tails:
+            score = float(first[tail[0]])
+            for start in range(0, len(tail) - 1, BATCH):
+                ids = tail[:-1][start : start + BATCH]
+                self._decode_text([(job.slot, list(ids), [True] * len(ids))])
+                for i in range(len(ids)):
+                    score += float(_log_softmax(self._logits(i))[tail[start + i + 1]])
+            self._forget(job.slot, len(job.prompt))
+            scores.append(score)
+        self._leave(job, scores)
+
+    def _read_pictures(self, job: Job) -> None:
+        """Read the pictures that stand where the job's reading is. Vectors and ids do not mix in one batch."""
+        assert job.slot is not None
+        while (vectors := job.prompt.pictures.get(job.unread)) is not None:
+            start = job.unread
+            for at in range(0, len(vectors), BATCH):
+                part = np.ascontiguousarray(vectors[at : at + BATCH], dtype=np.float32)
+                batch = _batch([(job.slot, start + at, [0] * len(part), [])])
+                batch.token, batch.embd = None, part.ctypes.data_as(c.POINTER(c.c_float))
+                self._decode(batch)
+            job.slot.trail.extend(job.prompt.keys[start : start + len(vectors)])
+
+    def _decode_text(self, rows: Sequence[tuple[Slot, list[int], list[bool]]]) -> None:
+        """Read ids after each slot's trail; logits are wanted of the last so many as there are flags."""
+        self._decode(_batch([(slot, len(slot.trail), ids, wanted) for slot, ids, wanted in rows]))
+        for slot, ids, _ in rows:
+            slot.trail.extend(ids)
+
+    def _decode(self, batch: Batch) -> None:
+        if status := self._library.llama_decode(self._context, batch):
+            raise RuntimeError(f"llama.cpp could not go on (status {status}): {self._library.last_errors()}")
+
+    def _logits(self, place: int) -> Array:
+        """Logits [vocabulary] of a token of the last batch; they stand in llama.cpp's memory until the next."""
+        return np.ctypeslib.as_array(self._library.llama_get_logits_ith(self._context, place), (self.vocabulary,))
+
+
+def _batch(rows: Sequence[tuple[Slot, int, list[int], list[bool]]]) -> Batch:
+    """(slot, first position, ids, wanted) of stretches -> one batch; wanted: of the last ids, whether with logits."""
+    ids = [i for _, _, stretch, _ in rows for i in stretch]
+    n = len(ids)
+    positions = [start + i for _, start, stretch, _ in rows for i in range(len(stretch))]
+    flags = [flag for _, _, stretch, wanted in rows
+             for flag in [False] * (len(stretch) - len(wanted)) + wanted]
+    owners = []
+    for slot, _, stretch, _ in rows:
+        owner = (c.c_int32 * 1)(slot.number)
+        owners += [c.cast(owner, c.POINTER(c.c_int32))] * len(stretch)
+    return Batch(n, (c.c_int32 * n)(*ids), None, (c.c_int32 * n)(*positions), (c.c_int32 * n)(*[1] * n),
+                 (c.POINTER(c.c_int32) * n)(*owners), (c.c_int8 * n)(*flags))
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits.astype(np.float64) - logits.max()
+    return shifted - np.log(np.exp(shifted).sum())

@@ -1,0 +1,139 @@
+"""An exported model in llama.cpp: prompts by our renderer, pictures by our rule, tokens chosen by our sampler.
+
+Only the arithmetic is llama.cpp's. So a reply differs from the torch engine's where rounding tips a choice, and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from sensorium.conversation import Conversation, Image
+from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
+from sensorium.engine.llamacpp.decoder import Decoder, Job
+from sensorium.engine.llamacpp.prompt import Array, Prompt
+from sensorium.engine.llamacpp.vision import PictureEncoder
+from sensorium.engine.prompting import deltas, render_prompt, scored_ids
+from sensorium.engine.sampler import TokenSampler
+from sensorium.media import open_image
+from sensorium.media.square import to_square
+from sensorium.model.gguf_folder import GgufFolder
+from sensorium.rendering.renderer import Renderer
+
+REMEMBERED_PICTURES = 64
+CONTEXT_LENGTH = 4096  # of one reply and its prompt at most: llama.cpp takes the memory for all of it at once
+SLOTS = 4
+
+
+class LlamaCppEngine:
+    """folder: as `sensorium export gguf` writes it.
+
+    slots: replies that are written at once, further ones wait; threads: of llama.cpp, by default `idle_cores`;
+    context_length: of a reply with its prompt. Raises SensoriumError when llama.cpp is missing or cannot load it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str | None = None,
+        slots: int = SLOTS,
+        threads: int | None = None,
+        context_length: int = CONTEXT_LENGTH,
+    ) -> None:
+        self._files = files = GgufFolder.read(folder)
+        threads = threads or idle_cores()
+        self.renderer = Renderer(files.tokenizer(), files.visual_tokens)
+        length = min(context_length, files.context_length)
+        self.card = Card(name or folder.name, ("text", "image"), length, files.visual_tokens, files.licence,
+                         files.provenance | {"quantization": files.quantization})
+        self._decoder = Decoder(files.text, length, slots, threads)
+        self._encoder = PictureEncoder(files.vision, self._decoder.model, self._decoder.width, threads)
+        self._pictures: OrderedDict[str, Array] = OrderedDict()
+        self._looking = Lock()
+        self._slots = slots
+
+    def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
+        """The reply, piece by piece. Closing the iterator frees its slot at once."""
+        job = self._job(conversation, sampling)
+        with closing(self._decoder.reply(job)) as tokens:  # type: ignore[type-var]
+            for delta in deltas(tokens, self.renderer, sampling):
+                last = replace(delta, n_prompt=len(job.prompt), n_cached=job.cached)
+                yield last if delta.finish else delta
+
+    def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
+        """Replies in the order of the conversations, as many at once as there are slots."""
+        with ThreadPoolExecutor(self._slots) as pool:
+            return list(pool.map(lambda conversation: self._answer(conversation, sampling), conversations))
+
+    def _answer(self, conversation: Conversation, sampling: Sampling) -> Reply:
+        text = ""
+        for delta in self.stream(conversation, sampling):
+            text += delta.text
+        assert delta.finish is not None
+        return Reply(text, delta.finish, delta.n_prompt, delta.n_tokens, delta.n_cached)
+
+    def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
+        """log P of each candidate as the next reply; the prompt is read once."""
+        if not candidates:
+            return []
+        tails = tuple(tuple(scored_ids(self.renderer, candidate)) for candidate in candidates)
+        prompt = self._prompt(conversation, max(map(len, tails)))
+        return self._decoder.score(Job(prompt, tails=tails))
+
+    def count(self, candidate: str) -> int:
+        """How many tokens `score` sums over for a candidate."""
+        return len(scored_ids(self.renderer, candidate))
+
+    def load(self) -> tuple[int, int]:
+        """Replies being written, and replies waiting for a slot."""
+        return self._decoder.load()
+
+    def close(self) -> None:
+        """End running replies and give the memory back; the engine answers nothing afterwards."""
+        with self._looking:
+            self._encoder.close()
+        self._decoder.close()
+
+    def _job(self, conversation: Conversation, sampling: Sampling) -> Job:
+        sampler, never = TokenSampler(sampling), self.renderer.slot_id
+
+        def choose(logits: Array, said: list[int]) -> int:
+            logits[never] = -np.inf
+            return sampler.choose(logits, said)
+
+        prompt = self._prompt(conversation, sampling.max_new_tokens)
+        return Job(prompt, choose, sampling.max_new_tokens, frozenset(self.renderer.stop_ids))
+
+    def _prompt(self, conversation: Conversation, max_new_tokens: int) -> Prompt:
+        rendered = render_prompt(self.renderer, conversation, max_new_tokens, self.card)
+        pictures = [(slot.start, slot.image.digest, self._visual(slot.image)) for slot in rendered.slots]
+        return Prompt.of(rendered.ids, pictures)
+
+    def _visual(self, image: Image) -> Array:
+        """Visual tokens [t', d] of a picture, remembered by its content."""
+        with self._looking:
+            key = image.digest
+            if key not in self._pictures:
+                files = self._files
+                small = to_square(open_image(image), files.image_size, files.fit, files.mean)
+                self._pictures[key] = self._encoder(np.asarray(small))
+                if len(self._pictures) > REMEMBERED_PICTURES:
+                    self._pictures.popitem(last=False)
+            self._pictures.move_to_end(key)
+            return self._pictures[key]
+
+
+def idle_cores() -> int:
+    """Cores of this process that nobody uses just now, at least one: more threads than cores slow everybody down."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, min(cores, round(cores - busy)))

@@ -1,0 +1,79 @@
+"""What lies in a folder that `sensorium export gguf` wrote, and all that is needed to run it without torch.
+
+llama.cpp itself reads the two GGUF files and nothing else; `sensorium.json` and the tokenizer let our engine write its
+prompts by our renderer.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sensorium.errors import SensoriumError
+from sensorium.media.square import Fit
+
+FILE, FORMAT = "sensorium.json", "sensorium-gguf-1"
+TEXT, VISION = "model.gguf", "mmproj.gguf"
+
+
+class NotInLlamaCpp(SensoriumError):
+    """llama.cpp has no graph that computes a model, or none that is written here."""
+
+
+@dataclass(frozen=True)
+class GgufFolder:
+    """folder: where it lies; visual_tokens: of a picture, which is shrunk by `fit` to image_size² pixels first."""
+
+    folder: Path
+    quantization: str
+    visual_tokens: int
+    image_size: int
+    fit: Fit
+    mean: tuple[float, float, float]
+    context_length: int
+    licence: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> Path:
+        return self.folder / TEXT
+
+    @property
+    def vision(self) -> Path:
+        return self.folder / VISION
+
+    def tokenizer(self) -> Any:
+        """transformers' fast tokenizer, our tokens added. Raises SensoriumError when it cannot be read."""
+        from transformers import PreTrainedTokenizerFast
+
+        try:
+            return PreTrainedTokenizerFast.from_pretrained(self.folder)
+        except (OSError, ValueError) as error:
+            raise SensoriumError(self.folder, f"its tokenizer cannot be read ({error}).", "Export it again.") from error
+
+    def write(self) -> None:
+        """sensorium.json, into the folder, which is there. Raises OSError when the disk is full."""
+        content = {"format": FORMAT} | {name: value for name, value in asdict(self).items() if name != "folder"}
+        (self.folder / FILE).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> GgufFolder:
+        """Raises SensoriumError when the folder is not one, or a file is missing."""
+        path = folder / FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("format", None) != FORMAT:
+                raise SensoriumError(path, f"is not of the format {FORMAT}.")
+            found = cls(folder, **content | {"mean": tuple(content["mean"])})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SensoriumError(path, f"cannot be read ({error}).", "Export the model again.") from error
+        for file in (found.text, found.vision):
+            if not file.is_file():
+                raise SensoriumError(file, "is missing.", "Export the model again.")
+        return found
+
+
+def is_gguf_folder(folder: Path) -> bool:
+    return (folder / FILE).is_file()

@@ -1,0 +1,134 @@
+"""llama.cpp computes what the torch engine computes, reads nothing twice, and gives back what it took."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sensorium.conversation import Conversation, assistant, user
+from sensorium.engine import Sampling
+from sensorium.engine.llamacpp.prompt import Prompt
+from sensorium.errors import SensoriumError
+from sensorium.media import open_image
+from sensorium.media.square import to_square
+
+from .conftest import ASKED, BLUE, RED, SEVERAL, picture
+
+pytest.importorskip("xllamacpp", reason="xllamacpp has no wheel for this platform")
+
+
+def test_scores_are_the_torch_engines(small_engine, llamacpp_engine):
+    """Half precision of weights and cache: a thousandth of a log probability that is a sum over many tokens."""
+    for conversation in SEVERAL:
+        candidates = ["A cat.", "There are two dogs in the picture.", "<ref>dog</ref><box>(1,2),(3,4)</box>"]
+        expected = small_engine.score(conversation, candidates)
+        assert llamacpp_engine.score(conversation, candidates) == pytest.approx(expected, rel=5e-3)
+
+
+def test_greedy_replies_are_the_torch_engines(small_engine, llamacpp_engine):
+    sampling = Sampling(max_new_tokens=24)
+    texts = ("Hi", "What is the capital of France?", "Name three animals.")
+    questions = [Conversation((user(text),)) for text in texts]
+    found = llamacpp_engine.answer(questions, sampling)
+    assert [reply.text for reply in found] == [reply.text for reply in small_engine.answer(questions, sampling)]
+
+
+def test_visual_tokens_are_the_torch_models(small_engine, llamacpp_engine):
+    """llama.cpp's graph has the tanh form of GELU, which is most of the difference; with it in ours, little is left."""
+    model = small_engine.model
+    blocks = [*model.vision.stem.encoder.layer, *model.vision.tail]
+    exact = [block.mlp.activation_fn for block in blocks], model.connector.activation
+    image = picture((200, 120, 40))
+    ours = small_engine._visual(image).numpy()
+    theirs = llamacpp_engine._visual(image)
+    assert theirs.shape == ours.shape == (64, 576)
+    assert np.linalg.norm(theirs - ours) < 5e-3 * np.linalg.norm(ours)
+    try:
+        for block in blocks:
+            block.mlp.activation_fn = torch.nn.GELU(approximate="tanh")
+        model.connector.activation = torch.nn.GELU(approximate="tanh")
+        small_engine._pictures.clear()
+        ours = small_engine._visual(image).numpy()
+    finally:
+        for block, activation in zip(blocks, exact[0], strict=True):
+            block.mlp.activation_fn = activation
+        model.connector.activation = exact[1]
+        small_engine._pictures.clear()
+    assert np.linalg.norm(theirs - ours) < 1e-3 * np.linalg.norm(ours)
+
+
+def test_the_encoder_sees_rows_as_rows(llamacpp_engine):
+    """A picture and its mirror image must not have the same tokens; nor those of each other's shape."""
+    half = open_image(RED).convert("RGB").resize((224, 224))
+    half.paste((0, 0, 250), (0, 0, 112, 224))
+    pixels = np.asarray(to_square(half, 224, "squash", (0.5, 0.5, 0.5)))
+    left, right = llamacpp_engine._encoder(pixels), llamacpp_engine._encoder(pixels[:, ::-1])
+    turned = llamacpp_engine._encoder(pixels.transpose(1, 0, 2))
+    assert not np.allclose(left, right, atol=1e-2) and not np.allclose(left, turned, atol=1e-2)
+
+
+def test_a_second_question_about_a_picture_reads_only_the_question(llamacpp_engine):
+    brief = Sampling(max_new_tokens=2)
+    shown = picture((1, 2, 3))
+    first = llamacpp_engine.answer([Conversation((user(shown, "What is it?"),))], brief)[0]
+    second = llamacpp_engine.answer([Conversation((user(shown, "How many are there?"),))], brief)[0]
+    other = llamacpp_engine.answer([Conversation((user(picture((3, 2, 1)), "What is it?"),))], brief)[0]
+    assert first.n_cached < 64 < second.n_cached < second.n_prompt
+    assert other.n_cached < 64
+
+
+def test_the_next_turn_reads_only_what_is_new(llamacpp_engine):
+    question = Conversation((user("What is the capital of France?"),))
+    reply = llamacpp_engine.answer([question], Sampling(max_new_tokens=60))[0]
+    assert reply.finish == "stop"
+    more = question + assistant(reply.text) + user("And the sky?")
+    after = llamacpp_engine.answer([more], Sampling(max_new_tokens=2))[0]
+    assert after.n_cached >= reply.n_prompt + reply.n_tokens - 1
+
+
+def test_what_is_reused_changes_no_reply(small_engine, llamacpp_engine):
+    sampling = Sampling(max_new_tokens=16)
+    questions = [Conversation((user(BLUE, text),)) for text in ("What?", "What is in the picture?", "What is", "What?")]
+    expected = [small_engine.score(question, ["A blue square."])[0] for question in questions]
+    for question, score in zip(questions, expected, strict=True):
+        llamacpp_engine.answer([question], sampling)
+        assert llamacpp_engine.score(question, ["A blue square."])[0] == pytest.approx(score, rel=5e-3)
+
+
+def test_a_stream_left_early_frees_its_slot(llamacpp_engine):
+    stream = llamacpp_engine.stream(ASKED, Sampling(max_new_tokens=2000))
+    next(stream)
+    assert llamacpp_engine.load()[0] == 1
+    stream.close()
+    llamacpp_engine.answer([SEVERAL[1]], Sampling(max_new_tokens=2))
+    assert llamacpp_engine.load() == (0, 0)
+
+
+def test_shared_beginnings_are_whole_pictures_and_leave_a_token_to_read():
+    vectors = np.zeros((3, 2), dtype=np.float32)
+    one = Prompt.of([5, 9, 9, 9, 6, 7], [(1, "red", vectors)])
+    other = Prompt.of([5, 9, 9, 9, 6, 7], [(1, "blue", vectors)])
+    assert len(one) == 6 and one.keys == (5, ("red", 0), ("red", 1), ("red", 2), 6, 7)
+    assert one.shared(one.keys) == 5  # the last position's logits are wanted
+    assert one.shared(one.keys[:3]) == 1  # half a picture is none
+    assert one.shared(one.keys[:4]) == 4
+    assert one.shared(other.keys) == 1 and one.shared([]) == 0 and one.shared([7]) == 0
+    assert [one.text_end(0), one.text_end(4)] == [1, 6]
+
+
+def test_a_closed_engine_says_so_and_a_missing_file_is_named(gguf_folder, tmp_path):
+    from sensorium.engine.llamacpp import LlamaCppEngine
+
+    engine = LlamaCppEngine(gguf_folder, threads=1, slots=1, context_length=256)
+    assert engine.card.context_length == 256
+    engine.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.answer([SEVERAL[1]], Sampling(max_new_tokens=2))
+    for file in gguf_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[:2000] if file.suffix == ".gguf" else file.read_bytes())
+    with pytest.raises(SensoriumError, match=r"cannot be loaded by llama\.cpp"):
+        LlamaCppEngine(tmp_path)
+    (tmp_path / "mmproj.gguf").unlink()
+    with pytest.raises(SensoriumError, match=r"mmproj\.gguf.*missing"):
+        LlamaCppEngine(tmp_path)
