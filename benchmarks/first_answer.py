@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-STEPS = ("python", "sensorium", "torch and transformers", "loading the model", "picture", "first token")
+STEPS = ("python", "sensorium", "loading the engine", "picture", "first token")
 IMPORTS = "import torch; from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer"
 
 
@@ -35,6 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         image = options.image or _picture(Path(folder) / "picture.png")
         asked = ["--image", str(image), "--question", options.question]
+        asked += ["--engine", options.engine]
         chat = [sys.executable, "-m", "sensorium", "chat", options.model, *asked, "--max-new-tokens", "8"]
         stamped = [sys.executable, __file__, "--model", options.model, *asked]
         commands, steps, imports = [], [], []
@@ -81,18 +82,14 @@ def _answer_with_stamps(options: argparse.Namespace) -> None:
     from sensorium.cli import chat, main  # noqa: F401
 
     stamps.append(time.time())
-    import torch  # noqa: F401
-    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
-
-    stamps.append(time.time())
     from sensorium.conversation import Conversation, Image, user
     from sensorium.engine import Sampling
     from sensorium.engine.loading import load_engine
 
-    engine = load_engine(options.model)
+    engine = load_engine(options.model, engine=options.engine)
     stamps.append(time.time())
     picture = Image(str(options.image))
-    engine._visual(picture)  # remembered: the step after this one does not encode it again
+    engine._visual(picture)  # type: ignore[attr-defined]  # remembered: the step after this one does not encode it again
     stamps.append(time.time())
     stream = engine.stream(Conversation((user(picture, options.question),)), Sampling(max_new_tokens=8))
     next(stream)
@@ -126,6 +123,7 @@ def report(commands: list[float], steps: list[dict[str, float]], imports: list[f
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default", help="`default` or a model folder")
+    parser.add_argument("--engine", default="auto", help="auto, llamacpp or torch")
     parser.add_argument("--image", type=Path, help="a picture; one is drawn if not given")
     parser.add_argument("--question", default="What is in the picture?")
     parser.add_argument("--repeat", type=int, default=5)

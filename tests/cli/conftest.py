@@ -94,7 +94,7 @@ def process() -> Callable[..., Outcome]:
 def engine(monkeypatch) -> ScriptedEngine:
     """The engine that every command loads in this test, whatever model it names."""
     scripted = ScriptedEngine()
-    monkeypatch.setattr("sensorium.engine.loading.load_engine", lambda name, progress=None: scripted)
+    monkeypatch.setattr("sensorium.engine.loading.load_engine", lambda name, progress=None, **options: scripted)
     return scripted
 
 

@@ -70,7 +70,7 @@ def test_a_picture_that_is_none(sensorium, engine, model, tmp_path, kind):
 
 
 def test_more_pictures_than_the_context_holds(sensorium, model_folder, small_engine, picture, monkeypatch):
-    monkeypatch.setattr("sensorium.engine.loading.load_engine", lambda name, progress=None: small_engine)
+    monkeypatch.setattr("sensorium.engine.loading.load_engine", lambda name, progress=None, **options: small_engine)
     n = small_engine.card.context_length // small_engine.card.visual_tokens + 1
     error = sensorium("chat", model_folder, *["-i", picture] * n, "-q", "What?").error
     assert f"{n} pictures of {small_engine.card.visual_tokens}" in error
@@ -91,7 +91,7 @@ def test_more_pictures_than_the_context_holds(sensorium, model_folder, small_eng
     ],
 )
 def test_a_conversation_that_is_none(sensorium, model_folder, small_engine, tmp_path, monkeypatch, content, said):
-    monkeypatch.setattr("sensorium.engine.loading.load_engine", lambda name, progress=None: small_engine)
+    monkeypatch.setattr("sensorium.engine.loading.load_engine", lambda name, progress=None, **options: small_engine)
     path = tmp_path / "talk.json"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -211,7 +211,7 @@ class Engine:
     def stream(self, conversation, sampling):
         yield Delta("<ref>dog</ref><box>(100,200),(500,600)</box>" * 50, "stop")
 
-loading.load_engine = lambda name, progress=None: Engine()
+loading.load_engine = lambda name, progress=None, **options: Engine()
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 run()
 """

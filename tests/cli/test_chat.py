@@ -125,7 +125,7 @@ def test_a_conversation_that_ends_with_a_question_is_answered(sensorium, engine,
 
 
 def test_ctrl_c_is_quiet(sensorium, model, monkeypatch):
-    def interrupted(name, progress=None):
+    def interrupted(name, progress=None, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sensorium.engine.loading.load_engine", interrupted)
@@ -136,7 +136,7 @@ def test_ctrl_c_is_quiet(sensorium, model, monkeypatch):
 def test_programming_errors_keep_their_traceback(model, monkeypatch):
     from sensorium.cli.main import run
 
-    def broken(name, progress=None):
+    def broken(name, progress=None, **options):
         return 1 / 0
 
     monkeypatch.setattr("sensorium.engine.loading.load_engine", broken)

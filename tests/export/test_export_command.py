@@ -1,4 +1,4 @@
-"""`sensorium export hf`: what it says, to people and to programs."""
+"""`sensorium export`: what it says, to people and to programs."""
 
 from __future__ import annotations
 
@@ -54,3 +54,23 @@ def test_what_llava_has_no_place_for_is_one_line(command, adapted, tmp_path):
 def test_the_help_shows_how():
     text = CliRunner().invoke(app, ["export", "hf", "--help"]).output
     assert "sensorium export hf runs/mine exports/mine" in text and "--format" in text
+
+
+def test_gguf_files_are_written_and_talked_with(command, adapted, tmp_path, photo):
+    code, out, err = command("export", "gguf", adapted, tmp_path / "out", "--quantization", "f16", "--json")
+    found = json.loads(out)
+    assert code == 0 and found["text"] == str(tmp_path / "out" / "model.gguf") and found["quantization"] == "f16"
+    n_bytes = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert found["bytes"] == n_bytes
+    pytest.importorskip("xllamacpp", reason="xllamacpp has no wheel for this platform")
+    (tmp_path / "photo.png").write_bytes(photo)
+    asked = ("-i", tmp_path / "photo.png", "-q", "What is it?", "--max-new-tokens", "8")
+    code, out, err = command("chat", tmp_path / "out", *asked)
+    assert code == 0 and out
+    code, out, err = command("chat", tmp_path / "out", "--engine", "torch", *asked)
+    assert code == 2 and "was exported for llama.cpp" in err and err.count("\n") == 1
+
+
+def test_an_unknown_quantization_is_one_line(command, adapted, tmp_path):
+    code, out, err = command("export", "gguf", adapted, tmp_path / "out", "--quantization", "q5_k")
+    assert code == 2 and out == "" and err.startswith("error: quantization: `q5_k` is not known.")

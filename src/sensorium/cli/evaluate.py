@@ -31,8 +31,10 @@ def evaluate(
     speech: Annotated[bool, typer.Option(help="Also compare plain talk with the untrained language model.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many pictures of each kind.")] = None,
     precision: Annotated[
-        str, typer.Option(help="float32, or bfloat16: several times faster on processors that have it.")
+        str, typer.Option(help="Of torch: float32, or bfloat16, several times faster on processors that have it.")
     ] = "float32",
+    engine: Annotated[str, typer.Option(metavar="torch|llamacpp|auto", help="What computes the replies.")] = "torch",
+    quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
     json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
 ) -> None:
     """Measure a model on held-out scenes.
@@ -45,11 +47,13 @@ def evaluate(
     Examples:
       sensorium evaluate runs/scenes --out runs/mine/scores --model runs/mine
       sensorium evaluate runs/scenes --out quick --split test_seen --limit 20 --no-blind --no-speech
+      sensorium evaluate runs/scenes --out small --engine llamacpp --quantization q4_0
     """
     from sensorium.data.dataset import Dataset
     from sensorium.data.records import TEST_SPLITS
     from sensorium.engine.loading import load_engine, model_folder
     from sensorium.evaluation import Report
+    from sensorium.model.gguf_folder import is_gguf_folder
 
     if precision not in PRECISIONS:
         raise SensoriumError("--precision", f"{precision!r} is not known.", did_you_mean(precision, PRECISIONS))
@@ -62,17 +66,20 @@ def evaluate(
         dataset.folder(name)
     folder = model_folder(model)
     with Preparation() as preparation:
-        engine = load_engine(model, preparation, precision)  # type: ignore[arg-type]
-        about: dict[str, Any] = {"name": engine.card.name, "fingerprint": f"{_fingerprint(folder)}-{precision}"}
-        about["provenance"] = engine.card.provenance
+        loaded = load_engine(model, preparation, precision, engine, quantization)  # type: ignore[arg-type]
+        how = loaded.card.provenance.get("quantization", precision)
+        about: dict[str, Any] = {"name": loaded.card.name, "fingerprint": f"{_fingerprint(folder)}-{how}"}
+        about["provenance"] = loaded.card.provenance
         from_data = {key: dataset.info.get(key) for key in ("name", "fingerprint", "seed")}
         report = Report(about, from_data, limit)
         for name in splits:
             for is_blind in (False, True) if blind else (False,):
-                _measure(report, engine, dataset, name, is_blind, out, preparation)
+                _measure(report, loaded, dataset, name, is_blind, out, preparation)
                 report.write(out)
-        if speech:
-            report.speech = _speech(engine, folder, preparation)
+        if speech and is_gguf_folder(folder):
+            note("Plain talk is not compared: an exported folder does not hold the untrained language model.")
+        elif speech:
+            report.speech = _speech(loaded, folder, preparation)
             report.write(out)
     _show(report, out, json)
 
@@ -129,5 +136,5 @@ def _fingerprint(folder: Path) -> str:
 
     from sensorium.parts.package import sha256_of
 
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".gguf"))
     return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in files).encode()).hexdigest()

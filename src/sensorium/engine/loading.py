@@ -36,6 +36,9 @@ def load_engine(
     """
     if engine not in get_args(EngineName):
         raise SensoriumError("engine", f"`{engine}` is not known.", did_you_mean(engine, get_args(EngineName)))
+    if quantization not in get_args(Quantization):
+        remedy = did_you_mean(quantization, get_args(Quantization))
+        raise SensoriumError("quantization", f"`{quantization}` is not known.", remedy)
     folder = model_folder(name)
     if is_gguf_folder(folder):
         if engine == "torch":
@@ -57,8 +60,13 @@ def exported(folder: Path, quantization: Quantization, progress: ProgressCallbac
     Raises NotInLlamaCpp when llama.cpp has no graph for the model.
     """
     digest = hashlib.sha256()
-    for file in ("config.json", "trained.safetensors"):
-        digest.update(bytes.fromhex(sha256_of(folder / file)))
+    try:
+        for file in ("config.json", "trained.safetensors"):
+            digest.update(bytes.fromhex(sha256_of(folder / file)))
+    except OSError:
+        _fetch_parts(folder, None)  # which says what is wrong with config.json, if that is it
+        remedy = "The model is damaged; fetch it again."
+        raise SensoriumError(folder / file, "cannot be read.", remedy) from None
 
     def build(scratch: Path) -> None:
         from sensorium.export.gguf import write_gguf
