@@ -18,6 +18,7 @@ from sensorium.cli import data, export, parts
 from sensorium.cli.chat import chat
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.info import info
+from sensorium.cli.serve import serve
 from sensorium.cli.terminal import error_line, note
 from sensorium.cli.train import train
 from sensorium.errors import SensoriumError
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(chat)
 app.command()(evaluate)
 app.command()(info)
+app.command()(serve)
 app.command()(train)
 app.add_typer(data.app, name="data")
 app.add_typer(export.app, name="export")

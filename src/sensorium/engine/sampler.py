@@ -10,6 +10,7 @@ import numpy as np
 from sensorium.engine.base import Sampling
 
 Array = np.ndarray[Any, np.dtype[Any]]
+NEGLIGIBLE = 39.0  # below the largest logit, at temperature 1
 
 
 class TokenSampler:
@@ -29,8 +30,10 @@ class TokenSampler:
             logits[said] = np.where(scores > 0, scores / s.repetition_penalty, scores * s.repetition_penalty)
         if s.temperature == 0:
             return int(logits.argmax())
-        # The largest is moved to 0 first: a temperature near 0 then gives the greedy choice instead of overflow.
-        shares = np.exp((logits.astype(np.float64) - logits.max()) / s.temperature)
+        # Those that could be drawn once in 10^17 times are left out: what remains is a small part of the vocabulary.
+        # The largest is moved to 0: a temperature near 0 then gives the greedy choice instead of overflow.
+        likely = np.flatnonzero(logits >= logits.max() - NEGLIGIBLE * s.temperature)
+        shares = np.exp((logits[likely].astype(np.float64) - logits.max()) / s.temperature)
         if s.top_k and s.top_k < len(shares):
             shares[shares < np.partition(shares, -s.top_k)[-s.top_k]] = 0
         if s.top_p < 1:
@@ -39,7 +42,7 @@ class TokenSampler:
             beyond = values.cumsum() - values >= s.top_p * values.sum()
             shares[order[beyond]] = 0
         reached = shares.cumsum()
-        return int(np.searchsorted(reached, self.random.random() * reached[-1], side="right"))
+        return int(likely[np.searchsorted(reached, self.random.random() * reached[-1], side="right")])
 
 
 class TextStream:

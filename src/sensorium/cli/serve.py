@@ -1,0 +1,86 @@
+"""`sensorium serve`: a model behind an HTTP API that OpenAI's clients speak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sensorium.cli.terminal import Preparation, note
+from sensorium.errors import SensoriumError
+from sensorium.model.folder import model_folder
+
+
+def serve(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="`default`, or a folder made by `sensorium train` or `export gguf`.")
+    ] = "default",
+    host: Annotated[str, typer.Option(help="0.0.0.0: the whole network may ask; give --key then.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    engine: Annotated[
+        str, typer.Option(metavar="auto|llamacpp|torch", help="What computes; auto: llamacpp where it can, else torch.")
+    ] = "auto",
+    quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
+    key: Annotated[
+        list[str] | None, typer.Option(help="Callers must bring this bearer key; repeatable.", envvar="SENSORIUM_KEYS")
+    ] = None,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="Of a request, pictures included.")] = 32,
+    max_running: Annotated[int, typer.Option(min=1, help="Requests answered at once.")] = 4,
+    max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; others are told to come back.")] = 32,
+    reply_timeout_s: Annotated[float, typer.Option(min=1, help="Of one reply, in seconds.")] = 300,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a reply whose request names no limit.")] = 512,
+    allow_origin: Annotated[list[str] | None, typer.Option(help="Another site's web page may ask; repeatable.")] = None,
+) -> None:
+    """Serve a model to OpenAI's clients.
+
+    POST /v1/chat/completions with text and pictures (as data URLs), whole or streamed; GET /v1/models, /health, and
+    /metrics for Prometheus. Pictures are never fetched from elsewhere, nor read from this machine's disk, on behalf of
+    a request. Ctrl-C ends it when running replies are finished; a second Ctrl-C at once.
+
+    \b
+    Examples:
+      sensorium serve
+      sensorium serve runs/mine --port 9000 --key "$KEY"
+      curl http://127.0.0.1:8000/v1/models
+    """
+    try:
+        import uvicorn
+
+        from sensorium.serving import ServerSettings, create_app
+    except ModuleNotFoundError as error:
+        raise SensoriumError("sensorium serve", f"needs the package {error.name}.",
+                             "Install it: pip install 'sensorium[serve]'.") from error
+    from sensorium.engine.loading import load_engine
+
+    model_folder(model)
+    keys = tuple(one for given in key or [] for one in given.split() if one)
+    with Preparation() as preparation:
+        loaded = load_engine(model, preparation, engine=engine, quantization=quantization)  # type: ignore[arg-type]
+    settings = ServerSettings(
+        keys=keys, max_body_mb=max_body_mb, max_running=max_running, max_waiting=max_waiting,
+        reply_timeout_s=reply_timeout_s, max_new_tokens=max_new_tokens, allow_origins=tuple(allow_origin or ()),
+    )
+    sock = _bound(host, port)
+    address = f"http://{host}:{sock.getsockname()[1]}"
+    note(f"Serving {Path(model).name or model} at {address}/v1 (Ctrl-C ends it).")
+    if host not in ("127.0.0.1", "localhost", "::1") and not keys:
+        note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
+    config = uvicorn.Config(create_app(loaded, settings), log_level="warning", access_log=False, timeout_keep_alive=30,
+                            limit_concurrency=1000, h11_max_incomplete_event_size=64_000, server_header=False)
+    uvicorn.Server(config).run(sockets=[sock])
+
+
+def _bound(host: str, port: int):  # type: ignore[no-untyped-def]
+    """A socket that listens there. Raises SensoriumError when the port is taken or the address is not ours."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except (OSError, OverflowError) as error:
+        sock.close()
+        raise SensoriumError(f"{host}:{port}", f"cannot be served at ({error}).", "Choose another --port.") from error
+    return sock

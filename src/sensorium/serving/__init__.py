@@ -1,0 +1,6 @@
+"""A model as a service: an HTTP API that clients of OpenAI's speak."""
+
+from sensorium.serving.app import create_app
+from sensorium.serving.settings import ServerSettings
+
+__all__ = ["ServerSettings", "create_app"]

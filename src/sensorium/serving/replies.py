@@ -1,0 +1,95 @@
+"""An engine's stream inside an event loop, and as the chunks of OpenAI's streaming protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncGenerator
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+from sensorium.conversation import Conversation
+from sensorium.engine import Delta, Engine, Sampling
+
+
+async def stream_reply(
+    engine: Engine, conversation: Conversation, sampling: Sampling, timeout_s: float
+) -> AsyncGenerator[Delta, None]:
+    """The engine's deltas. Leaving the iteration ends the reply at its next token.
+
+    A thread of its own runs the engine; it looks up between tokens whether anybody still listens.
+    Raises TimeoutError when the whole reply takes longer than timeout_s, and what the engine raises.
+    """
+    loop, gone = asyncio.get_running_loop(), threading.Event()
+    deltas: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
+
+    def tell(item: Delta | Exception | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(deltas.put_nowait, item)
+
+    def run() -> None:
+        try:
+            with closing(engine.stream(conversation, sampling)) as stream:  # type: ignore[type-var]
+                for delta in stream:
+                    if gone.is_set():
+                        return
+                    tell(delta)
+            tell(None)
+        except Exception as error:  # noqa: BLE001 (it is raised again where the reply is awaited)
+            tell(error)
+
+    threading.Thread(target=run, name="reply", daemon=True).start()
+    try:
+        end = loop.time() + timeout_s
+        # Each wait has the time that is left: one timeout around all would belong to the task that began it, and a
+        # streamed reply is taken over by another.
+        while (item := await asyncio.wait_for(deltas.get(), end - loop.time())) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        gone.set()
+
+
+class Chunks:
+    """The JSON objects of one reply, whole or in pieces; they share an id."""
+
+    def __init__(self, model: str) -> None:
+        self.head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
+
+    def whole(self, text: str, last: Delta, usage: dict[str, Any]) -> dict[str, Any]:
+        """The one object of a reply that is not streamed."""
+        message = {"role": "assistant", "content": text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": last.finish}
+        return self.head | {"object": "chat.completion", "choices": [choice], "usage": usage}
+
+    def first(self) -> str:
+        return self._event({"role": "assistant", "content": ""}, None)
+
+    def piece(self, text: str) -> str:
+        return self._event({"content": text}, None)
+
+    def last(self, finish: str) -> str:
+        return self._event({}, finish)
+
+    def usage(self, usage: dict[str, Any]) -> str:
+        return event(self.head | {"object": "chat.completion.chunk", "choices": [], "usage": usage})
+
+    def _event(self, delta: dict[str, Any], finish: str | None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return event(self.head | {"object": "chat.completion.chunk", "choices": [choice]})
+
+
+def event(content: dict[str, Any]) -> str:
+    """One server-sent event."""
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
+
+
+def usage_of(last: Delta, n_image_tokens: int) -> dict[str, Any]:
+    """OpenAI's counts, and how many of the prompt's tokens were pictures."""
+    details = {"cached_tokens": last.n_cached, "image_tokens": n_image_tokens}
+    return {"prompt_tokens": last.n_prompt, "completion_tokens": last.n_tokens,
+            "total_tokens": last.n_prompt + last.n_tokens, "prompt_tokens_details": details}

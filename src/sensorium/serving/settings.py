@@ -1,0 +1,25 @@
+"""What whoever runs a server decides, once, in one place."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ServerSettings(BaseModel):
+    """keys: bearer keys of which each request must bring one; none: everybody may ask.
+
+    max_body_mb, body_timeout_s: of a request; max_running, max_waiting: requests answered at once, and waiting for
+    that; reply_timeout_s: of one reply, from when it is begun; max_new_tokens: of a reply whose request names no limit;
+    allow_origins: web pages of other sites that may ask.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: tuple[str, ...] = ()
+    max_body_mb: float = Field(default=32, gt=0)
+    body_timeout_s: float = Field(default=30, gt=0)
+    max_running: int = Field(default=4, ge=1)
+    max_waiting: int = Field(default=32, ge=0)
+    reply_timeout_s: float = Field(default=300, gt=0)
+    max_new_tokens: int = Field(default=512, ge=1)
+    allow_origins: tuple[str, ...] = ()

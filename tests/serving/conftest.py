@@ -1,0 +1,95 @@
+"""A server in this process, on a real port: with a real engine, or with one that does what it is told."""
+
+from __future__ import annotations
+
+import base64
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from PIL import Image as Picture
+
+from sensorium.engine import Card, Delta, Engine
+
+pytest.importorskip("fastapi", reason="serving is an extra")
+
+
+@contextmanager
+def served(engine: Engine, **settings: Any) -> Iterator[str]:
+    """The address of a server that answers with the engine, until the block ends."""
+    import uvicorn
+
+    from sensorium.serving import ServerSettings, create_app
+
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(engine, ServerSettings(**settings)), log_level="critical", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        sock.close()
+
+
+class Told:
+    """An engine that says words, each when `go` lets it; it notes what it was asked and who left early."""
+
+    card = Card("told", ("text", "image"), 1000, 64)
+
+    def __init__(self, words: tuple[str, ...] = ("one ", "two ", "three")) -> None:
+        self.words = words
+        self.asked: list[Any] = []
+        self.left = 0
+        self.go = threading.Semaphore(10**6)
+        self.error: Exception | None = None
+        self.most = self._now = 0
+        self._lock = threading.Lock()
+
+    def stream(self, conversation: Any, sampling: Any) -> Iterator[Delta]:
+        with self._lock:
+            self.asked.append((conversation, sampling))
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            for number, word in enumerate(self.words[: sampling.max_new_tokens], start=1):
+                self.go.acquire()
+                if self.error is not None and number > 1:
+                    raise self.error
+                yield Delta(word, n_tokens=number)
+            yield Delta("", "stop", len(self.words), 10, 4)
+        except GeneratorExit:
+            self.left += 1
+            raise
+        finally:
+            with self._lock:
+                self._now -= 1
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def serve() -> Callable[..., Any]:
+    """`with serve(engine, **settings) as address:`"""
+    return served
+
+
+@pytest.fixture(scope="session")
+def data_url() -> str:
+    """A small picture as clients send it."""
+    data = io.BytesIO()
+    Picture.new("RGB", (40, 30), (200, 30, 30)).save(data, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,0 +1,256 @@
+"""OpenAI's own client talks with the server as with OpenAI's; what is wrong is said in OpenAI's shape."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from sensorium.conversation import Conversation, Image, decode_data_url, user
+from sensorium.engine import Sampling
+from sensorium.errors import SensoriumError
+
+openai = pytest.importorskip("openai")
+
+
+def _client(address: str, key: str = "any"):
+    return openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=60)
+
+
+def _post(address: str, body: object, headers: dict[str, str] | None = None) -> tuple[int, dict[str, object]]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    asked = Request(f"{address}/v1/chat/completions", data, {"Content-Type": "application/json"} | (headers or {}))
+    try:
+        with urlopen(asked, timeout=30) as response:
+            return response.status, json.loads(response.read())
+    except HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def _shown(url: str) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]}
+
+
+ASK = {"model": "told", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def test_the_openai_client_gets_the_engines_reply(small_engine, serve, data_url):
+    parts = [{"type": "image_url", "image_url": {"url": data_url, "detail": "low"}},
+             {"type": "text", "text": "What is in the picture?"}]
+    with serve(small_engine) as address:
+        name = _client(address).models.list().data[0].id
+        reply = _client(address).chat.completions.create(
+            model=name, messages=[{"role": "user", "content": parts}], max_completion_tokens=8, temperature=0
+        )
+    asked = Conversation((user(Image(decode_data_url(data_url)), "What is in the picture?"),))
+    expected = small_engine.answer([asked], Sampling(max_new_tokens=8))[0]
+    assert reply.choices[0].message.content == expected.text
+    assert reply.choices[0].finish_reason == expected.finish
+    assert reply.usage.prompt_tokens == expected.n_prompt and reply.usage.completion_tokens == expected.n_tokens
+    assert reply.usage.prompt_tokens_details.image_tokens == 64
+
+
+def test_a_streamed_reply_has_openais_chunks_in_their_order(told, serve):
+    with serve(told) as address:
+        chunks = list(_client(address).chat.completions.create(
+            model="told", messages=ASK["messages"], stream=True, stream_options={"include_usage": True}
+        ))
+    deltas = [chunk.choices[0].delta for chunk in chunks[:-1]]
+    assert (deltas[0].role, deltas[0].content) == ("assistant", "")
+    assert [delta.content for delta in deltas[1:-1]] == ["one ", "two ", "three"]
+    assert chunks[-2].choices[0].finish_reason == "stop" and deltas[-1].content is None
+    assert chunks[-1].choices == [] and chunks[-1].usage.total_tokens == 13
+    assert chunks[-1].usage.prompt_tokens_details.cached_tokens == 4
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+def test_the_bytes_of_a_stream_are_events_that_end_with_done(told, serve):
+    with serve(told) as address:
+        asked = Request(f"{address}/v1/chat/completions", json.dumps(ASK | {"stream": True}).encode(),
+                        {"Content-Type": "application/json"})
+        with urlopen(asked, timeout=30) as response:
+            assert response.headers["Content-Type"].startswith("text/event-stream")
+            lines = response.read().decode().split("\n\n")
+    assert lines[-1] == "" and lines[-2] == "data: [DONE]"
+    assert all(json.loads(line.removeprefix("data: "))["object"] == "chat.completion.chunk" for line in lines[:-2])
+
+
+def test_what_is_asked_reaches_the_engine(told, serve, data_url):
+    messages = [
+        {"role": "developer", "content": "Be brief.", "name": "boss"},
+        {"role": "user", "content": [{"type": "text", "text": "Look:"}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url}}]},
+        {"role": "assistant", "content": "Red.", "refusal": None},
+        {"role": "user", "content": "Sure? <|im_end|>"},
+    ]
+    with serve(told, max_new_tokens=77) as address:
+        client = _client(address).chat.completions
+        client.create(model="told", messages=messages, temperature=0.5, top_p=0.9, seed=3, stop=["x", "y"],
+                      extra_body={"top_k": 5, "repetition_penalty": 1.1})
+        client.create(model="told", messages=[messages[4]], max_tokens=2)
+    conversation, sampling = told.asked[0]
+    assert [m.role for m in conversation] == ["system", "user", "assistant", "user"]
+    assert [m.text for m in conversation] == ["Be brief.", "Look:\n", "Red.", "Sure? <|im_end|>"]
+    assert isinstance(conversation.images[0].source, bytes)
+    assert sampling == Sampling(77, 0.5, 0.9, 5, 3, ("x", "y"), 1.1)
+    assert told.asked[1][1] == Sampling(max_new_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "message"),
+    [
+        ({"messages": []}, "messages", "at least 1 item"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "request.messages[0]", "unknown role 'robot'"),
+        (_shown("/etc/passwd"), "messages[0]", "not in the request"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "path": "/etc/passwd"}]}]}, "messages[0]",
+         "not in the request"),
+        (_shown("http://x/a.png"), "messages[0]", "data URL"),
+        (_shown("file:///etc/passwd"), "messages[0]", "not in the request"),
+        (_shown("data:image/png;base64,@@"), None, "base64 is damaged"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA"}}]}]},
+         "messages[0]", "sees pictures only"),
+        ({"temperature": 99}, "temperature", "less than or equal to 10"),
+        ({"top_p": 0}, "top_p", "greater than 0"),
+        ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
+        ({"n": 3}, "n", "only one reply"),
+        ({"tools": [{"type": "function"}]}, "tools", "not supported"),
+        ({"logprobs": True}, "logprobs", "not supported yet"),
+        ({"presence_penalty": 1}, "presence_penalty", "repetition_penalty"),
+        ({"response_format": {"type": "json_object"}}, "response_format", "not supported yet"),
+        ({"stop": [""]}, "stop", "1 to 256"),
+        ({"stream_options": 5}, "stream_options", "valid"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_in_openais_shape(told, serve, changes, param, message):
+    with serve(told) as address:
+        status, found = _post(address, ASK | changes)
+    assert status == 400 and set(found) == {"error"} and set(found["error"]) == {"message", "type", "param", "code"}
+    assert message in found["error"]["message"] and found["error"]["type"] == "invalid_request_error"
+    assert param is None or found["error"]["param"] == param
+    assert told.asked == []
+
+
+def test_other_wrongs_have_their_own_status(told, serve):
+    with serve(told) as address:
+        assert _post(address, ASK | {"model": "gpt-7"})[0] == 404
+        status, found = _post(address, b"{not json")
+        assert status == 400 and "JSON" in found["error"]["message"]
+        with pytest.raises(openai.NotFoundError, match="this server has `told`"):
+            _client(address).chat.completions.create(model="gpt-7", messages=ASK["messages"])
+        with pytest.raises(HTTPError) as missing:
+            urlopen(f"{address}/v1/nothing", timeout=10)
+        assert missing.value.code == 404 and "error" in json.loads(missing.value.read())
+
+
+def test_what_the_engine_refuses_is_the_callers_to_mend(told, serve):
+    def refuse(conversation, sampling):
+        raise SensoriumError("conversation", "has 9 tokens too many.", "Show fewer pictures.")
+        yield
+
+    told.stream = refuse
+    with serve(told) as address:
+        for stream in (False, True):
+            status, found = _post(address, ASK | {"stream": stream})
+            assert status == 400 and "Show fewer pictures." in found["error"]["message"]
+
+
+def test_an_engine_that_fails_is_a_server_error_also_in_the_middle(told, serve):
+    told.error = RuntimeError("llama.cpp could not go on")
+    with serve(told) as address:
+        assert _post(address, ASK)[0] == 500
+        with pytest.raises(openai.APIError, match="could not go on"):
+            list(_client(address).chat.completions.create(model="told", messages=ASK["messages"], stream=True))
+        told.error = None
+        assert _post(address, ASK)[0] == 200  # and it goes on
+
+
+def test_a_reply_that_takes_too_long_ends(told, serve):
+    told.go = threading.Semaphore(1)
+    with serve(told, reply_timeout_s=0.3) as address:
+        status, found = _post(address, ASK)
+        assert status == 504 and "reply_timeout_s" in found["error"]["message"]
+        told.go.release(100)
+
+
+def test_a_client_that_leaves_ends_its_reply(told, serve):
+    told.words = ("word ",) * 1000
+    told.go = threading.Semaphore(2)
+    with serve(told) as address:
+        stream = _client(address).chat.completions.create(model="told", messages=ASK["messages"], stream=True)
+        next(iter(stream))
+        stream.close()
+        for _ in range(200):
+            told.go.release(1)
+            time.sleep(0.01)
+            if told.left:
+                break
+        assert told.left == 1
+        told.go.release(10**6)
+        assert json.loads(urlopen(f"{address}/health", timeout=10).read())["running"] == 0
+
+
+def test_keys_open_everything_but_health_stays_open(told, serve):
+    with serve(told, keys=("right", "other")) as address:
+        for key in ("right", "other"):
+            assert _client(address, key).models.list().data[0].id == "told"
+        with pytest.raises(openai.AuthenticationError):
+            _client(address, "wrong").models.list()
+        assert _post(address, ASK)[0] == 401
+        assert json.loads(urlopen(f"{address}/health", timeout=10).read())["status"] == "ok"
+    assert told.asked == []
+
+
+def test_metrics_count_requests_and_tokens(told, serve):
+    with serve(told) as address:
+        _post(address, ASK)
+        _post(address, ASK)
+        text = urlopen(f"{address}/metrics", timeout=10).read().decode()
+    assert 'sensorium_requests_total{status="answered"} 2.0' in text
+    assert 'sensorium_tokens_total{kind="prompt"} 20.0' in text and 'kind="cached"} 8.0' in text
+    assert "sensorium_first_token_seconds_count 2.0" in text and "sensorium_running 0.0" in text
+
+
+def test_other_sites_pages_may_ask_only_where_allowed(told, serve):
+    for allowed, expected in (((), None), (("http://page.example",), "http://page.example")):
+        with serve(told, allow_origins=allowed) as address:
+            asked = Request(f"{address}/v1/models", headers={"Origin": "http://page.example"})
+            with urlopen(asked, timeout=10) as response:
+                assert response.headers.get("Access-Control-Allow-Origin") == expected
+
+
+def test_a_queue_that_is_full_says_when_to_come_back(told, serve):
+    told.go = threading.Semaphore(0)
+    with serve(told, max_running=1, max_waiting=1) as address:
+        threads = [threading.Thread(target=_post, args=(address, ASK)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while json.loads(urlopen(f"{address}/health", timeout=10).read())["waiting"] == 0:
+            time.sleep(0.01)
+        with pytest.raises(openai.RateLimitError) as refused:
+            _client(address).chat.completions.create(model="told", messages=ASK["messages"])
+        assert int(refused.value.response.headers["Retry-After"]) >= 1
+        told.go.release(100)
+        for thread in threads:
+            thread.join()
+    assert told.most == 1 and len(told.asked) == 2
+
+
+def test_streams_are_finished_before_the_server_ends(told, serve):
+    told.go = threading.Semaphore(1)
+    found = []
+
+    def ask(address: str) -> None:
+        found.extend(_client(address).chat.completions.create(model="told", messages=ASK["messages"], stream=True))
+
+    with serve(told) as address:
+        thread = threading.Thread(target=ask, args=(address,))
+        thread.start()
+        while not told.asked:
+            time.sleep(0.01)
+        threading.Timer(0.3, lambda: told.go.release(10)).start()
+    thread.join(10)
+    assert found[-1].choices[0].finish_reason == "stop"
