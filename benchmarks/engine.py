@@ -28,7 +28,7 @@ from PIL import Image as Picture
 
 from sensorium.conversation import Conversation, Image, user
 from sensorium.engine import Sampling
-from sensorium.engine.llamacpp import LlamaCppEngine
+from sensorium.engine.llamacpp.engine import LlamaCppEngine
 from sensorium.engine.loading import exported
 from sensorium.engine.torch import TorchEngine
 from sensorium.model.folder import model_folder
@@ -50,7 +50,7 @@ def main() -> None:
     for number in range(options.rounds + 1):  # the first warms up and is thrown away
         found = {"transformers float32": _transformers(plain, options.tokens)}
         for q, engine in ours.items():
-            found[f"llamacpp {q}"] = _engine(engine, options.tokens)
+            found[f"llamacpp {q}"] = _engine(engine, options.tokens, number)
             found[f"bare llama.cpp {q}"] = _bare(bare[q], options.tokens)
             first, second = _first_tokens(engine, number)
             found |= {f"first question {q}": first, f"second question {q}": second}
@@ -59,16 +59,18 @@ def main() -> None:
     report({name: statistics.median(values) for name, values in speeds.items()}, options)
 
 
-def _engine(engine: LlamaCppEngine, tokens: int) -> float:
+def _engine(engine: LlamaCppEngine, tokens: int, number: int) -> float:
     """Tokens a second of a reply, from its first token on."""
     stamps = []
-    for delta in engine.stream(_talk(), Sampling(max_new_tokens=tokens, temperature=1.0, seed=len(stamps))):
+    for delta in engine.stream(_talk(), Sampling(max_new_tokens=tokens, temperature=1.0, seed=number)):
         stamps.append((time.perf_counter(), delta.n_tokens))
     return _speed(stamps)
 
 
 def _speed(stamps: list[tuple[float, int]]) -> float:
     (start, first), (end, last) = stamps[0], stamps[-1]
+    if last - first < 8:
+        raise SystemExit(f"a reply ended after {last} tokens; ask for another seed.")
     return (last - first) / (end - start)
 
 

@@ -35,4 +35,4 @@ def test_first_answer_tells_where_the_time_goes(tiny_model, tmp_path):
     command = [sys.executable, str(BENCHMARKS / "first_answer.py"), "--model", str(folder), "--repeat", "1", "--json"]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     assert found["first_byte_s"] > 0
-    assert sum(found["steps_s"].values()) > found["steps_s"]["torch and transformers"] > 0
+    assert sum(found["steps_s"].values()) > found["steps_s"]["loading the engine"] > 0

@@ -41,9 +41,9 @@ def gguf_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def llamacpp_engine(gguf_folder: Path) -> Iterator[Any]:
     """The engine of `gguf_folder`. Shared: tests ask it, and change nothing."""
     pytest.importorskip("xllamacpp", reason="xllamacpp has no wheel for this platform")
-    from sensorium.engine.llamacpp import LlamaCppEngine
+    from sensorium.engine.llamacpp.engine import LlamaCppEngine
 
-    engine = LlamaCppEngine(gguf_folder, threads=1)
+    engine = LlamaCppEngine(gguf_folder, threads=1, slots=4, context_length=4096)
     yield engine
     engine.close()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -117,14 +120,68 @@ def test_shared_beginnings_are_whole_pictures_and_leave_a_token_to_read():
     assert [one.text_end(0), one.text_end(4)] == [1, 6]
 
 
-def test_a_closed_engine_says_so_and_a_missing_file_is_named(gguf_folder, tmp_path):
-    from sensorium.engine.llamacpp import LlamaCppEngine
+def test_prompts_that_meet_never_exceed_a_batch(llamacpp_engine):
+    """One prompt that would fill every step, and others whose last token alone is left to read, at the same time."""
+    brief = Sampling(max_new_tokens=2)
+    questions = [Conversation((user(f"What is {word}?"),)) for word in ("iron", "tin", "gold")]
+    llamacpp_engine.answer(questions, brief)
+    long = Conversation((user("word " * 1500 + "?"),))
+    found = llamacpp_engine.answer([long, *questions, *questions], brief)
+    assert found[0].n_prompt > 1500 and [reply.n_tokens for reply in found[1:]] == [2] * 6
 
-    engine = LlamaCppEngine(gguf_folder, threads=1, slots=1, context_length=256)
+
+def test_a_short_question_does_not_wait_for_a_long_prompt(llamacpp_engine):
+    order, long_begun = [], threading.Event()
+
+    def read_long() -> None:
+        stream = llamacpp_engine.stream(Conversation((user("much " * 2500),)), Sampling(max_new_tokens=2))
+        long_begun.set()
+        next(stream)
+        order.append("long")
+        stream.close()
+
+    thread = threading.Thread(target=read_long)
+    thread.start()
+    long_begun.wait()
+    while llamacpp_engine.load()[0] == 0:
+        time.sleep(0.001)
+    llamacpp_engine.answer([Conversation((user("And lead?"),))], Sampling(max_new_tokens=2))
+    order.append("short")
+    thread.join()
+    assert order == ["short", "long"]
+
+
+def test_several_questions_on_one_new_picture_read_it_once(llamacpp_engine):
+    shown = picture((9, 8, 7))
+    questions = [Conversation((user(shown, text),)) for text in ("What?", "Where is it?", "How many?")]
+    found = llamacpp_engine.answer(questions, Sampling(max_new_tokens=2))
+    assert sorted(reply.n_cached >= 64 for reply in found) == [False, True, True]
+
+
+def test_a_failing_choice_is_its_own_replys_alone(llamacpp_engine):
+    other = llamacpp_engine.stream(SEVERAL[1], Sampling(max_new_tokens=30))
+    next(other)
+    broken = llamacpp_engine._job(ASKED, Sampling(max_new_tokens=5))
+    broken.choose = lambda logits, said: 1 // 0
+    with pytest.raises(ZeroDivisionError):
+        list(llamacpp_engine._decoder.reply(broken))
+    assert list(other)[-1].finish in ("stop", "length")
+
+
+def test_a_closed_engine_says_so_and_a_missing_file_is_named(gguf_folder, tmp_path):
+    from sensorium.engine.llamacpp.engine import LlamaCppEngine
+
+    engine = LlamaCppEngine(gguf_folder, threads=1, context_length=256)
     assert engine.card.context_length == 256
+    stream = engine.stream(SEVERAL[1], Sampling(max_new_tokens=100))
+    next(stream)
+    engine.close()
     engine.close()
     with pytest.raises(RuntimeError, match="closed"):
-        engine.answer([SEVERAL[1]], Sampling(max_new_tokens=2))
+        list(stream)
+    for question in (SEVERAL[1], ASKED):
+        with pytest.raises(RuntimeError, match="closed"):
+            engine.answer([question], Sampling(max_new_tokens=2))
     for file in gguf_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:2000] if file.suffix == ".gguf" else file.read_bytes())
     with pytest.raises(SensoriumError, match=r"cannot be loaded by llama\.cpp"):

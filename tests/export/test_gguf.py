@@ -65,7 +65,7 @@ def test_the_tokenizer_knows_our_tokens_and_shows_boxes_only(saved, tmp_path):
     assert len(tokens) == model.vocabulary_size + len(ADDED_TOKENS) == fields["llama.vocab_size"]
     shown = {token: kind for token, kind in zip(tokens, kinds, strict=True) if token in (*ADDED_TOKENS, "<|im_end|>")}
     control, user_defined = 3, 4
-    assert shown["<|im_end|>"] == shown["<visual>"] == control
+    assert shown["<|im_end|>"] == shown["<visual>"] == shown["<img>"] == shown["</img>"] == control
     assert {shown[mark] for mark in ("<ref>", "</ref>", "<box>", "</box>")} == {user_defined}
     assert fields["tokenizer.ggml.pre"] == "gpt-2" and fields["tokenizer.ggml.add_bos_token"] is False
     assert (found.visual_tokens, found.image_size, found.context_length) == (4, 56, 512)

@@ -33,7 +33,9 @@ def evaluate(
     precision: Annotated[
         str, typer.Option(help="Of torch: float32, or bfloat16, several times faster on processors that have it.")
     ] = "float32",
-    engine: Annotated[str, typer.Option(metavar="torch|llamacpp|auto", help="What computes the replies.")] = "torch",
+    engine: Annotated[
+        str | None, typer.Option(metavar="torch|llamacpp|auto", help="What computes; torch where it can if left out.")
+    ] = None,
     quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
     json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
 ) -> None:

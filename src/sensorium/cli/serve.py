@@ -28,6 +28,7 @@ def serve(
     max_body_mb: Annotated[float, typer.Option(min=0.001, help="Of a request, pictures included.")] = 32,
     max_running: Annotated[int, typer.Option(min=1, help="Requests answered at once.")] = 4,
     max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; others are told to come back.")] = 32,
+    context_length: Annotated[int, typer.Option(min=64, help="Tokens of a prompt and its reply (llamacpp).")] = 4096,
     reply_timeout_s: Annotated[float, typer.Option(min=1, help="Of one reply, in seconds.")] = 300,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a reply whose request names no limit.")] = 512,
     allow_origin: Annotated[list[str] | None, typer.Option(help="Another site's web page may ask; repeatable.")] = None,
@@ -56,7 +57,10 @@ def serve(
     model_folder(model)
     keys = tuple(one for given in key or [] for one in given.split() if one)
     with Preparation() as preparation:
-        loaded = load_engine(model, preparation, engine=engine, quantization=quantization)  # type: ignore[arg-type]
+        loaded = load_engine(  # it checks the names
+            model, preparation, engine=engine, quantization=quantization,  # type: ignore[arg-type]
+            slots=max_running, context_length=context_length,
+        )
     settings = ServerSettings(
         keys=keys, max_body_mb=max_body_mb, max_running=max_running, max_waiting=max_waiting,
         reply_timeout_s=reply_timeout_s, max_new_tokens=max_new_tokens, allow_origins=tuple(allow_origin or ()),

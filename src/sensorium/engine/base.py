@@ -30,7 +30,9 @@ class Card:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to choose tokens: temperature 0 is greedy; top_p and top_k cut the distribution. Same seed, same reply.
+    """How to choose tokens: temperature 0 is greedy; top_p and top_k cut the distribution.
+
+    Same seed, same reply of an engine that answers nothing else meanwhile.
 
     stop: strings that end the reply and are not part of it. repetition_penalty: divides the scores of tokens already in
     the reply (CTRL, arXiv:1909.05858); 1 changes nothing. Raises SensoriumError for impossible values.

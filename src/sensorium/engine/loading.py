@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from importlib import util
 from pathlib import Path
 from typing import Literal, get_args
 
 from sensorium.engine.base import Engine
+from sensorium.engine.llamacpp.library import library
+from sensorium.engine.llamacpp.threads import idle_cores
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.model.folder import DEFAULT, model_folder
 from sensorium.model.gguf_folder import NotInLlamaCpp, is_gguf_folder
@@ -24,17 +25,20 @@ def load_engine(
     name: str | Path = DEFAULT,
     progress: ProgressCallback | None = None,
     precision: Precision = "float32",
-    engine: EngineName = "torch",
+    engine: EngineName | None = None,
     quantization: Quantization = "q8_0",
+    slots: int = 1,
+    context_length: int | None = None,
 ) -> Engine:
     """The engine of a model: `default`, a model folder, a finished run, or what `sensorium export gguf` wrote.
 
     engine: `torch` is the reference; `llamacpp` runs the model as `export gguf` writes it, several times faster on
-    processors, written into the cache at its first use; `auto` is llamacpp where it can be, else torch.
-    precision: of torch, see TorchEngine; quantization: of llamacpp.
+    processors, written into the cache at its first use; `auto` is llamacpp where it can be, else torch. None: torch,
+    but for folders that only llamacpp runs.
+    precision: of torch, see TorchEngine; quantization, slots, context_length: of llamacpp, see LlamaCppEngine.
     Raises SensoriumError when there is no such model, a part of it cannot be had, or llamacpp cannot run it.
     """
-    if engine not in get_args(EngineName):
+    if engine is not None and engine not in get_args(EngineName):
         raise SensoriumError("engine", f"`{engine}` is not known.", did_you_mean(engine, get_args(EngineName)))
     if quantization not in get_args(Quantization):
         remedy = did_you_mean(quantization, get_args(Quantization))
@@ -44,10 +48,11 @@ def load_engine(
         if engine == "torch":
             raise SensoriumError(folder, "was exported for llama.cpp; torch cannot run it.",
                                  "Name the model that it was exported from, or leave --engine out.")
-        return _llamacpp(folder, str(name))
+        return _llamacpp(folder, str(name), slots, context_length)
     if engine == "llamacpp" or (engine == "auto" and _has_llamacpp()):
         try:
-            return _llamacpp(exported(folder, quantization, progress), str(name))
+            threads = idle_cores()  # before exporting makes this machine busy
+            return _llamacpp(exported(folder, quantization, progress), str(name), slots, context_length, threads)
         except NotInLlamaCpp:
             if engine == "llamacpp":
                 raise
@@ -78,14 +83,20 @@ def exported(folder: Path, quantization: Quantization, progress: ProgressCallbac
 
 
 def _has_llamacpp() -> bool:
-    """Whether llama.cpp is installed, and nothing here is faster."""
-    return util.find_spec("xllamacpp") is not None and not any(Path("/dev").glob("nvidia[0-9]*"))
+    """Whether llama.cpp is here and fit for use, and nothing here is faster."""
+    try:
+        library()
+    except SensoriumError:
+        return False
+    return not any(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def _llamacpp(folder: Path, name: str) -> Engine:
-    from sensorium.engine.llamacpp import LlamaCppEngine
+def _llamacpp(
+    folder: Path, name: str, slots: int, context_length: int | None, threads: int | None = None
+) -> Engine:
+    from sensorium.engine.llamacpp.engine import LlamaCppEngine
 
-    return LlamaCppEngine(folder, name)
+    return LlamaCppEngine(folder, name, slots, threads, context_length)
 
 
 def _torch(folder: Path, name: str, progress: ProgressCallback | None, precision: Precision) -> Engine:

@@ -23,7 +23,7 @@ def render_prompt(renderer: Renderer, conversation: Conversation, max_new_tokens
         raise SensoriumError(
             "conversation",
             f"has {len(prompt)} tokens ({len(prompt.slots)} pictures of {card.visual_tokens}); with "
-            f"{max_new_tokens} for the reply that is more than the model's {card.context_length}.",
+            f"{max_new_tokens} for the reply that is more than the {card.context_length} there is room for.",
             "Show fewer pictures, start anew, or lower max_new_tokens.",
         )
     return prompt

@@ -50,13 +50,13 @@ def write_gguf(
     """The files of a model folder, into a folder that is there. Raises SensoriumError, or OSError for a full disk."""
     tell = progress or (lambda what, done, total: None)
     config, content = read_config(folder)
+    require_internvl(config)  # before anything heavy is loaded
     provenance = content.get("provenance", {})
     provenance |= {"parts": origins(config, provenance)}
     parts = (config.vision.part, config.language.part)
     with quietly():
         tell("loading the model", 0, 0)
         model = load_model(folder, progress, merge=True)
-        require_internvl(model.config)
         require_dinov2(model)
         require_llama(model)
         tell(f"writing the language model ({quantization})", 0, 0)

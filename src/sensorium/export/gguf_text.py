@@ -2,7 +2,8 @@
 
 llama.cpp keeps the rows of queries and keys in another order than transformers (pairs that turn together lie side by
 side), and knows a tokenizer by the *name* of its way of splitting words, so only splits whose name is known can be
-written. The slot's row of the output is zero: its score is never the highest, as `MultimodalModel.head` has it.
+written. The slot's row of the output is zero: its score, which `MultimodalModel.head` rules out, is 0 in programs that
+do not, far below the others'.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ def write_text(model: MultimodalModel, path: Path, quantization: Quantization, n
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_rope_dimension_count(_head_width(config))
+    writer.add_key_length(_head_width(config))
+    writer.add_value_length(_head_width(config))
     writer.add_rope_freq_base(float(_rope(config)["rope_theta"]))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(model.vocabulary_size + len(ADDED_TOKENS))
@@ -104,7 +107,7 @@ def _add_tokenizer(writer: Any, model: MultimodalModel) -> None:
         if number >= size:
             continue
         # Control tokens are not shown in replies; marks of boxes are part of what a model says.
-        shown = number > model.slot_id or not token.special
+        shown = token.content in (*ADDED_TOKENS[3:],) or not token.special
         kinds[number] = _USER_DEFINED if shown else _UNUSED if token.content.startswith("<unused-") else _CONTROL
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     writer.add_tokenizer_model("gpt2")

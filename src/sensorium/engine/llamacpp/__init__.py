@@ -1,5 +1,1 @@
-"""The fast engine on processors: exported models in llama.cpp."""
-
-from sensorium.engine.llamacpp.engine import LlamaCppEngine
-
-__all__ = ["LlamaCppEngine"]
+"""The fast engine on processors: exported models in llama.cpp. `engine.LlamaCppEngine` is what others use."""

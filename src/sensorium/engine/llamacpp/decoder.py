@@ -1,7 +1,8 @@
 """One llama.cpp context in which several replies grow at once.
 
 A thread of its own owns the context. Each of its steps runs one token of every reply that is being written, and as much
-of a waiting prompt as fits beside them, so that a long prompt does not stop the others for long. What was read stays:
+of the prompts that are not read yet as keeps the step short, the shortest first, so that a long prompt does not stop
+the others. What was read stays:
 each *slot* keeps the trail of what stands in its memory, and a new prompt goes on from the slot that has its longest
 beginning, or from a copy of it. So the second question about a picture reads a few words, and the next turn of a chat
 only what is new.
@@ -24,10 +25,11 @@ from sensorium.engine.llamacpp.library import Batch, ContextAt, library
 from sensorium.engine.llamacpp.prompt import Array, Key, Prompt
 from sensorium.errors import SensoriumError
 
-BATCH = 512  # tokens in one step
-BESIDE = 128  # tokens of a prompt in a step that others are waiting for
+BATCH = 512  # tokens in one step; llama.cpp ends the process when it is given more
+BESIDE = 128  # tokens of prompts in a step that somebody else waits for
 WORTH_COPYING = 32  # tokens; llama.cpp copies the memory of a whole slot, which takes as long as to read about ten
 Choose = Callable[[Array, list[int]], int]
+_REMEDY = "Export the model again, or use the torch engine."
 
 
 @dataclass
@@ -44,17 +46,20 @@ class Slot:
 class Job:
     """A reply to be written, or, with `tails`, continuations of the prompt to be scored.
 
-    choose: from logits [vocabulary] and the ids said so far to the next id.
+    choose: from logits [vocabulary] and the ids said so far to the next id; never: an id that is not one of them.
     """
 
     prompt: Prompt
     choose: Choose | None = None
     max_new_tokens: int = 0
     stop_ids: frozenset[int] = frozenset()
+    never: int | None = None
     tails: tuple[tuple[int, ...], ...] = ()
     cached: int = 0  # positions that did not have to be read
     cancelled: bool = False
     said: list[int] = field(default_factory=list)
+    log_p: Array | None = None  # of the first token after the prompt, where tails are scored
+    scores: list[float] = field(default_factory=list)
     results: SimpleQueue[Any] = field(default_factory=SimpleQueue)
     slot: Slot | None = None
 
@@ -63,6 +68,10 @@ class Job:
         """The first position of the prompt that is not in the slot's trail."""
         assert self.slot is not None
         return min(len(self.slot.trail), len(self.prompt))
+
+    @property
+    def is_reading(self) -> bool:
+        return not self.said and self.log_p is None
 
 
 class Decoder:
@@ -75,7 +84,7 @@ class Decoder:
         self._library = lib = library()
         self.model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
         if not self.model:
-            raise SensoriumError(path, f"cannot be loaded by llama.cpp ({lib.last_errors()}).")
+            raise SensoriumError(path, f"cannot be loaded by llama.cpp ({lib.last_errors()}).", _REMEDY)
         parameters = lib.llama_context_default_params()
         at = ContextAt
         settings = {at.N_CTX: context_length * slots, at.N_BATCH: BATCH, at.N_UBATCH: BATCH, at.N_SEQ_MAX: slots,
@@ -83,10 +92,12 @@ class Decoder:
         for offset, value in settings.items():
             parameters.write(offset, value)
         # Each slot has cells of its own, and they lie in the order of positions: where they were mixed, sums would be
-        # rounded in another order from one time to the next, and the same seed would not give the same reply.
+        # rounded in another order from one time to the next, and a seed would not give its reply again even to those
+        # who ask alone. (Replies that are written together round otherwise than apart; that is llama.cpp's way.)
         parameters.write(at.KV_UNIFIED, 0, c.c_uint8)
         self._context = lib.llama_init_from_model(self.model, parameters)
         if not self._context:
+            lib.llama_model_free(self.model)
             raise SensoriumError(path, f"llama.cpp cannot make room for {slots} replies of {context_length} tokens "
                                        f"({lib.last_errors()}).", "Ask for fewer slots.")
         self._memory = lib.llama_get_memory(self._context)
@@ -124,8 +135,10 @@ class Decoder:
             return len(self._running), len(self._waiting)
 
     def close(self) -> None:
-        """End what runs and give the memory back."""
+        """End what runs and give the memory back; once is enough."""
         with self._changed:
+            if self._is_closed:
+                return
             self._is_closed = True
             self._changed.notify()
         self._thread.join()
@@ -154,45 +167,53 @@ class Decoder:
                     self._changed.wait()
                 if self._is_closed:
                     break
-                self._let_in()
             try:
+                with self._changed:
+                    self._let_in()
                 self._step()
             except Exception as error:  # noqa: BLE001 (whoever waits for a reply must hear of it, whatever it is)
                 self._fail(error)
         self._fail(RuntimeError("the engine was closed."))
 
     def _fail(self, error: Exception) -> None:
+        """Tell everybody whose reply is lost: those that run, and at the end those that wait. Slots are emptied."""
         with self._changed:
-            waiting = list(self._waiting) if self._is_closed else []
-            self._waiting.clear() if self._is_closed else None
-        for job in [*self._running, *waiting]:
+            lost = [*self._running, *(self._waiting if self._is_closed else ())]
+            self._running.clear()
+            if self._is_closed:
+                self._waiting.clear()
+        for job in lost:
             job.results.put(error)
-            if job.slot is not None:
-                self._forget(job.slot, 0)
-                job.slot.is_busy = False
-        self._running.clear()
+        for slot in self._slots:
+            self._forget(slot, 0)
+            slot.is_busy = False
 
     def _let_in(self) -> None:
-        while self._waiting and not all(slot.is_busy for slot in self._slots):
-            job = self._waiting.popleft()
-            if not job.cancelled:
+        """Seat jobs that wait, but those whose beginning another is just reading: they go on from there in a moment."""
+        for job in list(self._waiting):
+            if job.cancelled:
+                self._waiting.remove(job)
+            elif not all(slot.is_busy for slot in self._slots) and not self._is_being_read(job.prompt):
+                self._waiting.remove(job)
                 self._seat(job)
                 self._running.append(job)
 
+    def _is_being_read(self, prompt: Prompt) -> bool:
+        there = max(prompt.shared(slot.trail) for slot in self._slots)
+        coming = (prompt.shared(job.prompt.keys) for job in self._running if job.is_reading)
+        return max(coming, default=0) - there >= WORTH_COPYING
+
     def _seat(self, job: Job) -> None:
-        """Give the job the free slot that leaves least to read and spoils least of what others may come back to."""
-        prompt = job.prompt
-        best = max(self._slots, key=lambda slot: prompt.shared(slot.trail))
-        job.cached = prompt.shared(best.trail)
+        """Give the job the free slot that it goes on from, or else the one that was longest left alone."""
+        prompt, best = job.prompt, max(self._slots, key=lambda slot: job.prompt.shared(slot.trail))
+        shared = prompt.shared(best.trail)
         free = sorted((slot for slot in self._slots if not slot.is_busy), key=lambda slot: slot.used)
-        goes_on = best in free and (job.cached >= len(best.trail) - 1 or len(free) == 1)
-        slot = best if goes_on else next(other for other in free if other is not best)
-        if slot is not best:
-            job.cached = job.cached if job.cached >= WORTH_COPYING else prompt.shared(slot.trail)
-            if job.cached >= WORTH_COPYING:
-                self._forget(slot, 0)
-                self._library.llama_memory_seq_cp(self._memory, best.number, slot.number, -1, -1)
-                slot.trail = list(best.trail)
+        slot = best if best in free and 0 < len(best.trail) - 1 <= shared else free[0]
+        job.cached = prompt.shared(slot.trail)
+        if shared - job.cached >= WORTH_COPYING:
+            self._forget(slot, 0)
+            self._library.llama_memory_seq_cp(self._memory, best.number, slot.number, -1, -1)
+            slot.trail, job.cached = list(best.trail), shared
         self._forget(slot, job.cached)
         slot.is_busy, job.slot = True, slot
 
@@ -211,56 +232,64 @@ class Decoder:
         self._steps += 1
         for job in [job for job in self._running if job.cancelled]:
             self._leave(job, None)
-        writing = [job for job in self._running if job.said]
-        rows = [(job, [job.said[-1]], True) for job in writing]
-        room = BESIDE if writing else BATCH
-        for job in [job for job in self._running if not job.said]:
-            self._read_pictures(job)
+        reading = sorted((job for job in self._running if job.is_reading), key=lambda job: len(job.prompt) - job.unread)
+        rows = [(job, [job.said[-1]], True) for job in self._running if job.said]
+        room = BATCH if len(self._running) == 1 else BESIDE
+        for job in reading:
+            room -= self._read_pictures(job)
             start, last = job.unread, len(job.prompt) - 1
             # The last token alone, as it is read when all before it was remembered: many at once round otherwise, and
             # the same question would not get the same reply again.
-            end = min(job.prompt.text_end(start), start + room, last) if start < last else len(job.prompt)
-            if end > start:
+            end = min(job.prompt.text_end(start), start + room, last) if start < last else start + 1
+            if room > 0 and end > start:
                 rows.append((job, list(job.prompt.keys[start:end]), start == last))  # type: ignore[arg-type]
                 room -= end - start
         if rows:
             self._decode_text([(job.slot, ids, [is_last]) for job, ids, is_last in rows])  # type: ignore[misc]
-        place, to_score = -1, []
+        place = -1
         for job, ids, is_last in rows:
             place += len(ids)
             if is_last and job.tails:
-                to_score.append((job, self._logits(place).copy()))
+                job.log_p = _log_softmax(self._logits(place, job))
             elif is_last:
-                self._say(job, self._logits(place))
-        for job, logits in to_score:  # which reads on, and so overwrites the step's logits
-            self._score(job, logits)
+                self._say(job, self._logits(place, job))
+        for job in [job for job in self._running if job.log_p is not None]:
+            self._score(job)
 
     def _say(self, job: Job, logits: Array) -> None:
         assert job.choose is not None
-        token = job.choose(logits, job.said)
+        try:
+            token = job.choose(logits, job.said)
+        except Exception as error:  # noqa: BLE001 (it is this reply's alone)
+            self._leave(job, error)
+            return
         job.said.append(token)
         job.results.put(token)
         if token in job.stop_ids or len(job.said) == job.max_new_tokens:
             self._leave(job, None)
 
-    def _score(self, job: Job, logits: Array) -> None:
-        """Each tail is read after the prompt, then forgotten; the first token's logits are the prompt's last."""
-        assert job.slot is not None
-        first, scores = _log_softmax(logits), []
-        for tail in job.tails:
-            score = float(first[tail[0]])
-            for start in range(0, len(tail) - 1, BATCH):
-                ids = tail[:-1][start : start + BATCH]
-                self._decode_text([(job.slot, list(ids), [True] * len(ids))])
-                for i in range(len(ids)):
-                    score += float(_log_softmax(self._logits(i))[tail[start + i + 1]])
-            self._forget(job.slot, len(job.prompt))
-            scores.append(score)
-        self._leave(job, scores)
+    def _score(self, job: Job) -> None:
+        """Read the next tail after the prompt, then forget it; its first token's logits are the prompt's last."""
+        assert job.slot is not None and job.log_p is not None
+        tail = job.tails[len(job.scores)]
+        score = float(job.log_p[tail[0]])
+        for start in range(0, len(tail) - 1, BATCH):
+            ids = tail[:-1][start : start + BATCH]
+            self._decode_text([(job.slot, list(ids), [True] * len(ids))])
+            for i in range(len(ids)):
+                score += float(_log_softmax(self._logits(i, job))[tail[start + i + 1]])
+        self._forget(job.slot, len(job.prompt))
+        job.scores.append(score)
+        if len(job.scores) == len(job.tails):
+            self._leave(job, job.scores)
 
-    def _read_pictures(self, job: Job) -> None:
-        """Read the pictures that stand where the job's reading is. Vectors and ids do not mix in one batch."""
+    def _read_pictures(self, job: Job) -> int:
+        """Read the pictures that stand where the job's reading is; returns how many tokens they were.
+
+        Vectors and ids do not mix in one batch.
+        """
         assert job.slot is not None
+        begun = job.unread
         while (vectors := job.prompt.pictures.get(job.unread)) is not None:
             start = job.unread
             for at in range(0, len(vectors), BATCH):
@@ -269,6 +298,7 @@ class Decoder:
                 batch.token, batch.embd = None, part.ctypes.data_as(c.POINTER(c.c_float))
                 self._decode(batch)
             job.slot.trail.extend(job.prompt.keys[start : start + len(vectors)])
+        return job.unread - begun
 
     def _decode_text(self, rows: Sequence[tuple[Slot, list[int], list[bool]]]) -> None:
         """Read ids after each slot's trail; logits are wanted of the last so many as there are flags."""
@@ -277,12 +307,16 @@ class Decoder:
             slot.trail.extend(ids)
 
     def _decode(self, batch: Batch) -> None:
+        assert batch.n_tokens <= BATCH
         if status := self._library.llama_decode(self._context, batch):
             raise RuntimeError(f"llama.cpp could not go on (status {status}): {self._library.last_errors()}")
 
-    def _logits(self, place: int) -> Array:
+    def _logits(self, place: int, job: Job) -> Array:
         """Logits [vocabulary] of a token of the last batch; they stand in llama.cpp's memory until the next."""
-        return np.ctypeslib.as_array(self._library.llama_get_logits_ith(self._context, place), (self.vocabulary,))
+        logits = np.ctypeslib.as_array(self._library.llama_get_logits_ith(self._context, place), (self.vocabulary,))
+        if job.never is not None:
+            logits[job.never] = -np.inf
+        return logits
 
 
 def _batch(rows: Sequence[tuple[Slot, int, list[int], list[bool]]]) -> Batch:

@@ -6,7 +6,6 @@ else.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,44 +20,51 @@ from sensorium.conversation import Conversation, Image
 from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
 from sensorium.engine.llamacpp.decoder import Decoder, Job
 from sensorium.engine.llamacpp.prompt import Array, Prompt
+from sensorium.engine.llamacpp.threads import idle_cores
 from sensorium.engine.llamacpp.vision import PictureEncoder
 from sensorium.engine.prompting import deltas, render_prompt, scored_ids
 from sensorium.engine.sampler import TokenSampler
+from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.media.square import to_square
 from sensorium.model.gguf_folder import GgufFolder
 from sensorium.rendering.renderer import Renderer
 
 REMEMBERED_PICTURES = 64
-CONTEXT_LENGTH = 4096  # of one reply and its prompt at most: llama.cpp takes the memory for all of it at once
-SLOTS = 4
 
 
 class LlamaCppEngine:
     """folder: as `sensorium export gguf` writes it.
 
-    slots: replies that are written at once, further ones wait; threads: of llama.cpp, by default `idle_cores`;
-    context_length: of a reply with its prompt. Raises SensoriumError when llama.cpp is missing or cannot load it.
+    slots: replies that are written at once, further ones wait. One alone is written the same each time; several round a
+    little otherwise in other company. context_length: of a reply with its prompt, the model's if not given; llama.cpp
+    takes the memory for all slots at once. threads: of llama.cpp, by default `idle_cores`.
+    Raises SensoriumError when llama.cpp is missing or cannot load the folder.
     """
 
     def __init__(
         self,
         folder: Path,
         name: str | None = None,
-        slots: int = SLOTS,
+        slots: int = 1,
         threads: int | None = None,
-        context_length: int = CONTEXT_LENGTH,
+        context_length: int | None = None,
     ) -> None:
         self._files = files = GgufFolder.read(folder)
         threads = threads or idle_cores()
         self.renderer = Renderer(files.tokenizer(), files.visual_tokens)
-        length = min(context_length, files.context_length)
+        length = min(context_length or files.context_length, files.context_length)
         self.card = Card(name or folder.name, ("text", "image"), length, files.visual_tokens, files.licence,
                          files.provenance | {"quantization": files.quantization})
         self._decoder = Decoder(files.text, length, slots, threads)
-        self._encoder = PictureEncoder(files.vision, self._decoder.model, self._decoder.width, threads)
+        try:
+            self._encoder = PictureEncoder(files.vision, self._decoder.model, self._decoder.width, threads)
+        except SensoriumError:
+            self._decoder.close()
+            raise
         self._pictures: OrderedDict[str, Array] = OrderedDict()
         self._looking = Lock()
+        self._is_closed = False
         self._slots = slots
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
@@ -87,7 +93,7 @@ class LlamaCppEngine:
             return []
         tails = tuple(tuple(scored_ids(self.renderer, candidate)) for candidate in candidates)
         prompt = self._prompt(conversation, max(map(len, tails)))
-        return self._decoder.score(Job(prompt, tails=tails))
+        return self._decoder.score(Job(prompt, never=self.renderer.slot_id, tails=tails))
 
     def count(self, candidate: str) -> int:
         """How many tokens `score` sums over for a candidate."""
@@ -100,27 +106,30 @@ class LlamaCppEngine:
     def close(self) -> None:
         """End running replies and give the memory back; the engine answers nothing afterwards."""
         with self._looking:
-            self._encoder.close()
+            if not self._is_closed:
+                self._is_closed = True
+                self._encoder.close()
         self._decoder.close()
 
     def _job(self, conversation: Conversation, sampling: Sampling) -> Job:
-        sampler, never = TokenSampler(sampling), self.renderer.slot_id
-
-        def choose(logits: Array, said: list[int]) -> int:
-            logits[never] = -np.inf
-            return sampler.choose(logits, said)
-
-        prompt = self._prompt(conversation, sampling.max_new_tokens)
-        return Job(prompt, choose, sampling.max_new_tokens, frozenset(self.renderer.stop_ids))
+        prompt, choose = self._prompt(conversation, sampling.max_new_tokens), TokenSampler(sampling).choose
+        stop_ids = frozenset(self.renderer.stop_ids)
+        return Job(prompt, choose, sampling.max_new_tokens, stop_ids, self.renderer.slot_id)
 
     def _prompt(self, conversation: Conversation, max_new_tokens: int) -> Prompt:
         rendered = render_prompt(self.renderer, conversation, max_new_tokens, self.card)
         pictures = [(slot.start, slot.image.digest, self._visual(slot.image)) for slot in rendered.slots]
+        for (_, _, vectors), slot in zip(pictures, rendered.slots, strict=True):
+            if len(vectors) != slot.length:
+                what = f"makes {len(vectors)} visual tokens of a picture, and sensorium.json says {slot.length}."
+                raise SensoriumError(self._files.vision, what, "Export the model again.")
         return Prompt.of(rendered.ids, pictures)
 
     def _visual(self, image: Image) -> Array:
         """Visual tokens [t', d] of a picture, remembered by its content."""
         with self._looking:
+            if self._is_closed:
+                raise RuntimeError("the engine is closed.")
             key = image.digest
             if key not in self._pictures:
                 files = self._files
@@ -131,9 +140,3 @@ class LlamaCppEngine:
             self._pictures.move_to_end(key)
             return self._pictures[key]
 
-
-def idle_cores() -> int:
-    """Cores of this process that nobody uses just now, at least one: more threads than cores slow everybody down."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, min(cores, round(cores - busy)))
