@@ -2,18 +2,20 @@
 # the model's parts, which go to the user's cache (SENSORIUM_CACHE moves it).
 #
 #   make chat IMAGE=photo.jpg QUESTION="What is in the picture?"     one answer; without arguments an interactive chat
+#   make serve                                                       an HTTP API for OpenAI's clients; PORT, MODEL
 #   make test                                                        the tests that take seconds; test-all: all of them
 #
 # A second start finds the stamps newer than what they depend on, and begins at once without the network.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev chat test test-all check clean
+.PHONY: help setup setup-dev chat serve test test-all check clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_SERVE := $(VENV)/.ready-serve
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 # Handed on by the environment: a quote or a `$$` in a question must never be read by the shell.
@@ -21,6 +23,7 @@ override export IMAGE := $(value IMAGE)
 override export QUESTION := $(value QUESTION)
 override export MODEL := $(value MODEL)
 override export DRAW := $(value DRAW)
+override export PORT := $(value PORT)
 override export PYTEST_ARGS := $(value PYTEST_ARGS)
 
 help:
@@ -55,6 +58,11 @@ $(READY_DEV): $(READY)
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
+$(READY_SERVE): $(READY)
+	@echo 'Installing what serving needs'
+	@$(PIP) --editable '.[serve]'
+	@touch $@
+
 chat: $(READY)
 	@set --; \
 	if [ -n "$$MODEL" ]; then set -- "$$@" "$$MODEL"; fi; \
@@ -62,6 +70,12 @@ chat: $(READY)
 	if [ -n "$$QUESTION" ]; then set -- "$$@" "--question=$$QUESTION"; fi; \
 	if [ -n "$$DRAW" ]; then set -- "$$@" "--draw=$$DRAW"; fi; \
 	exec $(BIN)/sensorium chat "$$@"
+
+serve: $(READY_SERVE)
+	@set --; \
+	if [ -n "$$MODEL" ]; then set -- "$$@" "$$MODEL"; fi; \
+	if [ -n "$$PORT" ]; then set -- "$$@" "--port=$$PORT"; fi; \
+	exec $(BIN)/sensorium serve "$$@"
 
 # PYTEST_ARGS goes through PYTEST_ADDOPTS: pytest splits that like a shell and runs nothing of it. The last -m counts.
 test: $(READY_DEV)
