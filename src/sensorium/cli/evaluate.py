@@ -55,7 +55,7 @@ def evaluate(
     from sensorium.data.records import TEST_SPLITS
     from sensorium.engine.loading import load_engine, model_folder
     from sensorium.evaluation import Report
-    from sensorium.model.gguf_folder import is_gguf_folder
+    from sensorium.model.folder import is_gguf_folder
 
     if precision not in PRECISIONS:
         raise SensoriumError("--precision", f"{precision!r} is not known.", did_you_mean(precision, PRECISIONS))

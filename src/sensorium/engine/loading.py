@@ -10,8 +10,8 @@ from sensorium.engine.base import Engine
 from sensorium.engine.llamacpp.library import library
 from sensorium.engine.llamacpp.threads import idle_cores
 from sensorium.errors import SensoriumError, did_you_mean
-from sensorium.model.folder import DEFAULT, model_folder
-from sensorium.model.gguf_folder import NotInLlamaCpp, is_gguf_folder
+from sensorium.model.folder import DEFAULT, is_gguf_folder, model_folder
+from sensorium.model.gguf_folder import NotInLlamaCpp
 from sensorium.parts.cache import derived
 from sensorium.parts.package import sha256_of
 from sensorium.progress import ProgressCallback

@@ -8,10 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
-from sensorium.model.gguf_folder import is_gguf_folder
 
 DEFAULT = "default"
 DEFAULT_FOLDER = Path(__file__).parent / "default"
+GGUF_FILE = "sensorium.json"  # what tells a folder that was exported for llama.cpp
+
+
+def is_gguf_folder(folder: Path) -> bool:
+    return (folder / GGUF_FILE).is_file()
 
 
 def model_folder(name: str | Path) -> Path:

@@ -13,8 +13,9 @@ from typing import Any
 
 from sensorium.errors import SensoriumError
 from sensorium.media.square import Fit
+from sensorium.model.folder import GGUF_FILE
 
-FILE, FORMAT = "sensorium.json", "sensorium-gguf-1"
+FORMAT = "sensorium-gguf-1"
 TEXT, VISION = "model.gguf", "mmproj.gguf"
 
 
@@ -56,12 +57,12 @@ class GgufFolder:
     def write(self) -> None:
         """sensorium.json, into the folder, which is there. Raises OSError when the disk is full."""
         content = {"format": FORMAT} | {name: value for name, value in asdict(self).items() if name != "folder"}
-        (self.folder / FILE).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+        (self.folder / GGUF_FILE).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> GgufFolder:
         """Raises SensoriumError when the folder is not one, or a file is missing."""
-        path = folder / FILE
+        path = folder / GGUF_FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content.pop("format", None) != FORMAT:
@@ -73,7 +74,3 @@ class GgufFolder:
             if not file.is_file():
                 raise SensoriumError(file, "is missing.", "Export the model again.")
         return found
-
-
-def is_gguf_folder(folder: Path) -> bool:
-    return (folder / FILE).is_file()
