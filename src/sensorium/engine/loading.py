@@ -88,7 +88,12 @@ def _has_llamacpp() -> bool:
         library()
     except SensoriumError:
         return False
-    return not any(Path("/dev").glob("nvidia[0-9]*"))
+    return not _has_gpu()
+
+
+def _has_gpu() -> bool:
+    """Without importing torch, which takes seconds that llama.cpp does not need."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _llamacpp(
