@@ -3,6 +3,9 @@
 `engine.torch` is the reference, `engine.llamacpp` the fast one on processors; `engine.loading` chooses.
 """
 
-from sensorium.engine.base import Card, Delta, Engine, Reply, Sampling
+from sensorium.engine.base import Card, Delta, Engine, Logprob, Reply, Sampling
+from sensorium.engine.constraint import YES_NO, Boxes, Constraint, JsonSchema, OneOf
 
-__all__ = ["Card", "Delta", "Engine", "Reply", "Sampling"]
+__all__ = [
+    "YES_NO", "Boxes", "Card", "Constraint", "Delta", "Engine", "JsonSchema", "Logprob", "OneOf", "Reply", "Sampling",
+]

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from sensorium.conversation import Conversation
+from sensorium.engine.constraint import Constraint
 from sensorium.errors import SensoriumError
 
 FinishReason = Literal["stop", "length"]
+MAX_LOGPROBS = 20
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Sampling:
     Same seed, same reply of an engine that answers nothing else meanwhile.
 
     stop: strings that end the reply and are not part of it. repetition_penalty: divides the scores of tokens already in
-    the reply (CTRL, arXiv:1909.05858); 1 changes nothing. Raises SensoriumError for impossible values.
+    the reply (CTRL, arXiv:1909.05858); 1 changes nothing. constrain: what the reply may be. logprobs: how many of the
+    likeliest tokens to tell beside each token said, 0 for that token alone, None for none.
+    Raises SensoriumError for impossible values.
     """
 
     max_new_tokens: int = 256
@@ -45,6 +49,8 @@ class Sampling:
     seed: int = 0
     stop: tuple[str, ...] = ()
     repetition_penalty: float = 1.0
+    constrain: Constraint | None = None
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         limits = {
@@ -53,6 +59,7 @@ class Sampling:
             "top_p": 0 < self.top_p <= 1,
             "top_k": self.top_k >= 0,
             "repetition_penalty": 1 <= self.repetition_penalty <= 10,
+            "logprobs": self.logprobs is None or 0 <= self.logprobs <= MAX_LOGPROBS,
         }
         for name, holds in limits.items():
             if not holds:
@@ -65,10 +72,24 @@ GREEDY = Sampling()
 
 
 @dataclass(frozen=True)
+class Logprob:
+    """A token's text, its bytes (a token may be part of a character), and its natural log probability.
+
+    top: the likeliest tokens of its place, likeliest first, where they were asked for.
+    """
+
+    text: str
+    bytes: bytes
+    value: float
+    top: tuple[Logprob, ...] = ()
+
+
+@dataclass(frozen=True)
 class Delta:
     """A piece of a reply. The last one has `finish` set and may be empty.
 
-    n_tokens: of the reply so far; n_prompt, n_cached: see Reply, in the last piece.
+    n_tokens: of the reply so far; n_prompt, n_cached: see Reply, in the last piece. logprobs: of the tokens that came
+    since the piece before, by the model's own distribution at temperature 1, before any constraint.
     """
 
     text: str
@@ -76,6 +97,7 @@ class Delta:
     n_tokens: int = 0
     n_prompt: int = 0
     n_cached: int = 0
+    logprobs: tuple[Logprob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +109,7 @@ class Reply:
     n_prompt: int
     n_tokens: int
     n_cached: int = 0
+    logprobs: tuple[Logprob, ...] = ()
 
 
 class Engine(Protocol):

@@ -1,0 +1,46 @@
+"""What a reply may be: one of some choices, JSON of a schema, or boxes. Data only; `engine.grammar` enforces it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sensorium.errors import SensoriumError
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The reply is exactly one of the choices. Raises SensoriumError without choices, or with an empty one."""
+
+    choices: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.choices or not all(self.choices):
+            raise SensoriumError("constrain", f"{self.choices!r} are no choices.", "Give one string or more.")
+
+
+@dataclass(frozen=True)
+class JsonSchema:
+    """The reply is JSON that the schema holds for. schema: JSON text, so that a sampling stays hashable."""
+
+    schema: str
+
+    @classmethod
+    def of(cls, schema: dict[str, Any]) -> JsonSchema:
+        return cls(json.dumps(schema, sort_keys=True))
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The reply is one or more `<ref>name</ref><box>(x1,y1),(x2,y2)</box>`, at most so many."""
+
+    at_most: int = 16
+
+    def __post_init__(self) -> None:
+        if self.at_most < 1:
+            raise SensoriumError("constrain", f"at most {self.at_most} boxes are none.", "Ask for one or more.")
+
+
+Constraint = OneOf | JsonSchema | Boxes
+YES_NO = OneOf(("Yes", "No"))
