@@ -19,7 +19,7 @@ Interval = tuple[float, float]
 Statistic = Callable[[Floats], Floats]  # [..., k] means over clusters -> [...]
 
 # Above it resampling takes seconds, and the interval of a normal distribution is the same to the third digit.
-MOST_DISTINCT_ROWS = 20_000
+MOST_DISTINCT_ROWS = 5_000
 _STEP = 1e-6  # of the numerical derivative
 
 

@@ -33,8 +33,8 @@ _ANSWER_IS = re.compile(r"(?i)(?:correct\s+)?answer\s+is\s+\**([ABCD])\**")
 _PHRASES = (
     *(f"{the}{word} is" for word in ("answer", "correct answer", "best answer", "correct option", "best option",
                                      "choice", "correct choice") for the in ("the ", "")),
-    "i choose", "i select", "i pick", "my answer is", "my choice is", "옵션", "정답은", "답은", "답:", "答案是", "答案为",
-    "选", "答えは",
+    "i choose", "i select", "i pick", "my answer is", "my choice is",
+    "옵션", "정답은", "답은", "답:", "答案是", "答案为", "选", "答えは",
 )  # fmt: skip
 
 

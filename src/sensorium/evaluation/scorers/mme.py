@@ -1,4 +1,5 @@
-"""MME (arXiv:2306.13394): fourteen subtasks of yes and no, two questions a picture, perception of 2000, cognition of 800.
+"""MME (arXiv:2306.13394): fourteen subtasks of yes and no, two questions a picture; perception of 2000, cognition of
+800.
 
 A subtask's score is 100 times the share of right answers plus 100 times the share of pictures with both right. The
 official files are one `SUBTASK.txt` each, four fields a line apart by tabs: picture, question, truth, reply; two lines
@@ -80,7 +81,8 @@ def _read_file(path: Path) -> list[MmeReply]:
         raise SensoriumError(path, f"cannot be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
         raise SensoriumError(path, f"is not UTF-8 ({error.reason}).") from error
-    replies, seen = [], {}
+    replies: list[MmeReply] = []
+    seen: dict[tuple[str, str], int] = {}
     for number, line in enumerate(lines, start=1):
         where = f"{path} line {number}"
         cells = line.split("\t")

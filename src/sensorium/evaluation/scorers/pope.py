@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def score(replies: Sequence[PopeReply], variant: str = "official") -> Outcome:
     names = ("accuracy", "precision", "recall", "f1", "yes_ratio")
     means = clusters.rows.sum(0)
     values = {name: scale * float(_numbers(means)[i]) for i, name in enumerate(names)}
-    intervals = {name: clusters.interval(lambda m, i=i: scale * _numbers(m)[..., i]) for i, name in enumerate(names)}
+    intervals = {name: clusters.interval(partial(_number, i, scale)) for i, name in enumerate(names)}
     accuracy = Clusters()
     for reply, label in zip(replies, labels, strict=True):
         accuracy.add(reply.picture, label == reply.truth, 1)
@@ -87,6 +88,10 @@ def score(replies: Sequence[PopeReply], variant: str = "official") -> Outcome:
     )  # fmt: skip
     counts = {"questions": len(replies), "other": labels.count("other")}
     return Outcome("pope", variant, {**values, **counts}, intervals, notes)
+
+
+def _number(i: int, scale: float, sums: Floats) -> Floats:
+    return scale * _numbers(sums)[..., i]
 
 
 def _numbers(sums: Floats) -> Floats:

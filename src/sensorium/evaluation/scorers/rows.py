@@ -73,6 +73,12 @@ class Rows(Sequence[Mapping[str, Any]]):
             raise self.fault(i, f"`{key}` is {_kind(value)} where a list of strings should be.")
         return found
 
+    def number(self, i: int, key: str) -> float:
+        value = self._values[i].get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.fault(i, f"`{key}` is {_kind(value)} where a number should be.")
+        return float(value)
+
     def numbers(self, i: int, key: str, count: int) -> list[float]:
         value = self._values[i].get(key)
         is_right = isinstance(value, list | tuple) and len(value) == count
