@@ -19,7 +19,7 @@ _ABBREVIATION_LIST = """
     mr mrs ms dr drs prof gen col lt sgt capt cpl maj rev hon gov sen rep pres adm messrs st ste ave blvd rd jr sr ft
     inc co corp ltd bros jan feb apr jun jul aug sep sept oct nov dec tue tues wed thu thurs fri ala ariz calif colo
     conn fla ga ind kan ky md mich minn mo mont neb nev okla ore pa penn tenn tex va vt wis wyo etc vs al esp approx
-    dept est bldg univ assn fig
+    dept est bldg univ assn
 """
 _ABBREVIATIONS = frozenset(_ABBREVIATION_LIST.split())
 
