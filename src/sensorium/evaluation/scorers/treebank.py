@@ -38,7 +38,7 @@ _STARTERS = "a an the this that these those there it its he she they we you i in
 
 _CLITIC = r"(?:n't|'(?:s|m|d|re|ve|ll))"
 _LETTER = r"[^\W\d_]"
-_INSIDE = r"[^\W_²³¹₀-₉]"  # of a word; raised and lowered digits stand alone
+_INSIDE = r"[^\W_²³¹₀-₉½¼¾]"  # of a word; raised and lowered digits and fractions stand alone
 _TOKEN = re.compile(
     rf"""
       https?://\S+ | \b[\w.+-]+@[\w-]+(?:\.[\w-]+)+ | @\w+ | </?[a-z][^<>]*>
