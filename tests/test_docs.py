@@ -55,7 +55,7 @@ def test_sensorium_commands_in_a_guide_exist(guide):
     commands = [line.lstrip("$ ") for line in lines if line.lstrip("$ ").startswith("sensorium ")]
     for command in commands:
         words = shlex.split(command, comments=True)[1:]
-        depth = 3 if words[:2] == ["data", "build"] else 2 if words[0] in ("data", "export", "parts") else 1
+        depth = 3 if words[:2] == ["data", "build"] else 2 if words[0] in ("data", "export", "parts", "score") else 1
         group = words[:depth]
         shown = CliRunner().invoke(app, [*group, "--help"])
         assert shown.exit_code == 0, command

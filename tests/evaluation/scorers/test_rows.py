@@ -100,7 +100,8 @@ def test_tables_have_cells_of_several_lines_and_of_any_length(write):
 
 def test_sets_that_differ_are_told(write):
     asked = read_rows(write("q.json", [{"id": 1}, {"id": 2}]))
-    _fault(lambda: same_ids(asked, read_rows(write("a.jsonl", [{"id": 1}])), "id"), "q.json line 5", "id 2 has no answer")
+    few = read_rows(write("a.jsonl", [{"id": 1}]))
+    _fault(lambda: same_ids(asked, few, "id"), "q.json line 5", "id 2 has no answer")
     unknown = read_rows(write("b.jsonl", [{"id": 1}, {"id": 2}, {"id": 3}]))
     _fault(lambda: same_ids(asked, unknown, "id"), "b.jsonl line 3: id 3 is not in q.json")
     _fault(lambda: same_length(asked, unknown), "holds 3 answers to the 2 questions")

@@ -16,8 +16,8 @@ OPTIONS = ["A. red", "B. blue", "C. green.", "D. none of these"]
 
 def _video(number, duration, replies, domain="Knowledge", sub_category="Law"):
     questions = [
-        {"question_id": f"{number}-{i}", "task_type": "OCR Problems", "question": "?", "options": OPTIONS, "answer": "C",
-         "response": reply} for i, reply in enumerate(replies, start=1)
+        {"question_id": f"{number}-{i}", "task_type": "OCR Problems", "question": "?", "options": OPTIONS,
+         "answer": "C", "response": reply} for i, reply in enumerate(replies, start=1)
     ]  # fmt: skip
     return {"video_id": number, "duration": duration, "domain": domain, "sub_category": sub_category,
             "questions": questions}  # fmt: skip
@@ -114,7 +114,8 @@ def test_an_unread_reply_counts_as_right_in_a_chain_unless_repaired():
 
 @pytest.mark.parametrize("variant", videomme_2.VARIANTS)
 def test_points_stay_within_bounds(variant):
-    for structure, replies in itertools.product(("", CHAIN, DIAMOND, FORK), itertools.product(("H", "A", ""), repeat=4)):
+    every = itertools.product(("H", "A", ""), repeat=4)
+    for structure, replies in itertools.product(("", CHAIN, DIAMOND, FORK), every):
         assert 0 <= videomme_2.points(VideoGroup(structure, ("H",) * 4, replies), variant) <= 100
 
 

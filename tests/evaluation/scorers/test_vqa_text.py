@@ -36,7 +36,8 @@ def test_harnesses_repaired_two_rules():
 @pytest.mark.parametrize(
     ("text", "plain"),
     [
-        ("The Dog and a cat", "dog and cat"), ("Ten", "10"), ("none", "0"), ("two dogs", "2 dogs"), ("eleven", "eleven"),
+        ("The Dog and a cat", "dog and cat"), ("Ten", "10"), ("none", "0"), ("two dogs", "2 dogs"),
+        ("eleven", "eleven"),
         ("dont", "don't"), ("couldn'tve", "couldn't've"), ("couldnt've", "couldn't've"), ("Ive", "ive"),
         ("somebody'd", "somebodyd"), ("yall'll", "y'all'll"), ("an", ""),
     ],

@@ -90,7 +90,7 @@ def _internvl(reply: BoxReply) -> Corners | None:
     corners = _floats(list(found.groups())) if found else None
     if corners is None:
         return None
-    return _scaled(corners, 1000 if np.sum(np.asarray(corners, np.float32)) >= 4 else 1, reply)
+    return _scaled(corners, 1000 if sum(corners) >= 4 else 1, reply)
 
 
 def _unit(reply: BoxReply) -> Corners | None:
