@@ -53,12 +53,22 @@ class Clusters:
         """Of any statistic of the means of the sums."""
         return bootstrap([self.rows], statistic)
 
-    def mean_interval(self, scale: float = 1.0) -> Interval:
-        """Of sum / count, the two things added for each question: Wilson's where each cluster is one right or wrong.
+    @property
+    def mean(self) -> float:
+        """Sum / count, the two things added for each question; 0 of none."""
+        rows = self.rows
+        right, of = rows.sum(0) if len(rows) else (0.0, 0.0)
+        return float(right / of) if of else 0.0
 
-        Resampling says nothing where all or none are right; then Wilson's again, each cluster counted as one try.
+    def mean_interval(self, scale: float = 1.0) -> Interval:
+        """Of `mean`: Wilson's where each cluster is one right or wrong.
+
+        Resampling says nothing where all or none are right; then Wilson's again, each cluster counted as one try. Of no
+        questions anything can be: 0 to 1.
         """
         rows = self.rows
+        if not len(rows):
+            return 0.0, scale
         right, of = rows.sum(0)
         n = len(rows)
         if right in (0, of):
