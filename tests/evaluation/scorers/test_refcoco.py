@@ -130,3 +130,9 @@ def test_rows_that_do_not_fit_are_told(write, row, said):
     with pytest.raises(SensoriumError) as caught:
         refcoco.read(write("a.jsonl", [row]))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("variant", refcoco.VARIANTS)
+@pytest.mark.parametrize("piece", ["(", "[", "(1,", "[1,", "),(", "1", "[1 ", "9.", "[[1, 2, 3, 4\n"])
+def test_a_reply_that_never_ends_is_read_in_a_moment(variant, piece):
+    assert overlap(_reply(piece * (1_000_000 // len(piece))), variant) < 0.5

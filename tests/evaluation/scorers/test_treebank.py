@@ -35,3 +35,9 @@ def test_captions_are_split_as_the_java_tokenizer_splits_them(caption, words):
 
 def test_tokens_keep_the_punctuation():
     assert tokens_of("A hot. Dog, isn't it") == ["a", "hot", ".", "dog", ",", "is", "n't", "it"]
+
+
+@pytest.mark.parametrize("piece", ["a", "1", "1,", "a.", "a..", "'s", "-", "<a ", "(", "@a", "n't", "http://"])
+def test_a_caption_that_never_ends_is_split_in_a_moment(piece):
+    text = piece * (300_000 // len(piece)) + "x"
+    assert "".join(tokens_of(text)).count("a") == text.count("a")

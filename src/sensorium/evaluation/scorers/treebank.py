@@ -41,10 +41,10 @@ _LETTER = r"[^\W\d_]"
 _INSIDE = r"[^\W_²³¹₀-₉½¼¾]"  # of a word; raised and lowered digits and fractions stand alone
 _TOKEN = re.compile(
     rf"""
-      https?://\S+ | \b[\w.+-]+@[\w-]+(?:\.[\w-]+)+ | @\w+ | </?[a-z][^<>]*>
+      https?://\S+ | \b[\w.+-]{{1,64}}@[\w-]+(?:\.[\w-]+)+ | @\w+ | </?[a-z][^<>]*>
     | '(?:em|cause|tis|twas|n'|\d\ds)(?!\w) | {_CLITIC}(?!\w)
     | (?P<acronym>(?:{_LETTER}\.){{2,}}(?!\w) | ph\.d\. | {_LETTER}\.(?=\ \w)(?!\ (?:{"|".join(_STARTERS.split())})\b))
-    | [-+]?(?:\d[\d,]*)?\.?\d+(?:[:/.,]\d+)*(?![\w²³]|[-/']\w)
+    | [-+]?\.?(?>\d+(?:[:/.,]\d+)*)(?![\w²³]|[-/']\w)
     | (?P<word>{_INSIDE}+(?:['_./&-]{_INSIDE}+)*)
     | \.{{3,}} | [?!]+ | --+ | \*+ | \S
     """,
