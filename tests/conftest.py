@@ -228,13 +228,15 @@ class Internet:
     """An internet of names and addresses that are all on this machine's loopback; whoever was asked is noted.
 
     names: host -> what a name server says, one list of addresses for each time it is asked, the last one for ever.
-    connections: (address, port, name in the certificate wanted) of each connection asked for; heads: what was sent.
+    connections: (address, port, name in the certificate wanted) of each connection asked for; heads: what was sent;
+    broken_off: answers that were not taken to their end.
     """
 
     def __init__(self) -> None:
         self.names: dict[str, list[list[str]]] = {}
         self.connections: list[tuple[str, int, str | None]] = []
         self.heads: list[bytes] = []
+        self.broken_off = 0
         self._ports: dict[tuple[str, int], int] = {}
         self._sockets: list[socket.socket] = []
         self._find, self._open = socket.getaddrinfo, asyncio.open_connection
@@ -252,15 +254,16 @@ class Internet:
                 connection, _ = listening.accept()
             except OSError:  # the test is over
                 return
-            with contextlib.suppress(OSError), connection:  # the other side may leave at any moment
-                connection = tls.wrap_socket(connection, server_side=True) if tls else connection
-                head = b""
-                while b"\r\n\r\n" not in head and (piece := connection.recv(4096)):
-                    head += piece
-                self.heads.append(head)
-                for piece in pieces:
-                    connection.sendall(piece) if isinstance(piece, bytes) else piece()
-                connection.close()
+            try:
+                with connection if tls is None else tls.wrap_socket(connection, server_side=True) as talking:
+                    head = b""
+                    while b"\r\n\r\n" not in head and (piece := talking.recv(4096)):
+                        head += piece
+                    self.heads.append(head)
+                    for piece in pieces:
+                        talking.sendall(piece) if isinstance(piece, bytes) else piece()
+            except OSError:  # the other side left
+                self.broken_off += 1
 
     def find(self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:
         """In place of `socket.getaddrinfo`: numbers are read by the C library, names looked up here."""

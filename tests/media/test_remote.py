@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import io
 import ssl
 import subprocess
 import threading
-import time
 
 import pytest
 from handmade import corner_marked, encoded, png_header
@@ -52,7 +50,8 @@ def test_a_picture_is_fetched_from_the_address_that_was_checked(internet):
 
 def test_chunks_and_other_addresses_of_a_host_are_as_good(internet):
     internet.names["pictures.example"] = [[OTHER, PUBLIC]]
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(PICTURE[i : i + 50]), PICTURE[i : i + 50]) for i in range(0, len(PICTURE), 50))
+    pieces = [PICTURE[i : i + 50] for i in range(0, len(PICTURE), 50)]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
     internet.answer(PUBLIC, _said(chunks + b"0\r\n\r\n", Transfer_Encoding="chunked"))
     assert _fetch("http://pictures.example/a.png") == PICTURE
     assert [address for address, *_ in internet.connections] == [OTHER, PUBLIC]
@@ -72,8 +71,9 @@ def test_a_name_that_stands_for_a_machine_inside_is_refused(internet, addresses)
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost.", "127.0.0.1", "127.0.0.1.", "[::1]", "[::ffff:127.0.0.1]",
-                                  "[::ffff:7f00:1]", "[0:0:0:0:0:0:0:1]", "169.254.169.254", "[fd00:ec2::254]", "0.0.0.0",
-                                  "2130706433", "0x7f.1", "0177.0.0.1", "017700000001", "127.1", "[64:ff9b::7f00:1]"])
+                                  "[::ffff:7f00:1]", "[0:0:0:0:0:0:0:1]", "169.254.169.254", "[fd00:ec2::254]",
+                                  "0.0.0.0", "2130706433", "0x7f.1", "0177.0.0.1", "017700000001", "127.1",
+                                  "[64:ff9b::7f00:1]"])  # fmt: skip
 def test_no_spelling_of_this_machine_is_asked(internet, host):
     internet.names |= {"localhost": [["127.0.0.1", "::1"]]}
     for address in ("127.0.0.1", "::1", "169.254.169.254", "0.0.0.0"):
@@ -126,7 +126,8 @@ def test_redirects_are_followed_and_counted(internet):
 
 
 def test_only_named_hosts_are_asked_where_some_are_named(internet):
-    internet.names = {name: [[PUBLIC]] for name in ("our.example", "www.our.example", "notour.example", "other.example")}
+    for name in ("our.example", "www.our.example", "notour.example", "other.example"):
+        internet.names[name] = [[PUBLIC]]
     internet.answer(PUBLIC, _said(PICTURE))
     for host in ("our.example", "www.our.example"):
         assert _fetch(f"http://{host}/a.png", hosts=("Our.example",)) == PICTURE
@@ -208,17 +209,9 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(internet, monkeypa
 
 
 def test_whoever_stops_waiting_closes_the_connection(internet):
-    begun, closed = threading.Event(), threading.Event()
-
-    def push() -> None:
-        begun.set()
-
-    def closing() -> None:
-        closed.set()
-
+    begun, over = threading.Event(), threading.Event()
     internet.names["pictures.example"] = [[PUBLIC]]
-    flood = [bytes(65536)] * 2000
-    internet.answer(PUBLIC, push, _said(b""), *flood, closing)
+    internet.answer(PUBLIC, begun.set, _said(b"\x89PNG"), *[b"X", lambda: over.wait(0.01)] * 1000)
 
     async def play() -> None:
         fetching = asyncio.create_task(fetch_image("http://pictures.example/", RemoteLimits()))
@@ -227,9 +220,14 @@ def test_whoever_stops_waiting_closes_the_connection(internet):
         fetching.cancel()
         with pytest.raises(asyncio.CancelledError):
             await fetching
+        for _ in range(500):
+            if internet.broken_off:
+                return
+            await asyncio.sleep(0.01)
 
     asyncio.run(play())
-    assert not closed.is_set()  # the flood broke off
+    over.set()
+    assert internet.broken_off == 1
 
 
 @pytest.fixture(scope="module")
