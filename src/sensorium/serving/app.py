@@ -20,8 +20,10 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
+from sensorium import __version__
 from sensorium.engine import Delta, Engine
 from sensorium.errors import SensoriumError
+from sensorium.serving.described import EVENTS, METRICS, Health, ModelCard, ModelList, errors
 from sensorium.serving.errors import ApiError
 from sensorium.serving.guard import Guard
 from sensorium.serving.metrics import Metrics
@@ -39,7 +41,7 @@ def create_app(engine: Engine, settings: ServerSettings | None = None) -> FastAP
     """The application that answers with an engine; it is served by any ASGI server."""
     settings = settings or ServerSettings()
     service = _Service(engine, settings)
-    app = FastAPI(title="Sensorium", docs_url=None, redoc_url=None)
+    app = _Documented(title="Sensorium", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Guard, settings=settings)
     if settings.allow_origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(settings.allow_origins), allow_methods=["*"],
@@ -48,12 +50,28 @@ def create_app(engine: Engine, settings: ServerSettings | None = None) -> FastAP
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _server_error)
-    app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/models", service.models, methods=["GET"])
-    app.add_api_route("/v1/models/{name:path}", service.model, methods=["GET"])
-    app.add_api_route("/health", service.health, methods=["GET"])
-    app.add_api_route("/metrics", service.metrics_text, methods=["GET"], response_model=None)
+    app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"], response_model=None,
+                      responses=errors(400, 404, 504) | {200: EVENTS})
+    app.add_api_route("/v1/models", service.models, methods=["GET"], response_model=ModelList, responses=errors())
+    app.add_api_route("/v1/models/{name:path}", service.model, methods=["GET"], response_model=ModelCard,
+                      responses=errors(400, 404))
+    app.add_api_route("/health", service.health, methods=["GET"], response_model=Health, responses=errors())
+    app.add_api_route("/metrics", service.metrics_text, methods=["GET"], response_class=Response,
+                      responses=errors() | {200: METRICS})
     return app
+
+
+class _Documented(FastAPI):
+    """Its document leaves out the status 422 that FastAPI puts there by itself: `_validation_error` says 400."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        return document
 
 
 class _Service:

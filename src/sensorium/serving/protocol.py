@@ -10,11 +10,12 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, WithJsonSchema, field_validator
 
 from sensorium.conversation import Conversation, Image, Message, Part, Text, decode_data_url
 from sensorium.engine import Sampling
 from sensorium.errors import SensoriumError
+from sensorium.serving.described import MESSAGES
 from sensorium.serving.errors import ApiError, unsupported
 
 MAX_STOPS = 16
@@ -41,7 +42,8 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str = Field(min_length=1)
-    messages: Annotated[list[dict[str, Any]], FailFast()] = Field(min_length=1)  # a million errors are no answer
+    # A million errors are no answer, hence the first alone.
+    messages: Annotated[list[dict[str, Any]], FailFast(), WithJsonSchema(MESSAGES)] = Field(min_length=1)
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = Field(default=None, ge=1)

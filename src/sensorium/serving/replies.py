@@ -36,21 +36,19 @@ def stream_reply(
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(what, *given)
 
-    def tell(item: Delta | Exception | None) -> None:
-        call(deltas.put_nowait, item)
-
     def run() -> None:
+        last: Exception | None = None
         try:
             with closing(engine.stream(conversation, sampling)) as stream:  # type: ignore[type-var]
                 for delta in stream:
                     if gone.is_set():
-                        return
-                    tell(delta)
-            tell(None)
+                        break
+                    call(deltas.put_nowait, delta)
         except Exception as error:  # noqa: BLE001 (it is raised again where the reply is awaited)
-            tell(error)
+            last = error
         finally:
-            call(on_end)
+            call(on_end)  # before the caller hears of the end, so that his next request finds the place free
+            call(deltas.put_nowait, last)
 
     try:
         threading.Thread(target=run, name="reply", daemon=True).start()
