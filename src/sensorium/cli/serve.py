@@ -43,6 +43,9 @@ def serve(
         list[str] | None, typer.Option(metavar="HOST", help="Fetch them only from here and below; repeatable.")
     ] = None,
     allow_origin: Annotated[list[str] | None, typer.Option(help="Another site's web page may ask; repeatable.")] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="A name by which this machine's server is asked as well.")
+    ] = None,
 ) -> None:
     """Serve a model to OpenAI's clients.
 
@@ -70,15 +73,17 @@ def serve(
             model, preparation, engine=engine, quantization=quantization,  # type: ignore[arg-type]
             slots=max_running, context_length=context_length,
         )
+    sock = _listening(host, port)
+    number, taken = sock.getsockname()[:2]
+    is_local = ip_address(number).is_loopback
     settings = ServerSettings(
         keys=keys, max_body_mb=max_body_mb, max_running=max_running, max_waiting=max_waiting,
         reply_timeout_s=reply_timeout_s, max_new_tokens=max_new_tokens, allow_origins=tuple(allow_origin or ()),
         allow_remote_pictures=remote_pictures or bool(picture_host), picture_hosts=tuple(picture_host or ()),
+        allow_hosts=("localhost", number, *map(str.lower, (host, *(allow_host or ())))) if is_local else (),
     )
-    sock = _listening(host, port)
-    number, taken = sock.getsockname()[:2]
     note(f"Serving {Path(model).name or model} at http://{_in_address(host)}:{taken}/v1 (Ctrl-C ends it).")
-    if not ip_address(number).is_loopback and not keys:
+    if not is_local and not keys:
         note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
     # Asked to end in either way, it finishes the running replies and then raises the signal again, for us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
