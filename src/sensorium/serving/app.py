@@ -27,6 +27,7 @@ from sensorium.serving.metrics import Metrics
 from sensorium.serving.protocol import ChatRequest
 from sensorium.serving.queue import FairQueue
 from sensorium.serving.replies import Chunks, event, stream_reply, usage_of
+from sensorium.serving.score import Scoring
 from sensorium.serving.settings import ServerSettings
 
 
@@ -44,6 +45,7 @@ def create_app(engine: Engine, settings: ServerSettings | None = None) -> FastAP
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _server_error)
     app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/score", Scoring(engine, service.queue).score, methods=["POST"])
     app.add_api_route("/v1/models", service.models, methods=["GET"])
     app.add_api_route("/v1/models/{name:path}", service.model, methods=["GET"])
     app.add_api_route("/health", service.health, methods=["GET"])
