@@ -23,7 +23,8 @@ def response_format(constraint: Constraint) -> dict[str, Any]:
         schema = {"type": "object", "properties": {FIELD: {"type": "string", "enum": list(constraint.choices)}},
                   "required": [FIELD], "additionalProperties": False}
     else:
-        raise SensoriumError("constrain", "boxes cannot be asked of a remote model.", "Use the torch or llamacpp engine.")
+        raise SensoriumError("constrain", "boxes cannot be asked of a remote model.",
+                             "Use the torch or llamacpp engine.")
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
 
 

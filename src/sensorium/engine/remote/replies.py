@@ -63,7 +63,8 @@ def finish_of(reason: Any, n_tokens: int, max_new_tokens: int, where: str) -> Fi
     """Why a reply ended, in our words. One without a reason ended by itself, unless it is as long as it may be."""
     name = str(reason).lower() if reason else ""
     if name in _FAILED:
-        raise SensoriumError(where, f"did not finish the reply ({reason}).", "Ask in another way, or look at the server.")
+        raise SensoriumError(where, f"did not finish the reply ({reason}).",
+                             "Ask in another way, or look at the server.")
     if name in _AT_LIMIT or (not name and n_tokens >= max_new_tokens):
         return "length"
     return "stop"

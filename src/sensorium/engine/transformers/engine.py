@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image as Picture
@@ -31,14 +31,13 @@ from sensorium.engine.base import GREEDY, Card, Delta, FinishReason, Reply, Samp
 from sensorium.engine.prompting import deltas
 from sensorium.engine.sampler import TextStream, TokenSampler
 from sensorium.engine.transformers.chat import Chat
-from sensorium.engine.transformers.folder import context_length_of, licence_of_folder, load_folder
+from sensorium.engine.transformers.folder import context_length_of, licence_of_folder, load_folder, read_folder
 from sensorium.errors import SensoriumError
 from sensorium.media import encode_image
 from sensorium.model.device import best_device
 from sensorium.model.quiet import quietly
 
 PROBE_SIZE = (640, 480)  # of the picture whose visual tokens the card tells
-Precision = Literal["float32", "bfloat16"]
 Hear = Callable[[int, int], bool]  # (row, its next token) -> whether the row's reply is over
 
 
@@ -68,12 +67,10 @@ class TransformersEngine:
             suppress_tokens=getattr(model.generation_config, "suppress_tokens", None),
         )  # fmt: skip
         self._growing = Lock()
-        modalities = ("text", "image") if self.chat.sees else ("text",)
-        self.card = Card(name, modalities, context_length_of(model.config, self.chat.tokenizer),
-                         visual_tokens(self.chat), licence, provenance or {})
+        self.card = _card(model.config, self.chat, name, licence, provenance or {})
 
     @classmethod
-    def load(cls, folder: Path, name: str | None = None, precision: Precision = "float32") -> TransformersEngine:
+    def load(cls, folder: Path, name: str | None = None, precision: str = "float32") -> TransformersEngine:
         """The engine of a folder of transformers', on `best_device`. Raises SensoriumError when it cannot be loaded."""
         name = name or folder.name
         with quietly():
@@ -116,7 +113,8 @@ class TransformersEngine:
                 finish[row] = "stop"
             return texts[row].stopped
 
-        self._grow(prompt, sampling, hear)
+        with self._growing:
+            self._grow(prompt, sampling, hear)
         return [
             Reply(shown[i] + texts[i].finish(), finish[i], n_prompt, counts[i]) for i, n_prompt in enumerate(lengths)
         ]
@@ -154,7 +152,7 @@ class TransformersEngine:
         return float(torch.log_softmax(logits.float(), dim=-1).gather(1, ids[0, :, None]).sum())
 
     def _prompt(self, conversations: Sequence[Conversation], sampling: Sampling) -> tuple[dict[str, Tensor], list[int]]:
-        """Tensors for the model, and how many tokens each prompt has. Raises SensoriumError where a reply has no room."""
+        """Tensors for the model, and how many tokens each prompt has. Raises SensoriumError where there is no room."""
         if sampling.constrain is not None or sampling.logprobs is not None:
             raise SensoriumError("sampling", "this engine neither constrains replies nor tells token probabilities.",
                                  "Use the torch or llamacpp engine.")
@@ -177,12 +175,15 @@ class TransformersEngine:
 
         def grow() -> None:
             try:
-                self._grow(prompt, sampling, hear)
+                with self._growing:
+                    if not unwanted.is_set():
+                        self._grow(prompt, sampling, hear)
                 said.put(None)
             except Exception as error:  # noqa: BLE001 (raised again where the reply is read)
                 said.put(error)
 
-        Thread(target=grow, name="transformers", daemon=True).start()
+        # No daemon: a process that ended in the midst of torch's work would be aborted.
+        Thread(target=grow, name="transformers").start()
         try:
             while (item := said.get()) is not None:
                 if isinstance(item, Exception):
@@ -192,14 +193,14 @@ class TransformersEngine:
             unwanted.set()
 
     def _grow(self, prompt: dict[str, Tensor], sampling: Sampling, hear: Hear) -> None:
-        """Grow the replies of a batch and tell of each token, until all are over or as long as they may be."""
+        """Grow the replies of a batch and tell of each token, until all are over or as long as they may be.
+
+        Whoever calls has taken `_growing`.
+        """
         chooser = _Chooser(sampling, len(prompt["input_ids"]), min(self.chat.stop_ids), hear)
-        with self._growing:
-            try:
-                self.model.generate(**prompt, max_new_tokens=sampling.max_new_tokens, do_sample=False,
-                                    logits_processor=[chooser])  # fmt: skip
-            except _Enough:
-                pass
+        with suppress(_Enough):
+            self.model.generate(**prompt, max_new_tokens=sampling.max_new_tokens, do_sample=False,
+                                logits_processor=[chooser])  # fmt: skip
 
 
 class _Enough(Exception):
@@ -233,6 +234,20 @@ class _Chooser(LogitsProcessor):
             sampler.choose(logits[row], self._said[row]) if row in self._running else self._end_id
             for row, sampler in enumerate(self._samplers)
         ]
+
+
+def card_of_folder(folder: Path, name: str) -> Card:
+    """The card of a folder's engine, without its weights. Raises SensoriumError as `load_folder`."""
+    with quietly():
+        config, processor, _ = read_folder(folder, name)
+        about = {"model_type": config.model_type, "architecture": ", ".join(config.architectures or ())}
+        return _card(config, Chat(processor), name, licence_of_folder(folder), about)
+
+
+def _card(config: Any, chat: Chat, name: str, licence: str, provenance: dict[str, Any]) -> Card:
+    modalities = ("text", "image") if chat.sees else ("text",)
+    length = context_length_of(config, chat.tokenizer)
+    return Card(name, modalities, length, visual_tokens(chat), licence, provenance)
 
 
 def visual_tokens(chat: Chat) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,24 @@ def load_folder(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:
     Weights are safetensors and code is transformers' own, whatever the folder asks for.
     Raises SensoriumError when the folder has neither a model nor weights that can be read so.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as SEEING
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     if not any(folder.glob("*.safetensors")):
         raise SensoriumError(name, "has no weights in safetensors.", "Older forms can hold programs; convert them.")
+    config, processor, sees = read_folder(folder, name)
+    auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    model = _read(auto, folder, name, config=config, dtype=dtype, use_safetensors=True)
+    return model.eval().requires_grad_(False), processor
+
+
+def read_folder(folder: Path, name: str) -> tuple[Any, Any, bool]:
+    """(config, processor or tokenizer, whether the model sees): all but the weights. Raises as `load_folder`."""
+    from transformers import AutoConfig, AutoProcessor, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as SEEING
+
     config = _read(AutoConfig, folder, name)
     sees = type(config) in SEEING
-    model = _read(AutoModelForImageTextToText if sees else AutoModelForCausalLM, folder, name,
-                  dtype=dtype, use_safetensors=True)  # fmt: skip
-    return model.eval().requires_grad_(False), _read(AutoProcessor if sees else AutoTokenizer, folder, name)
+    return config, _read(AutoProcessor if sees else AutoTokenizer, folder, name), sees
 
 
 def _read(auto: Any, folder: Path, name: str, **options: Any) -> Any:
@@ -58,8 +66,6 @@ def context_length_of(config: Any, tokenizer: Any) -> int:
 
 def count_parameters(folder: Path) -> int:
     """How many numbers the folder's weights hold, read from their headers."""
-    import math
-
     from safetensors import safe_open
 
     total = 0
@@ -67,12 +73,3 @@ def count_parameters(folder: Path) -> int:
         with safe_open(path, "pt") as file:
             total += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
     return total
-
-
-def model_type_of(folder: Path) -> str:
-    """`model_type` of its config.json, or "" where that is not a config of transformers'."""
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    return str(content.get("model_type") or "") if isinstance(content, dict) else ""
