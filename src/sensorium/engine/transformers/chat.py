@@ -1,13 +1,16 @@
 """Conversation -> tensors by a model's own processor and chat template, and ids -> words of its replies.
 
 Marks such as `<image>` or `<|im_end|>` that somebody typed must stay characters. Text without marks takes the model's
-own way, so that the ids are those it was trained on. A conversation with marks in it is encoded by transformers'
-`sanitize_control_tokens`, and the result is checked: it must hold exactly the control tokens that the same conversation
-has without those texts, or it is refused. An answer's well-formed boxes are its own and not somebody's typing.
+own way, so that the ids are those it was trained on. In marks, a character is put between each two letters at which the
+tokenizer splits and which it drops: so neither it nor the processor, which looks for marks in the text, finds them.
+(transformers has `sanitize_control_tokens` for this, which many of its processors do not know of.) What comes out is
+checked: it must hold exactly the control tokens of the same conversation without those texts, or it is refused. An
+answer's well-formed boxes are its own and not somebody's typing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from threading import Lock
@@ -21,7 +24,8 @@ from sensorium.errors import SensoriumError
 from sensorium.grounding import parse_grounded
 from sensorium.media import open_image
 
-_WORDS = "\U000f0010"  # of a private use plane: stands for an answer's words where a template is looked at
+# Of a private use plane: stands for an answer's words where a template is looked at; splits marks that were typed.
+_WORDS, _SPLIT = "\U000f0010", "\U000f0011"
 _MARKS = ("<ref>", "</ref>", "<box>", "</box>")
 _MARKS_TYPED = "holds marks that this model's tokenizer keeps for itself"
 _REMEDY = "Write them in another way, for example with a space inside."
@@ -45,7 +49,8 @@ class Chat:
         added = {i: token.content for i, token in tokenizer.added_tokens_decoder.items()}
         # Added whitespace (Gemma's, for one) is ordinary text, and what no word stands for is nobody's mark.
         marks = {i: mark for i, mark in added.items() if not mark.isspace() and i != tokenizer.unk_token_id}
-        tokenizer.chat_control_tokens = list(marks.values())
+        self._marks = re.compile("|".join(map(re.escape, sorted(marks.values(), key=len, reverse=True))) or "(?!)")
+        self._can_split = _split_at(tokenizer, _SPLIT)
         self._control = set(marks) | (set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
         self._preparing = Lock()  # padding is a setting of the tokenizer, not of a call
         self._anchor, self._lead, self.turn_end = self._look_at_template()
@@ -64,9 +69,9 @@ class Chat:
         with self._preparing:
             if not any(self._has_marks(turn) for row in turns for turn in row):
                 return self._encode(turns)
-            prepared = self._encode(turns, sanitize_control_tokens=True)
-            clean = self._encode([[self._without_marks(turn) for turn in row] for row in turns])
-            if self._control_tokens(prepared) != self._control_tokens(clean):
+            prepared = self._encode([[self._with_words(turn, self._split) for turn in row] for row in turns])
+            clean = self._encode([[self._with_words(turn, lambda _: "a") for turn in row] for row in turns])
+            if not self._can_split or self._control_tokens(prepared) != self._control_tokens(clean):
                 raise SensoriumError("conversation", f"{_MARKS_TYPED}.", _REMEDY)
             return prepared
 
@@ -115,13 +120,17 @@ class Chat:
         text = _words(turn)
         return self._has_control(_without_boxes(text) if turn["role"] == "assistant" else text)
 
-    def _without_marks(self, turn: dict[str, Any]) -> dict[str, Any]:
-        """The turn with one letter for each of its texts where any of them holds a mark."""
+    def _with_words(self, turn: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+        """The turn with each of its texts changed where any of them holds control tokens."""
         if not self._has_control(_words(turn)):
             return turn
         if isinstance(turn["content"], str):
-            return turn | {"content": "a"}
-        return turn | {"content": [part | {"text": "a"} if "text" in part else part for part in turn["content"]]}
+            return turn | {"content": change(turn["content"])}
+        content = [part | {"text": change(part["text"])} if "text" in part else part for part in turn["content"]]
+        return turn | {"content": content}
+
+    def _split(self, text: str) -> str:
+        return self._marks.sub(lambda match: _SPLIT.join(match[0]), text)
 
     def _has_control(self, text: str) -> bool:
         return not self._control.isdisjoint(self._ids(text))
@@ -134,13 +143,13 @@ class Chat:
         rows = zip(prepared["input_ids"].tolist(), prepared["attention_mask"].tolist(), strict=True)
         return [[i for i, seen in zip(ids, mask, strict=True) if seen and i in self._control] for ids, mask in rows]
 
-    def _encode(self, turns: list[Turns], **options: Any) -> Any:
+    def _encode(self, turns: list[Turns]) -> Any:
         padding = len(turns) > 1
         common = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
         extra: dict[str, Any] = {"padding": padding}
         if self.sees:
             extra = {"processor_kwargs": {"text_kwargs": {"padding": padding}}}
-        return self._carried(lambda: self.processor.apply_chat_template(turns, **common, **extra, **options))
+        return self._carried(lambda: self.processor.apply_chat_template(turns, **common, **extra))
 
     def _rendered(self, turns: Turns, generate: bool) -> str:
         return self._carried(
@@ -170,14 +179,24 @@ class Chat:
         if not found or _WORDS in after:
             raise SensoriumError("chat template", "drops or repeats an assistant's words.", "Choose another model.")
         lead = before[len(asked) :] if before.startswith(asked) and before[len(asked) :].isspace() else ""
-        marks = [mark for mark in self.tokenizer.chat_control_tokens if mark in asked]
-        anchor = asked[max((asked.rindex(mark) for mark in marks), default=0) :]
+        anchor = asked[max((match.start() for match in self._marks.finditer(asked)), default=0) :]
         ids = self._ids(after)
         end = next((n for n, i in enumerate(ids, start=1) if i in self._control), 0)
         turn_end = ids[:end] or [self.tokenizer.eos_token_id]
         if turn_end[-1] is None:
             raise SensoriumError("tokenizer", "has no token that ends a reply.", "Choose an instruction-tuned model.")
         return anchor, lead, turn_end
+
+
+def _split_at(tokenizer: Any, mark: str) -> bool:
+    """Make the tokenizer split there and drop it; False for tokenizers in Python, which have no such rule."""
+    from tokenizers import pre_tokenizers
+
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is None:
+        return False
+    rules = [pre_tokenizers.Split(mark, "removed"), backend.pre_tokenizer]
+    backend.pre_tokenizer = pre_tokenizers.Sequence([rule for rule in rules if rule is not None])
+    return True
 
 
 def _words(turn: dict[str, Any]) -> str:
