@@ -10,6 +10,7 @@ answer's well-formed boxes are its own and not somebody's typing.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -70,7 +71,7 @@ class Chat:
             if not any(self._has_marks(turn) for row in turns for turn in row):
                 return self._encode(turns)
             prepared = self._encode([[self._with_words(turn, self._split) for turn in row] for row in turns])
-            clean = self._encode([[self._with_words(turn, lambda _: "a") for turn in row] for row in turns])
+            clean = self._encode([[self._with_words(turn, lambda texts: ["a" for _ in texts]) for turn in row] for row in turns])
             if not self._can_split or self._control_tokens(prepared) != self._control_tokens(clean):
                 raise SensoriumError("conversation", f"{_MARKS_TYPED}.", _REMEDY)
             return prepared
@@ -120,17 +121,21 @@ class Chat:
         text = _words(turn)
         return self._has_control(_without_boxes(text) if turn["role"] == "assistant" else text)
 
-    def _with_words(self, turn: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-        """The turn with each of its texts changed where any of them holds control tokens."""
+    def _with_words(self, turn: dict[str, Any], change: Callable[[list[str]], list[str]]) -> dict[str, Any]:
+        """The turn with its texts changed where they hold control tokens."""
         if not self._has_control(_words(turn)):
             return turn
         if isinstance(turn["content"], str):
-            return turn | {"content": change(turn["content"])}
-        content = [part | {"text": change(part["text"])} if "text" in part else part for part in turn["content"]]
-        return turn | {"content": content}
+            return turn | {"content": change([turn["content"]])[0]}
+        words = iter(change([part["text"] for part in turn["content"] if "text" in part]))
+        return turn | {"content": [part | {"text": next(words)} if "text" in part else part for part in turn["content"]]}
 
-    def _split(self, text: str) -> str:
-        return self._marks.sub(lambda match: _SPLIT.join(match[0]), text)
+    def _split(self, texts: list[str]) -> list[str]:
+        """The texts with their marks split, also those that begin in one and end in the next."""
+        marks = self._marks.finditer("".join(texts))
+        inside = {place for match in marks for place in range(match.start() + 1, match.end())}
+        places = itertools.count()
+        return ["".join(f"{_SPLIT}{c}" if next(places) in inside else c for c in text) for text in texts]
 
     def _has_control(self, text: str) -> bool:
         return not self._control.isdisjoint(self._ids(text))

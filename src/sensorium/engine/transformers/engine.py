@@ -162,7 +162,9 @@ class TransformersEngine:
         lengths = prepared["attention_mask"].sum(1).tolist()
         for conversation, n_tokens in zip(conversations, lengths, strict=True):
             require_room(n_tokens, len(conversation.images), sampling.max_new_tokens, self.card)
-        return dict(prepared.to(self.model.device, self.model.dtype)), lengths
+        device, dtype = self.model.device, self.model.dtype
+        moved = {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in prepared.items()}
+        return moved, lengths
 
     def _tokens(self, prompt: dict[str, Tensor], sampling: Sampling) -> Iterator[int]:
         """A reply's tokens, grown in a thread that ends when nobody reads them any more."""
