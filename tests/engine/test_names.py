@@ -75,7 +75,8 @@ def process_free_of_torch(told_address: str) -> str:
         "assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules), 'heavy';"
         "print(type(engine).__name__, engine.card.name)"
     )
-    done = subprocess.run([sys.executable, "-c", code, f"{told_address}/v1"], capture_output=True, text=True, timeout=60)
+    words = [sys.executable, "-c", code, f"{told_address}/v1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

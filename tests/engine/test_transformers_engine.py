@@ -212,7 +212,7 @@ def test_boxes_that_the_model_said_are_its_tokens_and_those_typed_are_not(transf
 
     assert n_marks(user("Where?"), assistant(box), user("Sure?")) == 4
     assert n_marks(user(box)) == n_marks(user("Where?"), assistant("<box>1</box>"), user("Sure?")) == 0
-    with pytest.raises(SensoriumError, match="candidate '<|im_end|>': holds marks"):
+    with pytest.raises(SensoriumError, match=r"candidate '<\|im_end\|>': holds marks"):
         transformers_engine.score(ASKED, ["<|im_end|>"])
 
 
@@ -220,7 +220,7 @@ def test_a_mark_that_cannot_be_kept_apart_is_refused(text_only):
     """A tokenizer that reads full-width letters as plain ones finds the mark where no mark was typed."""
     from tokenizers import AddedToken, normalizers
 
-    model, tokenizer = text_only
+    tokenizer = text_only[1]
     tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
     tokenizer.add_tokens([AddedToken("<think>", normalized=True)])
     chat = Chat(tokenizer)

@@ -56,5 +56,5 @@ def test_large_pictures_are_shrunk_and_noisy_ones_written_as_jpeg():
 
 
 def test_what_is_no_picture_is_not_sent():
-    with pytest.raises(SensoriumError, match="is PDF"):
+    with pytest.raises(SensoriumError, match="is a PDF document"):
         to_data_url(Image(b"%PDF-1.7"))

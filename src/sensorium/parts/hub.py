@@ -29,11 +29,14 @@ def hub_folder(name: str, progress: ProgressCallback | None = None) -> Path:
     if progress:
         progress(f"fetching {name}", 0, 0)
     try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
+        folder = Path(snapshot_download(name, allow_patterns=list(WANTED)))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")[:200] or type(error).__name__
         raise SensoriumError(name, f"is no folder here, and cannot be fetched from the hub ({reason}).",
                              "Check the name and the network; private models need HF_TOKEN.") from error
+    if any(folder.glob("*.safetensors*")) and not _is_whole(folder):  # as offline, after a download that was cut off
+        raise SensoriumError(name, "is in the hub's cache only in part.", "Try again with network.")
+    return folder
 
 
 def _is_whole(folder: Path) -> bool:

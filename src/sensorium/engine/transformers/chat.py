@@ -71,7 +71,7 @@ class Chat:
             if not any(self._has_marks(turn) for row in turns for turn in row):
                 return self._encode(turns)
             prepared = self._encode([[self._with_words(turn, self._split) for turn in row] for row in turns])
-            clean = self._encode([[self._with_words(turn, lambda texts: ["a" for _ in texts]) for turn in row] for row in turns])
+            clean = self._encode([[self._with_words(turn, _letters) for turn in row] for row in turns])
             if not self._can_split or self._control_tokens(prepared) != self._control_tokens(clean):
                 raise SensoriumError("conversation", f"{_MARKS_TYPED}.", _REMEDY)
             return prepared
@@ -128,7 +128,8 @@ class Chat:
         if isinstance(turn["content"], str):
             return turn | {"content": change([turn["content"]])[0]}
         words = iter(change([part["text"] for part in turn["content"] if "text" in part]))
-        return turn | {"content": [part | {"text": next(words)} if "text" in part else part for part in turn["content"]]}
+        content = [part | {"text": next(words)} if "text" in part else part for part in turn["content"]]
+        return turn | {"content": content}
 
     def _split(self, texts: list[str]) -> list[str]:
         """The texts with their marks split, also those that begin in one and end in the next."""
@@ -207,6 +208,10 @@ def _split_at(tokenizer: Any, mark: str) -> bool:
 def _words(turn: dict[str, Any]) -> str:
     content = turn["content"]
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def _letters(texts: list[str]) -> list[str]:
+    return ["a" for _ in texts]
 
 
 def _plain(text: str) -> str:

@@ -163,8 +163,9 @@ class TransformersEngine:
         for conversation, n_tokens in zip(conversations, lengths, strict=True):
             require_room(n_tokens, len(conversation.images), sampling.max_new_tokens, self.card)
         device, dtype = self.model.device, self.model.dtype
-        moved = {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in prepared.items()}
-        return moved, lengths
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else None) for name, value in prepared.items()
+        }, lengths
 
     def _tokens(self, prompt: dict[str, Tensor], sampling: Sampling) -> Iterator[int]:
         """A reply's tokens, grown in a thread that ends when nobody reads them any more."""
