@@ -114,11 +114,11 @@ def test_many_threads_get_each_its_own_reply(any_engine):
     """More at once than there are slots; each reply is what the question gets alone."""
     words = ("red", "seven", "lamp", "river", "bee")
     questions = [Conversation((user(f"Repeat after me: {word}."),)) for word in words]
-    alone = [_reply(any_engine, question, max_new_tokens=12) for question in questions]
+    alone = [_reply(any_engine, question, max_new_tokens=8) for question in questions]
     found: dict[int, str] = {}
 
     def ask(number: int) -> None:
-        found[number] = _reply(any_engine, questions[number % len(questions)], max_new_tokens=12)
+        found[number] = _reply(any_engine, questions[number % len(questions)], max_new_tokens=8)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(10)]
     for thread in threads:

@@ -116,7 +116,7 @@ class RemoteEngine:
             raise SensoriumError(self._endpoint.where, "cannot score given replies: OpenAI's API has no such question.",
                                  "Ask a server of `sensorium serve`, or use a local engine.")
         body = {"model": self._model, "messages": self._messages(conversation), "candidates": list(candidates)}
-        with self._endpoint.asking(self._model):
+        with self._endpoint.asking():
             answer: Any = self._endpoint.client.post("/score", body=body, cast_to=object)
         rows = sorted(answer["data"], key=lambda row: row["index"])
         self._counts |= {text: row["tokens"] for text, row in zip(candidates, rows, strict=True)}

@@ -55,7 +55,7 @@ class Chat:
         self._control = set(marks) | (set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
         self._preparing = Lock()  # padding is a setting of the tokenizer, not of a call
         self._anchor, self._lead, self.turn_end = self._look_at_template()
-        ends = {*end_ids, tokenizer.eos_token_id, self.turn_end[-1]} - {None}
+        ends = (*end_ids, tokenizer.eos_token_id, self.turn_end[-1])
         self.stop_ids: set[int] = {i for i in ends if i is not None}
 
     def tensors(self, conversations: Sequence[Conversation]) -> Any:
@@ -79,7 +79,8 @@ class Chat:
     def kind(self, conversation: Conversation) -> tuple[int, bool]:
         """How many pictures, and whether marks were typed: what conversations of one batch have in common."""
         turns = ({"role": m.role, "content": m.text} for m in conversation)
-        return len(conversation.images), any(self._has_marks(turn) for turn in turns)
+        with self._preparing:
+            return len(conversation.images), any(self._has_marks(turn) for turn in turns)
 
     def decode(self, ids: list[int]) -> str:
         """A reply's words; special tokens, and the space that templates write before answers, left out."""
