@@ -21,50 +21,6 @@ from sensorium.training.recipe import Recipe
 from sensorium.training.stage import prepare_stage
 from sensorium.training.state import find_latest
 
-_SCRIPT = """
-import json, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from sensorium.training import loop
-from sensorium.training.parallel import whole
-from sensorium.training.recipe import Recipe
-tree, run, stop = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-real, calls = loop.train_step, []
-def step(stage, *args):
-    calls.append(1)
-    if len(calls) == stop:
-        import os, signal
-        os.kill(os.getpid(), signal.SIGTERM)
-    update = type(stage.optimizer).step
-    def noted():
-        named = stage.parallel.model.named_parameters()
-        found = {name: whole(p.grad).clone() for name, p in named if p.grad is not None}
-        if stage.parallel.ranks.is_first:
-            torch.save(found, run / f"gradients-{len(calls)}.pt")
-        update(stage.optimizer)
-    stage.optimizer.step = noted
-    return real(stage, *args)
-loop.train_step = step
-ended = loop.train(Recipe.model_validate(tree), run, say=lambda line: None)
-sys.exit(0 if ended else 130)
-"""
-
-
-def processes(tree: dict[str, Any], run: Path, size: int = 2, stop: int = 0) -> int:
-    """Train in several processes, as torchrun starts them; the exit code."""
-    script = run.parent / "process.py"
-    script.write_text(_SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}", str(script)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, json.dumps(tree), str(run), str(stop)], capture_output=True, text=True,
-                          timeout=300, check=False, env=environment)
-    if done.returncode not in (0, 1):
-        raise AssertionError(done.stderr[-4000:])
-    assert done.returncode == 0 or "exitcode  : 130" in done.stderr, done.stderr[-4000:]
-    return 130 if done.returncode else 0
-
-
 @pytest.fixture
 def tree(tiny_recipe_tree, own_cache) -> dict[str, Any]:
     """All three stages without dropout, four packs a step; the first conversations are of text alone."""
@@ -109,7 +65,7 @@ def same(one: Path, other: Path, atol: float = 2e-6) -> None:
 
 
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
-def test_two_processes_take_the_steps_of_one(tree, tmp_path, mode):
+def test_two_processes_take_the_steps_of_one(tree, tmp_path, processes, mode):
     """Pictures, text alone and both on different processes; four packs a step are two for each of them."""
     assert processes(tree, tmp_path / "alone", size=1) == 0
     assert processes(tree | {"parallel": mode}, tmp_path / "two") == 0
@@ -118,7 +74,7 @@ def test_two_processes_take_the_steps_of_one(tree, tmp_path, mode):
 
 
 @pytest.mark.parametrize(("mode", "sizes"), [("ddp", (2, 1)), ("fsdp", (2, 4))])
-def test_a_run_goes_on_with_another_number_of_processes(tree, tmp_path, mode, sizes):
+def test_a_run_goes_on_with_another_number_of_processes(tree, tmp_path, processes, mode, sizes):
     tree = tree | {"parallel": mode}
     train(Recipe.model_validate(tree), tmp_path / "alone", say=lambda line: None)
     first, second = sizes

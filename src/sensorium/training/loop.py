@@ -96,7 +96,7 @@ class _Run:
         with ranks.in_turn():
             model = recipe.model.build(self.tell).to(ranks.device)
         _seed(recipe.seed + ranks.rank)
-        saved = find_latest(self.checkpoints, is_sharded=ranks.size > 1 and recipe.parallel == "fsdp")
+        saved = find_latest(self.checkpoints, ranks)
         start, step = (saved["stage"], saved["step"]) if saved else (0, 0)
         with self.tracking:
             for number in range(start, len(recipe.stages)):

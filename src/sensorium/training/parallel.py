@@ -95,6 +95,15 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def slice_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """This process's slice of a tensor that it has whole, cut as another one is; or all of it, if that one is whole."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(other, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
+
+
 def _shard(learner: Learner, precision: str) -> None:
     in_bfloat16 = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     policy = in_bfloat16 if precision == "bfloat16" else MixedPrecisionPolicy(cast_forward_inputs=False)
