@@ -17,6 +17,8 @@ from sensorium.training.ranks import ALONE
 from sensorium.training.slices import load_slices, save_slices
 from sensorium.training.state import VERSION, find_latest
 
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # by one process, for the test's sake
+
 
 def save(folder: Path, step: int) -> Path:
     weights = {"model": {"weight": torch.full((1000,), float(step)), "bias": torch.ones(3)}}

@@ -48,7 +48,7 @@ from sensorium.training.stage import Stage, prepare_stage, take_shape
 from sensorium.training.state import find_latest, restore, save
 from sensorium.training.trackers import Tracker, Tracking, open_trackers
 
-_FREE = {"trackers", "checkpoint_minutes"}  # settings that may change between the parts of a run
+_FREE = {"trackers", "checkpoint_minutes", "parallel"}  # settings that may change between the parts of a run
 AHEAD = 3  # batches prepared in the background
 
 
@@ -228,15 +228,17 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     parallel.model.train()
     stem = parallel.model.vision.stem
     stem.train(any(p.requires_grad for p in stem.parameters()))  # a frozen one has no dropout to draw
-    sums = np.zeros(5)
+    sums = np.zeros(6)
     for i, batch in enumerate(work):
         with _autocast(parallel.model, precision):
             loss = parallel.loss(stage.objective, batch, is_last=i + 1 == len(work))
         loss.total.backward()  # type: ignore[no-untyped-call]
-        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.lost
-    total, weight, samples, tokens, lost = ranks.total(sums.tolist())
+        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.lost, loss.pictures
+    total, weight, samples, tokens, lost, pictures = ranks.total(sums.tolist())
     if weight == 0:
         raise SensoriumError("data", "not one sample of a step could be read.", "The warnings above name them.")
+    if not pictures:
+        parallel.forget_blank()
     for parameter in stage.parameters:
         if parameter.grad is not None:
             parameter.grad.div_(weight / ranks.size)  # the processes' gradients have been averaged

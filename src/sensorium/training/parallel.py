@@ -69,6 +69,13 @@ class Parallel:
         assert self.learner.found is not None
         return replace(self.learner.found, total=total)
 
+    def forget_blank(self) -> None:
+        """Drop the zeros that a step without a picture leaves in what sees: sliced layers are run together all the same
+        (`MultimodalModel.blank`), and a gradient of zero is not none: AdamW would let the weights decay.
+        """
+        for tower in (self.model.vision, self.model.connector) if self.is_sharded else ():
+            tower.zero_grad(set_to_none=True)
+
     def reshard(self) -> None:
         """Let go of what a forward without a backward fetched: until then parameters are not the optimizer's."""
         for module in self.learner.modules() if self.is_sharded else ():

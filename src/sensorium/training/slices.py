@@ -15,6 +15,7 @@ Used by `training.state`.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,7 +76,9 @@ def read_slices_state(path: Path) -> State:
 
 def load_slices(path: str, tensors: dict[str, dict[str, Tensor]], ranks: Ranks) -> None:
     """Read tensors, or this process's slices of them, into those given; every process calls it."""
-    dcp.load(tensors, checkpoint_id=path, no_dist=ranks.size == 1)
+    with warnings.catch_warnings():  # that one process reads them is meant so
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        dcp.load(tensors, checkpoint_id=path, no_dist=ranks.size == 1)
 
 
 def complaint(path: Path, rank: int = 0, size: int = 1) -> str:

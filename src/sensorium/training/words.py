@@ -145,7 +145,8 @@ class WordObjective:
         weight = float(_name_weights(names).sum())
         if not weight:
             return Loss(total, 0.0, 0, 0)
-        return Loss(total, weight, len(batch.stem_states), int(names.numel()), metrics)
+        n_pictures = len(batch.stem_states)
+        return Loss(total, weight, n_pictures, int(names.numel()), metrics, pictures=n_pictures)
 
     def _point(self, direction: Tensor, labels: TokenLabels) -> tuple[Tensor, Metrics]:
         """Unit vectors [m, d] of all tokens -> the summed loss of where they point, and the metrics."""
