@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
+from sensorium.model.attention import why_not_plain
 from sensorium.model.checkpoint import save_model, thin_state
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
@@ -38,7 +39,7 @@ from sensorium.training.journal import Journal, read_journal
 from sensorium.training.losses import plot_losses
 from sensorium.training.measure import contribution_table, contributions
 from sensorium.training.optimizer import set_learning_rates
-from sensorium.training.packing import plan_packs
+from sensorium.training.packing import padded_fill, padding_note, plan_packs
 from sensorium.training.parallel import whole
 from sensorium.training.progress import Progress
 from sensorium.training.ranks import ALONE, Ranks, joined
@@ -140,7 +141,7 @@ class _Run:
             _batches(stage, done, ranks) as batches,
         ):
             if done == 0 and ranks.is_first:
-                for line in _announced(stage, self.tracking):
+                for line in _announced(model, stage, self.tracking):
                     progress.note(line)
             for step in range(done + 1, total + 1):
                 started = time.monotonic()
@@ -191,16 +192,19 @@ class _Run:
         return model.to(self.ranks.device)
 
 
-def _announced(stage: Stage, tracking: Tracking) -> list[str]:
+def _announced(model: MultimodalModel, stage: Stage, tracking: Tracking) -> list[str]:
     """What the stage is about to learn from, into the journal and as lines for people."""
-    head = f"{stage.config.name}: {len(stage.plan):,} packs, {stage.plan.fill:.1%} full, {stage.total_steps:,} steps"
-    row = {"stage": stage.config.name, "step": 0, "packs": len(stage.plan), "fill": stage.plan.fill}
-    if not isinstance(stage.objective, ReplyObjective):
-        tracking.log(row)
-        return [head]
-    found = contributions(stage.objective.samples, stage.objective.measures, stage.plan)
-    tracking.log(row | {"sources": [asdict(one) for one in found]})
-    return [head, *contribution_table(found)]
+    lines = [f"{stage.config.name}: {len(stage.plan):,} packs, {stage.plan.fill:.1%} full, {stage.total_steps:,} steps"]
+    row: dict[str, Any] = {"stage": stage.config.name, "step": 0, "packs": len(stage.plan), "fill": stage.plan.fill}
+    if isinstance(stage.objective, ReplyObjective):
+        if why := why_not_plain(model.language):
+            row["padded_fill"] = padded_fill(stage.plan, stage.objective.sizes)
+            lines.append(padding_note(why, row["padded_fill"]))
+        found = contributions(stage.objective.samples, stage.objective.measures, stage.plan)
+        row["sources"] = [asdict(one) for one in found]
+        lines += contribution_table(found)
+    tracking.log(row)
+    return lines
 
 
 @dataclass(frozen=True)
