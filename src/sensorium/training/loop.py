@@ -6,7 +6,6 @@ and then validate and save. A run is a folder; starting it again goes on from it
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -24,15 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from sensorium.errors import SensoriumError
-from sensorium.files import write_whole
 from sensorium.model.attention import why_not_plain
 from sensorium.model.checkpoint import save_model, thin_state
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
+from sensorium.training.claim import claim
 from sensorium.training.data import check_data, provenance
 from sensorium.training.flops import Utilisation
 from sensorium.training.journal import Journal, read_journal
@@ -49,7 +47,6 @@ from sensorium.training.stage import Stage, prepare_stage, take_shape
 from sensorium.training.state import find_latest, restore, save
 from sensorium.training.trackers import Tracker, Tracking, open_trackers
 
-_FREE = {"trackers", "checkpoint_minutes", "parallel"}  # settings that may change between the parts of a run
 AHEAD = 3  # batches prepared in the background
 
 
@@ -64,14 +61,14 @@ def train(
     (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another recipe.
     """
     if (run / "model").exists():
-        _claim(run, recipe)
+        claim(run, recipe)
         return run / "model"
     keep_freed_memory()
     check_data(recipe)
     with joined() as ranks:
         trackers = open_trackers(recipe.trackers) if ranks.is_first else []
         if ranks.is_first:
-            _claim(run, recipe)
+            claim(run, recipe)
         else:
             say, tell = _silent, None
         return _Run(recipe, run, ranks, say, tell or (lambda what, done, total: None), trackers).go()
@@ -361,19 +358,3 @@ def trained(recipe: Recipe, last: int | None = None) -> list[str]:
 
 def _silent(line: str) -> None:
     """What the processes after the first say."""
-
-
-def _claim(run: Path, recipe: Recipe) -> None:
-    """Write the resolved recipe into the run, or check that the run is this recipe's."""
-    path = run / "recipe.json"
-    content = recipe.model_dump(mode="json")
-    if not path.exists():
-        write_whole(path, json.dumps(content, indent=2) + "\n", "Choose another --out.")
-        return
-    try:  # read as a recipe: a setting that has come since, left at its default, makes no other recipe
-        found = Recipe.model_validate_json(path.read_bytes())
-        same = found.model_dump(exclude=_FREE) == recipe.model_dump(exclude=_FREE)
-    except ValidationError:
-        same = False
-    if not same:
-        raise SensoriumError(run, "holds a run of another recipe.", "Choose another --out, or remove the folder.")
