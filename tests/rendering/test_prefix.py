@@ -157,7 +157,8 @@ def _small_models() -> dict[str, Any]:
     return {
         "bloom": t.BloomConfig(vocab_size=100, hidden_size=32, n_layer=2, n_head=4),
         "mpt": t.MptConfig(vocab_size=100, d_model=32, n_layers=2, n_heads=4, max_seq_len=64),
-        "falcon": t.FalconConfig(vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, alibi=True),
+        "falcon": t.FalconConfig(vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                                 alibi=True),
         "stablelm": t.StableLmConfig(vocab_size=100, num_key_value_heads=4, **size),
         "opt": t.OPTConfig(vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=64,
                            word_embed_proj_dim=32, max_position_embeddings=64),

@@ -93,8 +93,8 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Pop
 
 @pytest.fixture
 def processes(_server: Any, own_cache: Path) -> Train:
-    """`processes(tree, run, size=2, stop=0)`: train in so many processes, and interrupt the `stop`-th step of this part.
-    Returns the exit code, 130 when interrupted; the gradients of each step are in the run's folder.
+    """`processes(tree, run, size=2, stop=0)`: train in so many processes, and interrupt the `stop`-th step of this
+    part. Returns the exit code, 130 when interrupted; the gradients of each step are in the run's folder.
     """
     def train(tree: dict[str, Any], run: Path, size: int = 2, stop: int = 0) -> int:
         job = {"tree": tree, "run": str(run), "size": size, "stop": stop,

@@ -24,7 +24,7 @@ from sensorium.training.state import find_latest, restore, save
 
 @pytest.fixture
 def tree(tiny_recipe_tree, own_cache) -> dict[str, Any]:
-    """All three stages without dropout, four packs a step; of the last one's steps some have pictures, some have none."""
+    """All three stages without dropout, four packs a step; some steps of the last one have pictures, some have none."""
     stages = tiny_recipe_tree["stages"]
     for stage in stages:
         stage |= {"accumulate": 4, "batch": {"max_tokens": 128, "max_samples": 2}}

@@ -46,7 +46,7 @@ def test_files_and_folders_are_one_row_of_checkpoints(tmp_path):
     assert find_latest(tmp_path, ALONE)["step"] == 2
     save(tmp_path, 3)
     assert names(tmp_path) == ["step-00000002.pt", "step-00000003.slices"]
-    with pytest.raises(SensoriumError, match="holds step-00000003.slices, and this run is only at step 2"):
+    with pytest.raises(SensoriumError, match=r"holds step-00000003\.slices, and this run is only at step 2"):
         save_checkpoint(tmp_path, {"step": 2})
 
 

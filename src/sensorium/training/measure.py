@@ -95,7 +95,8 @@ def measure(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Mea
         _measure_again(found, samples, renderer)
     check_bad(samples, found.dropped, found.reasons)
     content = {"text": found.sizes.text.tolist(), "visual": found.sizes.visual.tolist(),
-               "supervised": found.supervised.tolist(), "dropped": found.dropped, "reasons": found.reasons, "faults": found.faults}
+               "supervised": found.supervised.tolist(), "dropped": found.dropped, "reasons": found.reasons,
+               "faults": found.faults}
     with contextlib.suppress(SensoriumError, OSError):  # a cache that cannot be written costs time, nothing else
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content))

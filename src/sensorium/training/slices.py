@@ -5,9 +5,9 @@
       .metadata                       torch's table of what lies where
       run.pt                          the rest of the state, and size and SHA-256 of each file beside it
 
-The folder gets its name when all of it is on the disk. torch checks none of its files when it reads them, so `complaint`
-does: a file that is missing, cut off or altered makes the checkpoint a damaged one. Any number of processes can read it,
-one as well, into slices or into whole tensors.
+The folder gets its name when all of it is on the disk. torch checks none of its files when it reads them, so
+`complaint` does: a file that is missing, cut off or altered makes the checkpoint a damaged one. Any number of processes
+can read it, one as well, into slices or into whole tensors.
 
 Used by `training.state`.
 """

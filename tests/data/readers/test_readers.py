@@ -18,7 +18,8 @@ from PIL import Image as PILImage
 from pydantic import TypeAdapter
 
 from sensorium.conversation import Conversation, Image, Text
-from sensorium.data.readers import READERS, Annotated, AnySource, Question
+from sensorium.data.readers import READERS, Annotated, Question
+from sensorium.data.readers.choice import AnySource
 from sensorium.data.readers.rows import JsonRows
 from sensorium.data.readers.turns import tagged_conversation
 from sensorium.errors import SensoriumError

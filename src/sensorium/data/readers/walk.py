@@ -48,7 +48,7 @@ class JsonFile:
         with self._opened(key) as walk:
             if walk.peek() != "{":
                 raise SensoriumError(self._where(key), "is no object.", _FORMAT)
-            for name in walk.keys():
+            for name in walk.names():
                 span, value = walk.value()
                 yield name, span, walk.parsed(span, value)
 
@@ -69,7 +69,7 @@ class JsonFile:
             with self._opened(None) as walk:
                 if walk.peek() != "{":
                     raise SensoriumError(self.path, "is no object.", _FORMAT)
-                for name in walk.keys():
+                for name in walk.names():
                     walk.peek()
                     places[name] = walk.at
                     walk.skip()
@@ -85,7 +85,8 @@ class JsonFile:
             with self.path.open("rb") as file:
                 yield _Walk(self.path, file, 0 if key is None else self._found()[key])
         except OSError as error:
-            raise SensoriumError(self.path, f"cannot be read ({error.strerror or error}).", "Check the path.") from error
+            what = f"cannot be read ({error.strerror or error})."
+            raise SensoriumError(self.path, what, "Check the path.") from error
 
     def _where(self, key: str | None) -> str:
         return str(self.path) if key is None else f"{self.path}: {key}"
@@ -149,8 +150,8 @@ class _Walk:
         """Of the array that comes next."""
         yield from (self.value() for _ in self._members("[", "]"))
 
-    def keys(self) -> Iterator[str]:
-        """Of the object that comes next; whoever asks reads or skips each value before the next key."""
+    def names(self) -> Iterator[str]:
+        """Keys of the object that comes next; whoever asks reads or skips each value before the next key."""
         for _ in self._members("{", "}"):
             span, value = self.value()
             name = self.parsed(span, value)
@@ -166,7 +167,7 @@ class _Walk:
             for _ in self.elements():
                 pass
         elif kind == "{":
-            for _ in self.keys():
+            for _ in self.names():
                 self.value()
         else:
             self.value()
