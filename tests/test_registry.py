@@ -68,6 +68,19 @@ class Silent:
 """
 
 
+TRAIN = """
+from pathlib import Path
+from sensorium.errors import SensoriumError
+from sensorium.training.loop import train
+from sensorium.training.recipe import load_recipe
+try:
+    load_recipe(Path("recipe.yaml"), ["model.connector.gian=2"])
+except SensoriumError as error:
+    print(error)
+train(load_recipe(Path("recipe.yaml")), Path("run"), say=lambda line: None)
+"""
+
+
 def install(folder: Path, name: str, module: str, **groups: dict[str, str]) -> Path:
     """A distribution as pip leaves it: a module, and a .dist-info that says what it adds."""
     folder.mkdir(exist_ok=True)
@@ -82,10 +95,10 @@ def install(folder: Path, name: str, module: str, **groups: dict[str, str]) -> P
     return folder
 
 
-def sensorium(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     source = Path(__file__).parents[1] / "src"
     environment = os.environ | {"PYTHONPATH": f"{source}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", "sensorium", *arguments], env=environment, capture_output=True,
+    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True,
                           text=True, timeout=300, check=False, cwd=folder)
 
 
@@ -108,21 +121,17 @@ def test_a_recipe_trains_with_a_connector_a_reader_a_task_and_a_tracker_of_anoth
     tree["model"] = tree["model"] | {"connector": {"kind": "row_mean"}}
     tree["stages"][0].pop("samples")
     (site / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    done = sensorium(site, "train", "recipe.yaml", "--out", "run", "--plain")
+    done = python(site, "-c", TRAIN)
     assert done.returncode == 0, done.stderr
     assert (site / "run" / "silent").exists() and (site / "run" / "model").is_dir()
     assert "broken: sensorium.connectors broken (broken:X) cannot be loaded and is left out" in done.stderr
-    tree["model"]["connector"] = {"kind": "row_mean", "gian": 2}
-    (site / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    wrong = sensorium(site, "train", "recipe.yaml", "--out", "run2", "--plain")
-    assert wrong.returncode == 2
-    assert "recipe.yaml: model.connector.gian: unknown key. Did you mean `gain`?" in " ".join(wrong.stderr.split())
+    assert done.stdout.strip() == "recipe.yaml: model.connector.gian: unknown key. Did you mean `gain`?"
 
 
 def test_help_needs_nothing_of_a_broken_package(tmp_path):
     site = install(tmp_path / "site", "broken", "raise RuntimeError('broken')", connectors={"mlp": "X"},
                    readers={"broken": "X"}, trackers={"broken": "X"})
-    done = sensorium(site, "--help")
+    done = python(site, "-m", "sensorium", "--help")
     assert done.returncode == 0 and "train" in done.stdout and "broken" not in done.stdout + done.stderr
 
 
@@ -138,7 +147,7 @@ def test_a_name_that_is_taken_is_an_error(site):
         with_added("sensorium.readers", READERS)
     install(site, "one", "def f(): ...", things={"same": "f"})
     install(site, "two", "def f(): ...", things={"same": "f"})
-    with pytest.raises(SensoriumError, match="two: .*: the name `same` is another distribution's already"):
+    with pytest.raises(SensoriumError, match=r"two: .*: the name `same` is another distribution's already"):
         with_added("sensorium.things", {}, callable_)
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sensorium.model.batch import Batch
+from sensorium.model.blocks import blocks_of
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.ranks import Ranks
 from sensorium.training.words import WordBatch
@@ -96,10 +97,10 @@ class TowerCost:
 
     @classmethod
     def of(cls, tower: nn.Module, width: int, takes_gradient: bool = False) -> TowerCost:
-        """tower: modules in the order in which they run, its first list of modules the blocks. width: heads * channels
-        of its attention. takes_gradient: whether something below it trains.
+        """tower: modules in the order in which they run. width: heads * channels of its attention. takes_gradient:
+        whether something below it trains.
         """
-        blocks = next((list(module) for module in tower.modules() if isinstance(module, nn.ModuleList)), [])
+        blocks = blocks_of(tower)
         per_token = per_pair = 0
         flows = takes_gradient
         for module in _in_order(tower):

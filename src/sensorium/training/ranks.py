@@ -67,9 +67,9 @@ class Ranks:
             yield
         except SensoriumError as error:
             mine = error
-        for error in self.gather(mine):
-            if error is not None:
-                raise error
+        for met in self.gather(mine):
+            if met is not None:
+                raise met
 
     def wait(self) -> None:
         """Until all processes are here."""

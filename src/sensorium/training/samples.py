@@ -123,9 +123,6 @@ class SourceSamples:
         counts = shares(settings.sources, lengths, samples, settings.temperature, tokens)
         self.mixture = Mixture.of(counts, lengths, seed)
 
-    def __reduce__(self) -> Any:
-        return type(self), self._made_of
-
     def __len__(self) -> int:
         return len(self.mixture)
 

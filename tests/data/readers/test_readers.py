@@ -41,7 +41,8 @@ def _write(path: Path, content: Any) -> str:
 
 
 def _open(format: str, path: str, **settings: Any) -> Any:
-    return SETTINGS.validate_python({"format": format, "path": path, **settings}).open()
+    """An opened source, as another process gets it."""
+    return pickle.loads(pickle.dumps(SETTINGS.validate_python({"format": format, "path": path, **settings}).open()))
 
 
 def _said(conversation: Conversation) -> list[tuple[str, list[str]]]:
