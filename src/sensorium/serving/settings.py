@@ -10,7 +10,7 @@ class ServerSettings(BaseModel):
 
     max_body_mb, body_timeout_s: of a request; max_running, max_waiting: requests answered at once, and waiting for
     that; reply_timeout_s: of one reply, from when it is begun; max_new_tokens: of a reply whose request names no limit;
-    allow_origins: web pages of other sites that may ask.
+    allow_origins: web pages of other sites that may ask. page: whether the web page is served at `/`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,3 +23,4 @@ class ServerSettings(BaseModel):
     reply_timeout_s: float = Field(default=300, gt=0)
     max_new_tokens: int = Field(default=512, ge=1)
     allow_origins: tuple[str, ...] = ()
+    page: bool = False
