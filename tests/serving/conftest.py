@@ -20,15 +20,16 @@ pytest.importorskip("fastapi", reason="serving is an extra")
 
 
 @contextmanager
-def served(engine: Engine, **settings: Any) -> Iterator[str]:
-    """The address of a server that answers with the engine, until the block ends."""
+def served(engine: Engine, engines: Any = None, **settings: Any) -> Iterator[str]:
+    """The address of a server that answers with the engine, until the block ends. engines: the page's choice."""
     import uvicorn
 
     from sensorium.serving import ServerSettings, create_app
 
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(engine, ServerSettings(**settings)), log_level="critical", access_log=False)
+    app = create_app(engine, ServerSettings(**settings), engines)
+    config = uvicorn.Config(app, log_level="critical", access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
@@ -38,8 +39,9 @@ def served(engine: Engine, **settings: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(30)
         sock.close()
+    assert not thread.is_alive(), "the server goes on after its end"
 
 
 class Told:
@@ -83,7 +85,7 @@ def told() -> Told:
 
 @pytest.fixture
 def serve() -> Callable[..., Any]:
-    """`with serve(engine, **settings) as address:`"""
+    """`with serve(engine, engines=None, **settings) as address:`"""
     return served
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sensorium.conversation import Image, Message, assistant
+from sensorium.conversation import Conversation, Image, assistant
 from sensorium.engine import Card, Delta, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.serving.errors import ApiError
@@ -74,15 +74,15 @@ class Desk:
         return self.engines.first.card
 
     async def answer(
-        self, talk: Talk, question: Message, engine: str, sampling: Sampling, caller: str, language: str
-    ) -> AsyncIterator[Answer]:
-        """The reply as it comes; at its end, or when it is stopped, question and reply are part of the talk.
+        self, talk: Talk, conversation: Conversation, engine: str, sampling: Sampling, caller: str, language: str
+    ) -> AsyncGenerator[Answer]:
+        """The reply as it comes; at its end, or when it is stopped, the conversation with it is the talk's.
 
         Raises Refusal; the talk is then as it was.
         """
-        self._check(talk, question, language)
+        self._check(conversation, language)
         answer = Answer(time.perf_counter())
-        task = asyncio.ensure_future(self._work(answer, talk, question, engine, sampling, caller, language))
+        task = asyncio.ensure_future(self._work(answer, conversation, engine, sampling, caller, language))
         talk.answering = task
         try:
             seen, quiet_s = "", 0.0
@@ -101,11 +101,11 @@ class Desk:
             task.cancel()
             talk.answering = None
         if answer.text or not answer.is_stopped:
-            talk.messages = (*talk.messages, question, assistant(answer.text))
+            talk.messages = (conversation + assistant(answer.text)).messages
         yield answer
 
     async def _work(
-        self, answer: Answer, talk: Talk, question: Message, engine_name: str, sampling: Sampling, caller: str,
+        self, answer: Answer, conversation: Conversation, engine_name: str, sampling: Sampling, caller: str,
         language: str,
     ) -> None:  # fmt: skip
         def loading(what: str, done: int, total: int) -> None:
@@ -117,7 +117,7 @@ class Desk:
         async with self.queue.turn(caller):
             answer.status = say(language, "thinking")
             answer.asked_at = time.perf_counter()
-            reply = stream_reply(engine, talk.asked(question), sampling, self.settings.reply_timeout_s)
+            reply = stream_reply(engine, conversation, sampling, self.settings.reply_timeout_s)
             async with aclosing(reply) as deltas:
                 async for delta in deltas:
                     answer.take(delta)
@@ -132,9 +132,9 @@ class Desk:
             for kind, n in (("prompt", last.n_prompt), ("cached", last.n_cached), ("reply", last.n_tokens)):
                 self.metrics.tokens.labels(kind).inc(n)
 
-    def _check(self, talk: Talk, question: Message, language: str) -> None:
+    def _check(self, conversation: Conversation, language: str) -> None:
         """What the API would refuse of such a conversation, and what only a page can have."""
-        pictures = talk.asked(question).images
+        pictures = conversation.images
         if pictures and "image" not in self.card.modalities:
             raise Refusal(say(language, "no_pictures"))
         try:

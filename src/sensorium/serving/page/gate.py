@@ -31,7 +31,7 @@ _FILE = "/gradio_api/file="
 _ASSETS = ("/assets/", "/static/", "/svelte/")  # of Gradio's own package
 _GET = re.compile(
     r"/|/theme\.css|/favicon\.ico|/manifest\.json|/config/?"
-    r"|/gradio_api/(?:startup-events|upload_progress|queue/data|heartbeat/\w+|app_id|login_check|info/?|theme\.css)"
+    r"|/gradio_api/(?:startup-events|upload_progress|queue/data|app_id)"
 )
 _POST = re.compile(r"/gradio_api/(?:upload|queue/join|cancel|reset)/?")
 _EVENTS = re.compile(r"/gradio_api/queue/join/?")
@@ -90,7 +90,8 @@ class Gate:
             raise ApiError(400, "This is not an event of the page.", "invalid_request") from None
         for name in _paths(event):
             if not isinstance(name, str) or not self._is_ours(name):
-                raise ApiError(400, "A picture must be uploaded; paths and addresses are not opened.", "invalid_request")
+                what = "A picture must be uploaded; paths and addresses are not opened."
+                raise ApiError(400, what, "invalid_request")
         parts = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> MutableMapping[str, Any]:

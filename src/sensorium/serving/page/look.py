@@ -40,8 +40,10 @@ THEME = gradio.themes.Base(
 )  # fmt: skip
 
 ICON = (
-    '<svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true"><rect width="32" height="32" rx="8" fill="#0f6e66"/>'
-    '<path d="M4 16c4-6.5 8-9 12-9s8 2.5 12 9c-4 6.5-8 9-12 9s-8-2.5-12-9z" fill="none" stroke="#fff" stroke-width="2.2"/>'
+    '<svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true">'
+    '<rect width="32" height="32" rx="8" fill="#0f6e66"/>'
+    '<path d="M4 16c4-6.5 8-9 12-9s8 2.5 12 9c-4 6.5-8 9-12 9s-8-2.5-12-9z" '
+    'fill="none" stroke="#fff" stroke-width="2.2"/>'
     '<circle cx="16" cy="16" r="4.2" fill="#fff"/></svg>'
 )
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.page.answering import Desk
 from sensorium.serving.page.engines import EngineChoice
+from sensorium.serving.page.events import MOST_TALKS
 from sensorium.serving.page.gate import Gate
 from sensorium.serving.page.layout import I18N, build_page
 from sensorium.serving.page.look import CSS, FAVICON, ON_LOAD, THEME
@@ -19,7 +20,6 @@ from sensorium.serving.queue import FairQueue
 from sensorium.serving.settings import ServerSettings
 
 MOST_BYTES = 2 * 10**9  # of pictures kept for the page, all visitors together
-MOST_SESSIONS = 1000  # of which Gradio remembers the state; the longest unused goes first
 
 
 def mount_page(
@@ -31,7 +31,7 @@ def mount_page(
     """
     blocks = build_page(Desk(engines, queue, metrics, settings))
     blocks.queue(default_concurrency_limit=None, api_open=False)
-    blocks.state_session_capacity = MOST_SESSIONS
+    blocks.state_session_capacity = MOST_TALKS
     page = gradio.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None), blocks, "/", allowed_paths=[], footer_links=[],
         run_history=False, ssr_mode=False, mcp_server=False, enable_monitoring=False, pwa=False, show_error=False,

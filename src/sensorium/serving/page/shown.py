@@ -20,7 +20,8 @@ from sensorium.errors import SensoriumError
 from sensorium.grounding import BOX_CLOSE, BOX_OPEN, REF_OPEN, Grounded, colours_of, draw_grounded, parse_grounded
 from sensorium.media import open_image, save_image
 
-LONG_SIDE = 1024  # of a picture on the page; what the model sees stays as it came
+LONG_SIDE = 1024  # at most, of a picture on the page; what the model sees stays as it came
+DRAWN_SIDE = 640  # at least, of the long side where boxes are drawn
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.S)
 
 
@@ -78,9 +79,13 @@ def drawn_boxes(picture: Image, grounded: list[Grounded], folder: Path) -> Path 
     if not grounded:
         return None
     key = hashlib.sha256(repr((picture.source, [(item.name, item.boxes) for item in grounded])).encode()).hexdigest()
-    path = folder / f"boxes-{key[:32]}.jpg"
+    path = folder / f"boxes-{key[:32]}.png"  # JPEG takes the colour out of thin lines
     if not path.exists():
-        save_image(draw_grounded(_fitted(open_image(picture)), grounded), path)
+        large = _fitted(open_image(picture))
+        if max(large.size) < DRAWN_SIDE:  # or names would be letters of a few pixels
+            scale = DRAWN_SIDE / max(large.size)
+            large = large.resize((round(large.width * scale), round(large.height * scale)), PILImage.Resampling.BICUBIC)
+        save_image(draw_grounded(large, grounded), path)
     return path
 
 

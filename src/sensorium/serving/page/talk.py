@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,26 +22,31 @@ class Talk:
     messages: tuple[Message, ...] = ()
     answering: asyncio.Task[None] | None = field(default=None, repr=False)
 
-    def asked(self, question: Message) -> Conversation:
-        """The conversation with one more question."""
-        return Conversation((*self.messages, question))
-
-    def without_last_reply(self) -> Message | None:
-        """Take the last exchange back and hand out its question; None when nothing was said."""
-        if not self.messages:
-            return None
-        *before, question, _ = self.messages
-        self.messages = tuple(before)
-        return question
-
     def stop(self) -> None:
         """End the reply under way; what has come of it stays."""
         if self.answering is not None:
             self.answering.cancel()
 
-    def __deepcopy__(self, memo: dict[int, object]) -> Talk:
-        """Gradio copies the empty one for each tab; a running task is never part of a copy."""
-        return Talk(self.messages)
+
+class Talks:
+    """The talks of all tabs, by the code that a tab makes up for itself; beyond `most` the longest unused goes."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._talks: OrderedDict[str, Talk] = OrderedDict()
+
+    def of(self, tab: str) -> Talk:
+        """The tab's talk, an empty one at first."""
+        talk = self._talks.setdefault(tab, Talk())
+        self._talks.move_to_end(tab)
+        while len(self._talks) > self.most:
+            self._talks.popitem(last=False)[1].stop()
+        return talk
+
+    def end(self, tab: str) -> None:
+        """Stop the tab's talk and forget it."""
+        if (talk := self._talks.pop(tab, None)) is not None:
+            talk.stop()
 
 
 def with_bytes(messages: tuple[Message, ...]) -> Conversation:
