@@ -83,7 +83,13 @@ def told() -> Told:
     return Told()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def tell() -> Callable[..., Told]:
+    """`tell(words)`: an engine that says these."""
+    return Told
+
+
+@pytest.fixture(scope="session")
 def serve() -> Callable[..., Any]:
     """`with serve(engine, engines=None, **settings) as address:`"""
     return served

@@ -302,8 +302,8 @@ def test_a_conversation_is_saved_in_both_forms(serve, told, visit):
     assert markdown.split("\n[picture-1]: ")[1].startswith("data:image/jpeg;base64,")
 
 
-def test_another_engine_is_loaded_when_it_is_first_asked(serve, told, visit):
-    other, may_load = type(told)(("four",)), threading.Event()
+def test_another_engine_is_loaded_when_it_is_first_asked(serve, tell, told, visit):
+    other, may_load = tell(("four",)), threading.Event()
     n_loads = []
 
     def load(progress: Callable[[str, int, int], None]) -> Any:

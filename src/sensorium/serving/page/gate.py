@@ -28,12 +28,9 @@ EXAMPLES_FOLDER = "examples"  # in the page's folder; its files stay as long as 
 KEPT_S = 24 * 3600.0  # how long other files stay
 
 _FILE = "/gradio_api/file="
-_ASSETS = ("/assets/", "/static/", "/svelte/")  # of Gradio's own package
-_GET = re.compile(
-    r"/|/theme\.css|/favicon\.ico|/manifest\.json|/config/?"
-    r"|/gradio_api/(?:startup-events|upload_progress|queue/data|app_id)"
-)
-_POST = re.compile(r"/gradio_api/(?:upload|queue/join|cancel|reset)/?")
+_ASSETS = ("/assets/", "/static/")  # of Gradio's own package
+_GET = re.compile(r"/|/theme\.css|/favicon\.ico|/gradio_api/(?:upload_progress|queue/data|app_id)")
+_POST = re.compile(r"/gradio_api/(?:upload|queue/join)/?")
 _EVENTS = re.compile(r"/gradio_api/queue/join/?")
 _UPLOAD = re.compile(r"/gradio_api/upload/?")
 
