@@ -61,6 +61,9 @@ def serve(
         import uvicorn
 
         from sensorium.serving import ServerSettings, create_app
+
+        if page:
+            import sensorium.serving.page.mount  # noqa: F401 (now, before the model takes its time)
     except ModuleNotFoundError as error:
         raise SensoriumError("sensorium serve", f"needs the package {error.name}.",
                              "Install it: pip install 'sensorium[serve]'.") from error
