@@ -22,15 +22,10 @@ pytest.importorskip("fastapi", reason="serving is an extra")
 @contextmanager
 def served(engine: Engine, engines: Any = None, **settings: Any) -> Iterator[str]:
     """The address of a server that answers with the engine, until the block ends. engines: the page's choice."""
-    import uvicorn
+    from sensorium.serving import ServerSettings, create_server
 
-    from sensorium.serving import ServerSettings, create_app
-
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    app = create_app(engine, ServerSettings(**settings), engines)
-    config = uvicorn.Config(app, log_level="critical", access_log=False)
-    server = uvicorn.Server(config)
+    sock = socket.create_server(("127.0.0.1", 0))
+    server = create_server(engine, ServerSettings(**settings), engines)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     while not server.started:
@@ -93,6 +88,14 @@ def tell() -> Callable[..., Told]:
 def serve() -> Callable[..., Any]:
     """`with serve(engine, engines=None, **settings) as address:`"""
     return served
+
+
+@pytest.fixture
+def tiny_engine(tiny_model: Any) -> Engine:
+    """A real engine of a tiny model: it says nonsense, at once."""
+    from sensorium.engine.torch import TorchEngine
+
+    return TorchEngine(tiny_model, "tiny")
 
 
 @pytest.fixture(scope="session")

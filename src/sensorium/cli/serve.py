@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import socket
 import sys
 import webbrowser
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +43,12 @@ def serve(
     context_length: Annotated[int, typer.Option(min=64, help="Tokens of a prompt and its reply (llamacpp).")] = 4096,
     reply_timeout_s: Annotated[float, typer.Option(min=1, help="Of one reply, in seconds.")] = 300,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a reply whose request names no limit.")] = 512,
+    remote_pictures: Annotated[
+        bool, typer.Option("--remote-pictures", help="Fetch pictures by their web address, from public machines only.")
+    ] = False,
+    picture_host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Fetch them only from here and below; repeatable.")
+    ] = None,
     allow_origin: Annotated[list[str] | None, typer.Option(help="Another site's web page may ask; repeatable.")] = None,
     page: Annotated[bool, typer.Option(help="The web page, at `/`.")] = True,
     open_page: Annotated[
@@ -48,8 +59,8 @@ def serve(
 
     The page is at http://127.0.0.1:8000/ and needs no other machine. The API:
     POST /v1/chat/completions with text and pictures (as data URLs), whole or streamed; GET /v1/models, /health, and
-    /metrics for Prometheus. Pictures are never fetched from elsewhere, nor read from this machine's disk, on behalf of
-    a request. Ctrl-C ends it when running replies are finished; a second Ctrl-C at once.
+    /metrics for Prometheus. Nothing is read from this machine's disk on behalf of a request, nor fetched from elsewhere
+    unless --remote-pictures says so. Ctrl-C ends it when running replies are finished; a second Ctrl-C at once.
 
     \b
     Examples:
@@ -58,9 +69,7 @@ def serve(
       curl http://127.0.0.1:8000/v1/models
     """
     try:
-        import uvicorn
-
-        from sensorium.serving import ServerSettings, create_app
+        from sensorium.serving import ServerSettings, create_server
 
         if page:
             import sensorium.serving.page.mount  # noqa: F401 (now, before the model takes its time)
@@ -79,20 +88,23 @@ def serve(
     settings = ServerSettings(
         keys=keys, max_body_mb=max_body_mb, max_running=max_running, max_waiting=max_waiting,
         reply_timeout_s=reply_timeout_s, max_new_tokens=max_new_tokens, allow_origins=tuple(allow_origin or ()),
+        allow_remote_pictures=remote_pictures or bool(picture_host), picture_hosts=tuple(picture_host or ()),
         page=page,
     )
-    app = create_app(loaded, settings, _choice(loaded, model, quantization, max_running, context_length))
-    sock = _bound(host, port)
-    address = f"http://{host}:{sock.getsockname()[1]}"
+    sock = _listening(host, port)
+    number, taken = sock.getsockname()[:2]
+    address = f"http://{_in_address(host)}:{taken}"
     places = f"{address}/ and to programs at {address}/v1" if page else f"{address}/v1"
     note(f"Serving {Path(model).name or model} at {places} (Ctrl-C ends it).")
-    if host not in ("127.0.0.1", "localhost", "::1") and not keys:
+    if not ip_address(number).is_loopback and not keys:
         note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
+    server = create_server(loaded, settings, _choice(loaded, model, quantization, max_running, context_length))
     if page and open_page and _on_a_desktop():
-        webbrowser.open(f"http://{_reachable(host)}:{sock.getsockname()[1]}/")  # the socket listens: the browser waits
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=30,
-                            limit_concurrency=1000, h11_max_incomplete_event_size=64_000, server_header=False)
-    uvicorn.Server(config).run(sockets=[sock])
+        webbrowser.open(f"http://{_reachable(host)}:{taken}/")  # the socket listens: the browser waits
+    # Asked to end in either way, it finishes the running replies and then raises the signal again, for us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[sock])
 
 
 def _choice(loaded: Engine, model: str, quantization: str, slots: int, context_length: int) -> EngineChoice:
@@ -121,20 +133,29 @@ def _on_a_desktop() -> bool:
 
 def _reachable(host: str) -> str:
     """An address of that host for a browser on this machine."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{name}]" if ":" in name else name
+    return _in_address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host))
 
 
-def _bound(host: str, port: int):  # type: ignore[no-untyped-def]
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _listening(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises SensoriumError when the port is taken or the address is not ours."""
-    import socket
-
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    where, remedy = f"{_in_address(host)}:{port}", "Choose an address of this machine as --host."
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, ValueError) as error:  # ValueError: a name that no name server could have
+        raise SensoriumError(where, f"is no address ({getattr(error, 'strerror', error)}).", remedy) from error
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((host, port))
-    except (OSError, OverflowError) as error:
+        sock.bind(address)
+        sock.listen(128)  # from now on nobody is turned away, though the server needs a moment more
+    except OSError as error:
         sock.close()
-        raise SensoriumError(f"{host}:{port}", f"cannot be served at ({error}).", "Choose another --port.") from error
+        if error.errno != errno.EADDRNOTAVAIL:
+            remedy = "Choose another --port."
+        raise SensoriumError(where, f"cannot be served at ({error.strerror}).", remedy) from error
     return sock

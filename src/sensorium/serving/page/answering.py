@@ -114,13 +114,13 @@ class Desk:
 
         engine = await self.engines.get(engine_name, loading)
         answer.status = say(language, "waiting")
-        async with self.queue.turn(caller):
-            answer.status = say(language, "thinking")
-            answer.asked_at = time.perf_counter()
-            reply = stream_reply(engine, conversation, sampling, self.settings.reply_timeout_s)
-            async with aclosing(reply) as deltas:
-                async for delta in deltas:
-                    answer.take(delta)
+        await self.queue.enter(caller)
+        answer.status = say(language, "thinking")
+        answer.asked_at = time.perf_counter()
+        reply = stream_reply(engine, conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
+        async with aclosing(reply) as deltas:
+            async for delta in deltas:
+                answer.take(delta)
         self._count(answer)
 
     def _count(self, answer: Answer) -> None:

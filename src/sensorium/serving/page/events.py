@@ -88,7 +88,8 @@ class Events:
         language, conversation = _language(request), Conversation(messages)
         rows = await self._rows(messages, say(language, "thinking"))
         yield [gradio.update(value=None, **_BUSY), rows, gradio.skip()]
-        caller = request.headers.get("authorization") or (request.client.host if request.client else "")
+        key = request.headers.get("authorization") if self.desk.settings.keys else None
+        caller = key or (request.client.host if request.client else "")
         try:
             sampling = _sampling(*settings[1:])
             answers = self.desk.answer(talk, conversation, settings[0], sampling, caller, language)
