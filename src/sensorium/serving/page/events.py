@@ -55,7 +55,7 @@ class Events:
             paths = [Path(name) for name in box["files"]]
             question = await asyncio.to_thread(_question, box["text"], paths, _language(request))
         except (Refusal, SensoriumError) as refusal:
-            yield [gradio.skip(), await self._refused(talk, refusal, request), gradio.skip()]
+            yield [gradio.skip(), await self._refused(talk, box["text"], refusal, request), gradio.skip()]
             return
         async for update in self._answer(request, talk, (*talk.messages, question), settings, box):
             yield update
@@ -102,7 +102,7 @@ class Events:
                     yield [gradio.skip(), rows, told]
         except (Refusal, SensoriumError) as refusal:
             back = gradio.update(value=box, **_FREE) if box else gradio.update(**_FREE)
-            yield [back, await self._refused(talk, refusal, request), gradio.skip()]
+            yield [back, await self._refused(talk, messages[-1].text, refusal, request), gradio.skip()]
             return
         yield [gradio.update(**_FREE), await self._finished(talk, answer, sampling, language), gradio.skip()]
 
@@ -123,9 +123,13 @@ class Events:
             return rows
         return [*rows, {"role": "assistant", "content": f"*{plain(note)}*"}]
 
-    async def _refused(self, talk: Talk, refusal: Exception, request: gradio.Request) -> list[dict[str, Any]]:
-        """The conversation as it was, and below it why there is no answer."""
+    async def _refused(
+        self, talk: Talk, asked: str, refusal: Exception, request: gradio.Request
+    ) -> list[dict[str, Any]]:
+        """The conversation as it was; below it what was asked, and why there is no answer to that."""
         rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER)
+        if asked.strip():
+            rows.append({"role": "user", "content": plain(asked)})
         said = f"⚠️ **{say(_language(request), 'cannot_answer')}.** {plain(str(refusal))}"
         return [*rows, {"role": "assistant", "content": said}]
 
