@@ -13,7 +13,6 @@ schemathesis = pytest.importorskip("schemathesis")
 from schemathesis.checks import not_a_server_error  # noqa: E402
 from schemathesis.specs.openapi.checks import (  # noqa: E402
     content_type_conformance,
-    negative_data_rejection,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
@@ -22,7 +21,7 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
-    response_schema_conformance, negative_data_rejection, unsupported_method,
+    response_schema_conformance, unsupported_method,
 ]  # fmt: skip
 
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_a_thousand_who_say_nothing_keep_nobody_out(told, serve):
         finally:
             for connection in silent:
                 connection.close()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_those_who_are_answered_are_not_sent_away_for_others(told, serve):
@@ -155,7 +156,7 @@ def test_a_port_that_is_taken_is_named():
         _listening("127.0.0.1", taken.getsockname()[1])
 
 
-def test_ctrl_c_lets_a_stream_finish_and_ends_with_success(tiny_model, tmp_path):
+def test_a_server_on_this_machine_ends_a_stream_after_ctrl_c_and_then_itself(tiny_model, tmp_path):
     folder = save_model(tiny_model, tmp_path / "tiny", ["connector"], {})
     command = [sys.executable, "-m", "sensorium", "serve", str(folder), "--engine", "torch", "--port", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -164,16 +165,19 @@ def test_ctrl_c_lets_a_stream_finish_and_ends_with_success(tiny_model, tmp_path)
             line = next(line for line in server.stderr if line.startswith("Serving"))
             address = re.search(r"http://[\d.]+:\d+", line)[0]
             name = json.loads(urlopen(f"{address}/v1/models", timeout=20).read())["data"][0]["id"]
+            with pytest.raises(HTTPError, match="403"):  # another site's name, led to this machine
+                urlopen(Request(f"{address}/v1/models", headers={"Host": "page.example"}), timeout=20)
             asked = {"model": name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 400, "stream": True,
                      "temperature": 1}  # fmt: skip
             body = json.dumps(asked).encode()
             with _connected(address) as connection:
-                connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                head = HEAD.replace(b"Host: x", b"Host: localhost")
+                connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
                 read = connection.recv(65536)
                 server.send_signal(signal.SIGINT)
                 read += _rest(connection)
             assert b'"finish_reason": "' in read and read.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-            assert server.wait(20) == 0
+            assert server.wait(60) == 0
             assert "Traceback" not in server.stderr.read()
         finally:
             server.kill()

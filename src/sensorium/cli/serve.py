@@ -50,6 +50,9 @@ def serve(
         list[str] | None, typer.Option(metavar="HOST", help="Fetch them only from here and below; repeatable.")
     ] = None,
     allow_origin: Annotated[list[str] | None, typer.Option(help="Another site's web page may ask; repeatable.")] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="A name by which this machine's server is asked as well.")
+    ] = None,
     page: Annotated[bool, typer.Option(help="The web page, at `/`.")] = True,
     open_page: Annotated[
         bool, typer.Option("--open/--no-open", help="Show the page in the browser, on a desktop.")
@@ -85,18 +88,20 @@ def serve(
             model, preparation, engine=engine, quantization=quantization,  # type: ignore[arg-type]
             slots=max_running, context_length=context_length,
         )
+    sock = _listening(host, port)
+    number, taken = sock.getsockname()[:2]
+    is_local = ip_address(number).is_loopback
     settings = ServerSettings(
         keys=keys, max_body_mb=max_body_mb, max_running=max_running, max_waiting=max_waiting,
         reply_timeout_s=reply_timeout_s, max_new_tokens=max_new_tokens, allow_origins=tuple(allow_origin or ()),
         allow_remote_pictures=remote_pictures or bool(picture_host), picture_hosts=tuple(picture_host or ()),
+        allow_hosts=("localhost", number, *map(str.lower, (host, *(allow_host or ())))) if is_local else (),
         page=page,
     )
-    sock = _listening(host, port)
-    number, taken = sock.getsockname()[:2]
     address = f"http://{_in_address(host)}:{taken}"
     places = f"{address}/ and to programs at {address}/v1" if page else f"{address}/v1"
     note(f"Serving {Path(model).name or model} at {places} (Ctrl-C ends it).")
-    if not ip_address(number).is_loopback and not keys:
+    if not is_local and not keys:
         note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
     server = create_server(loaded, settings, _choice(loaded, model, quantization, max_running, context_length))
     if page and open_page and _on_a_desktop():

@@ -88,6 +88,7 @@ class Health(_Described):
 _REASONS = {
     400: "Something in the request that the caller can mend.",
     401: "No key, or a wrong one.",
+    403: "The server is not asked by this name.",
     404: "There is no such model.",
     408: "The request did not come in time.",
     413: "The request is too large.",
@@ -100,7 +101,7 @@ _REASONS = {
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: these errors, and those that any request can meet."""
-    always = (401, 408, 413, 429, 500, 503)
+    always = (401, 403, 408, 413, 429, 500, 503)
     return {status: {"model": ErrorReply, "description": _REASONS[status]} for status in sorted({*statuses, *always})}
 
 

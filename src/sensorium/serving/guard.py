@@ -1,4 +1,4 @@
-"""Before anything reads a request: does it bring a key, is its body small enough, and does it come in time?"""
+"""Before anything reads a request: is it meant for us, with a key, is its body small enough, does it come in time?"""
 
 from __future__ import annotations
 
@@ -43,11 +43,19 @@ class Guard:
     async def _is_let_in(self, scope: Scope, receive: Receive, send: Send, body: _Body) -> bool:
         """Whether the request may go on, its body read; if not, it has been answered, or the caller is gone."""
         try:
+            self._check_host(scope)
             self._check_key(scope)
             return await self._read(scope, receive, body)
         except ApiError as error:
             await _refuse(error, send)
             return False
+
+    def _check_host(self, scope: Scope) -> None:
+        asked = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+        name = asked[1:].partition("]")[0] if asked.startswith("[") else asked.partition(":")[0]
+        if self.settings.allow_hosts and name not in self.settings.allow_hosts:
+            raise ApiError(403, f"This server is not asked as `{name}`; `sensorium serve --allow-host` names others.",
+                           "host_not_allowed")
 
     def _check_key(self, scope: Scope) -> None:
         keys, path = self.settings.keys, scope["path"]

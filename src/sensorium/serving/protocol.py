@@ -111,7 +111,7 @@ class ChatRequest(BaseModel):
             )
         except SensoriumError as error:
             raise ApiError.of(error) from error
-        except RecursionError:
+        except RecursionError:  # not too deep to be read; on some Pythons too deep to be written
             what = "messages: too many brackets within brackets."
             raise ApiError(400, what, "invalid_request", "messages") from None
         return Conversation(_joined(messages))

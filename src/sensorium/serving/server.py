@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+from types import FrameType
 from typing import Any
 
 import h11
@@ -40,7 +42,14 @@ def create_server(
         ws="none", server_header=False, timeout_keep_alive=30, h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=int(settings.reply_timeout_s) + 30,
     )  # fmt: skip
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self.force_exit:  # a second Ctrl-C: what breaks off now was meant to, and is no error to be shown
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 
 class _Connection(H11Protocol):

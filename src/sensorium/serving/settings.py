@@ -15,7 +15,9 @@ class ServerSettings(BaseModel):
     allow_remote_pictures: fetch pictures by their address, from public machines only; picture_hosts: and only from
     these hosts, if any are named; fetch_timeout_s: of one picture; max_fetching: requests whose pictures are fetched at
     once.
-    allow_origins: web pages of other sites that may ask. page: whether the web page is served at `/`.
+    allow_origins: web pages of other sites that may ask. allow_hosts: the names by which callers may speak to the
+    server, if any are named: a page whose own name was made to lead here (DNS rebinding) is no other site to a browser.
+    page: whether the web page is served at `/`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,4 +37,5 @@ class ServerSettings(BaseModel):
     fetch_timeout_s: float = Field(default=10, gt=0)
     max_fetching: int = Field(default=4, ge=1)
     allow_origins: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
     page: bool = False

@@ -26,6 +26,8 @@ def check_size(messages: Sequence[dict[str, Any]], card: Card) -> None:
             elif "image" in str(part.get("type"))[:20]:
                 n_pictures += 1
     room = card.context_length
+    if room < 1:  # not known of an engine that is elsewhere
+        return
     counts = ((n_parts, "messages and parts", 1), (n_pictures, "pictures", 1 / max(1, card.visual_tokens)),
               (n_characters, "characters", CHARACTERS_A_TOKEN))
     for count, name, per_token in counts:
