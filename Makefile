@@ -1,8 +1,8 @@
 # Set up and run Sensorium. Needs Python >= 3.11, make and a package index; nothing is installed outside this folder but
 # the model's parts, which go to the user's cache (SENSORIUM_CACHE moves it).
 #
+#   make serve                                                       a page in the browser, and an API; PORT, MODEL
 #   make chat IMAGE=photo.jpg QUESTION="What is in the picture?"     one answer; without arguments an interactive chat
-#   make serve                                                       an HTTP API for OpenAI's clients; PORT, MODEL
 #   make test                                                        the tests that take seconds; test-all: all of them
 #
 # A second start finds the stamps newer than what they depend on, and begins at once without the network.

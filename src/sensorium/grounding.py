@@ -152,15 +152,21 @@ CONVENTIONS = ("unit", "pixels", "coco", "paligemma", "thousand")
 _COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#000075")
 
 
+def colours_of(grounded: list[Grounded]) -> dict[str, str]:
+    """The colour (`#rrggbb`) of each name's boxes, by the order in which names first come."""
+    names = dict.fromkeys(item.name for item in grounded)
+    return {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
+
+
 def draw_grounded(picture: Image.Image, grounded: list[Grounded]) -> Image.Image:
     """A copy of the picture with each name's boxes, one colour a name. The picture itself stays as it was."""
     copy = picture.convert("RGB")
     pen = ImageDraw.Draw(copy)
     line = max(2, round(min(copy.size) / 160))
     font = ImageFont.load_default(size=max(11, round(min(copy.size) / 22)))
-    colours: dict[str, str] = {}
+    colours = colours_of(grounded)
     for item in grounded:
-        colour = colours.setdefault(item.name, _COLOURS[len(colours) % len(_COLOURS)])
+        colour = colours[item.name]
         for box in item.boxes:
             x1, y1, x2, y2 = box.to_pixels(*copy.size)
             pen.rectangle((x1, y1, x2, y2), outline=colour, width=line)

@@ -37,7 +37,7 @@ def test_the_issues_commands_are_there():
 
 
 def test_help_and_mistakes_do_not_wait_for_torch(process):
-    heavy = "torch transformers peft numpy PIL pydantic onnx gguf matplotlib"
+    heavy = "torch transformers peft numpy PIL pydantic onnx gguf matplotlib fastapi uvicorn gradio"
     code = (
         "import sys, sensorium, sensorium.cli.main\n"
         f"print(*[name for name in {heavy.split()} if name in sys.modules])"

@@ -20,12 +20,12 @@ pytest.importorskip("fastapi", reason="serving is an extra")
 
 
 @contextmanager
-def served(engine: Engine, **settings: Any) -> Iterator[str]:
-    """The address of a server that answers with the engine, until the block ends."""
+def served(engine: Engine, engines: Any = None, **settings: Any) -> Iterator[str]:
+    """The address of a server that answers with the engine, until the block ends. engines: the page's choice."""
     from sensorium.serving import ServerSettings, create_server
 
     sock = socket.create_server(("127.0.0.1", 0))
-    server = create_server(engine, ServerSettings(**settings))
+    server = create_server(engine, ServerSettings(**settings), engines)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     while not server.started:
@@ -34,8 +34,9 @@ def served(engine: Engine, **settings: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(30)
         sock.close()
+    assert not thread.is_alive(), "the server goes on after its end"
 
 
 class Told:
@@ -77,9 +78,15 @@ def told() -> Told:
     return Told()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def tell() -> Callable[..., Told]:
+    """`tell(words)`: an engine that says these."""
+    return Told
+
+
+@pytest.fixture(scope="session")
 def serve() -> Callable[..., Any]:
-    """`with serve(engine, **settings) as address:`"""
+    """`with serve(engine, engines=None, **settings) as address:`"""
     return served
 
 

@@ -1,20 +1,27 @@
-"""`sensorium serve`: a model behind an HTTP API that OpenAI's clients speak."""
+"""`sensorium serve`: a model behind a web page and an HTTP API that OpenAI's clients speak."""
 
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import socket
+import sys
+import webbrowser
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sensorium.cli.terminal import Preparation, note
-from sensorium.engine.names import find_model
+from sensorium.engine.names import RUN_BY, find_model
 from sensorium.errors import SensoriumError
+
+if TYPE_CHECKING:
+    from sensorium.engine import Engine
+    from sensorium.serving.page.engines import EngineChoice
 
 
 def serve(
@@ -50,9 +57,14 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="A name by which this machine's server is asked as well.")
     ] = None,
+    page: Annotated[bool, typer.Option(help="The web page, at `/`.")] = True,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Show the page in the browser, on a desktop.")
+    ] = True,
 ) -> None:
-    """Serve a model to OpenAI's clients.
+    """Serve a model: a web page to talk with it, and an HTTP API for OpenAI's clients.
 
+    The page is at http://127.0.0.1:8000/ and needs no other machine. The API:
     POST /v1/chat/completions with text and pictures (as data URLs), whole or streamed; GET /v1/models, /health, and
     /metrics for Prometheus. Nothing is read from this machine's disk on behalf of a request, nor fetched from elsewhere
     unless --remote-pictures says so. Ctrl-C ends it when running replies are finished; a second Ctrl-C at once.
@@ -60,11 +72,14 @@ def serve(
     \b
     Examples:
       sensorium serve
-      sensorium serve runs/mine --port 9000 --key "$KEY"
+      sensorium serve runs/mine --port 9000 --key "$KEY" --no-page
       curl http://127.0.0.1:8000/v1/models
     """
     try:
         from sensorium.serving import ServerSettings, create_server
+
+        if page:
+            import sensorium.serving.page.mount  # noqa: F401 (now, before the model takes its time)
     except ModuleNotFoundError as error:
         raise SensoriumError("sensorium serve", f"needs the package {error.name}.",
                              "Install it: pip install 'sensorium[serve]'.") from error
@@ -85,14 +100,49 @@ def serve(
         reply_timeout_s=reply_timeout_s, max_new_tokens=max_new_tokens, allow_origins=tuple(allow_origin or ()),
         allow_remote_pictures=remote_pictures or bool(picture_host), picture_hosts=tuple(picture_host or ()),
         allow_hosts=("localhost", number, *map(str.lower, (host, *(allow_host or ())))) if is_local else (),
+        page=page,
     )
-    note(f"Serving {Path(model).name or model} at http://{_in_address(host)}:{taken}/v1 (Ctrl-C ends it).")
+    address = f"http://{_in_address(host)}:{taken}"
+    places = f"{address}/ and to programs at {address}/v1" if page else f"{address}/v1"
+    note(f"Serving {Path(model).name or model} at {places} (Ctrl-C ends it).")
     if not is_local and not keys:
         note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
+    server = create_server(loaded, settings, _choice(loaded, model, quantization, max_running, context_length))
+    if page and open_page and _on_a_desktop():
+        webbrowser.open(f"http://{_reachable(host)}:{taken}/")  # the socket listens: the browser waits
     # Asked to end in either way, it finishes the running replies and then raises the signal again, for us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        create_server(loaded, settings).run(sockets=[sock])
+        server.run(sockets=[sock])
+
+
+def _choice(loaded: Engine, model: str, quantization: str, slots: int, context_length: int) -> EngineChoice:
+    """The engine that is loaded, and the other one that can run the model, where there is one."""
+    from sensorium.engine.llamacpp.engine import LlamaCppEngine
+    from sensorium.engine.loading import load_engine
+    from sensorium.serving.page.engines import EngineChoice, Loader
+
+    def loader(name: str) -> Loader:
+        return lambda progress: load_engine(
+            model, progress, engine=name, quantization=quantization,  # type: ignore[arg-type]
+            slots=slots, context_length=context_length,
+        )
+
+    able = RUN_BY[find_model(model).kind]
+    name = able[0] if len(able) == 1 else "llamacpp" if isinstance(loaded, LlamaCppEngine) else "torch"
+    return EngineChoice(name, loaded, {other: loader(other) for other in able if other != name})
+
+
+def _on_a_desktop() -> bool:
+    """Whether a person sits before a screen here: a terminal, and a display of this machine."""
+    if not sys.stderr.isatty() or "SSH_CONNECTION" in os.environ:
+        return False
+    return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
+
+
+def _reachable(host: str) -> str:
+    """An address of that host for a browser on this machine."""
+    return _in_address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host))
 
 
 def _in_address(host: str) -> str:

@@ -1,4 +1,4 @@
-"""A model as a service: an HTTP API that clients of OpenAI's speak."""
+"""A model as a service: an HTTP API that clients of OpenAI's speak, and a web page."""
 
 from sensorium.serving.app import create_app
 from sensorium.serving.server import create_server

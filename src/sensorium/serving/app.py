@@ -27,6 +27,7 @@ from sensorium.serving.described import EVENTS, METRICS, Health, ModelCard, Mode
 from sensorium.serving.errors import ApiError
 from sensorium.serving.guard import Guard
 from sensorium.serving.metrics import Metrics
+from sensorium.serving.page.engines import EngineChoice
 from sensorium.serving.pictures import Pictures
 from sensorium.serving.protocol import ChatRequest
 from sensorium.serving.queue import FairQueue, caller_of
@@ -38,12 +39,24 @@ from sensorium.serving.size import check_size
 log = logging.getLogger(__name__)
 
 
-def create_app(engine: Engine, settings: ServerSettings | None = None) -> FastAPI:
-    """The application that answers with an engine; it is served by any ASGI server."""
+def create_app(
+    engine: Engine, settings: ServerSettings | None = None, engines: EngineChoice | None = None
+) -> FastAPI:
+    """The application that answers with an engine; it is served by any ASGI server.
+
+    engines: among which visitors of the page may choose; the API's callers are answered by `engine`.
+    """
     settings = settings or ServerSettings()
     service = _Service(engine, settings)
     app = _Documented(title="Sensorium", version=__version__, docs_url=None, redoc_url=None)
+    if settings.page:
+        from sensorium.serving.page.mount import let_in, mount_page  # Gradio takes seconds to import
+
+        choice = engines or EngineChoice(engine.card.name, engine)
+        mount_page(app, choice, service.queue, service.metrics, settings)
     app.add_middleware(Guard, settings=settings)
+    if settings.page:
+        let_in(app, settings)
     if settings.allow_origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(settings.allow_origins), allow_methods=["*"],
                            allow_headers=["*"])

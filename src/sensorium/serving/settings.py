@@ -17,6 +17,7 @@ class ServerSettings(BaseModel):
     once.
     allow_origins: web pages of other sites that may ask. allow_hosts: the names by which callers may speak to the
     server, if any are named: a page whose own name was made to lead here (DNS rebinding) is no other site to a browser.
+    page: whether the web page is served at `/`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,3 +38,4 @@ class ServerSettings(BaseModel):
     max_fetching: int = Field(default=4, ge=1)
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
+    page: bool = False

@@ -1,0 +1,160 @@
+"""From a question on the page to its reply: the same queue, limits and counts that the API's requests have.
+
+A reply is made by a task of its own, which the Stop button cancels and a closed tab takes with it; the page looks
+twenty times a second at what has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from sensorium.conversation import Conversation, Image, assistant
+from sensorium.engine import Card, Delta, Sampling
+from sensorium.errors import SensoriumError
+from sensorium.serving.errors import ApiError
+from sensorium.serving.metrics import Metrics
+from sensorium.serving.page.engines import EngineChoice
+from sensorium.serving.page.talk import Talk
+from sensorium.serving.page.words import say
+from sensorium.serving.queue import FairQueue
+from sensorium.serving.replies import stream_reply
+from sensorium.serving.settings import ServerSettings
+
+LOOK_S = 0.05
+ALIVE_S = 1.0  # between two looks at which the page hears something, so that a closed tab is noticed
+
+
+class Refusal(Exception):
+    """Why there is no answer, in the words of the page."""
+
+
+@dataclass
+class Answer:
+    """A reply under way. status: what goes on, in the words of the page; times in seconds of `time.perf_counter`."""
+
+    asked_at: float
+    status: str = ""
+    text: str = ""
+    last: Delta | None = None
+    first_at: float | None = None
+    last_at: float = 0.0
+    is_stopped: bool = False
+
+    def take(self, delta: Delta) -> None:
+        self.last_at = time.perf_counter()
+        if self.first_at is None:
+            self.first_at = self.last_at
+        self.text, self.last = self.text + delta.text, delta
+
+    @property
+    def first_token_s(self) -> float | None:
+        return None if self.first_at is None else self.first_at - self.asked_at
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Of the tokens after the first, whose time is that of reading the question."""
+        if self.last is None or self.first_at is None or self.last.n_tokens < 2 or self.last_at <= self.first_at:
+            return None
+        return (self.last.n_tokens - 1) / (self.last_at - self.first_at)
+
+
+class Desk:
+    """Where the page's questions are answered."""
+
+    def __init__(self, engines: EngineChoice, queue: FairQueue, metrics: Metrics, settings: ServerSettings) -> None:
+        self.engines, self.queue, self.metrics, self.settings = engines, queue, metrics, settings
+
+    @property
+    def card(self) -> Card:
+        return self.engines.first.card
+
+    async def answer(
+        self, talk: Talk, conversation: Conversation, engine: str, sampling: Sampling, caller: str, language: str
+    ) -> AsyncGenerator[Answer]:
+        """The reply as it comes; at its end, or when it is stopped, the conversation with it is the talk's.
+
+        Raises Refusal; the talk is then as it was.
+        """
+        self._check(conversation, language)
+        answer = Answer(time.perf_counter())
+        task = asyncio.ensure_future(self._work(answer, conversation, engine, sampling, caller, language))
+        talk.answering = task
+        try:
+            seen, quiet_s = "", 0.0
+            while not task.done():
+                await asyncio.wait({task}, timeout=LOOK_S)
+                quiet_s += LOOK_S
+                if (now := answer.status + answer.text) != seen or quiet_s >= ALIVE_S:
+                    seen, quiet_s = now, 0.0
+                    yield answer
+            if task.cancelled():
+                answer.is_stopped = True
+                self.metrics.requests.labels("left").inc()
+            elif error := task.exception():
+                raise self._refusal(error, language) from error
+        finally:
+            task.cancel()
+            talk.answering = None
+        if answer.text or not answer.is_stopped:
+            talk.messages = (conversation + assistant(answer.text)).messages
+        yield answer
+
+    async def _work(
+        self, answer: Answer, conversation: Conversation, engine_name: str, sampling: Sampling, caller: str,
+        language: str,
+    ) -> None:  # fmt: skip
+        def loading(what: str, done: int, total: int) -> None:
+            share = f" {done / total:.0%}" if total else " …"
+            answer.status = say(language, "loading", engine=engine_name, what=what + share)
+
+        engine = await self.engines.get(engine_name, loading)
+        answer.status = say(language, "waiting")
+        await self.queue.enter(caller)
+        answer.status = say(language, "thinking")
+        answer.asked_at = time.perf_counter()
+        reply = stream_reply(engine, conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
+        async with aclosing(reply) as deltas:
+            async for delta in deltas:
+                answer.take(delta)
+        self._count(answer)
+
+    def _count(self, answer: Answer) -> None:
+        self.metrics.requests.labels("answered").inc()
+        self.metrics.reply.observe(time.perf_counter() - answer.asked_at)
+        if answer.first_token_s is not None:
+            self.metrics.first_token.observe(answer.first_token_s)
+        if last := answer.last:
+            for kind, n in (("prompt", last.n_prompt), ("cached", last.n_cached), ("reply", last.n_tokens)):
+                self.metrics.tokens.labels(kind).inc(n)
+
+    def _check(self, conversation: Conversation, language: str) -> None:
+        """What the API would refuse of such a conversation, and what only a page can have."""
+        pictures = conversation.images
+        if pictures and "image" not in self.card.modalities:
+            raise Refusal(say(language, "no_pictures"))
+        try:
+            n_bytes = sum(_bytes(picture) for picture in pictures)
+        except OSError:
+            raise Refusal(say(language, "expired")) from None
+        if n_bytes > self.settings.max_body_mb * 1e6:
+            raise Refusal(say(language, "too_much", limit=f"{self.settings.max_body_mb:g}"))
+
+    def _refusal(self, error: BaseException, language: str) -> BaseException:
+        """The error as a person can read it; what is nobody's to mend here stays what it is."""
+        if isinstance(error, TimeoutError):
+            self.metrics.requests.labels("failed").inc()
+            return Refusal(say(language, "timeout", seconds=f"{self.settings.reply_timeout_s:g}"))
+        if isinstance(error, SensoriumError | ApiError):
+            return Refusal(str(error))
+        self.metrics.requests.labels("failed").inc()
+        return Refusal(say(language, "failed")) if isinstance(error, RuntimeError) else error
+
+
+def _bytes(picture: Image) -> int:
+    assert isinstance(picture.source, str)
+    return Path(picture.source).stat().st_size

@@ -1,0 +1,119 @@
+"""How what was said looks on the page: the rows of Gradio's chat, names in the colours of their boxes.
+
+Whatever a person or a model writes is shown as its characters: a `<` is never the beginning of a tag, and a Markdown
+picture, which a browser would fetch from wherever the text says, stays text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as PILImage
+
+from sensorium.conversation import Image, Message
+from sensorium.errors import SensoriumError
+from sensorium.grounding import BOX_CLOSE, BOX_OPEN, REF_OPEN, Grounded, colours_of, draw_grounded, parse_grounded
+from sensorium.media import open_image, save_image
+
+LONG_SIDE = 1024  # at most, of a picture on the page; what the model sees stays as it came
+DRAWN_SIDE = 640  # at least, of the long side where boxes are drawn
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.S)
+
+
+def rows_of(messages: Sequence[Message], folder: Path) -> list[dict[str, Any]]:
+    """Gradio's rows: pictures, then words; under a reply with boxes a copy of the picture with the boxes in it.
+
+    folder: where shown copies are kept. Boxes are about the picture shown last, as everywhere in Sensorium.
+    """
+    rows: list[dict[str, Any]] = []
+    last: Image | None = None
+    for message in messages:
+        content: list[Any] = [_file(copy_for_page(picture, folder)) for picture in message.images]
+        last = message.images[-1] if message.images else last
+        if message.role == "user":
+            content += [plain(message.text)] if message.text else []
+        else:
+            content.append(coloured(message.text) or "…")
+            if last is not None and (drawn := drawn_boxes(last, parse_grounded(message.text), folder)):
+                content.append(_file(drawn))
+        rows.append({"role": message.role, "content": content})
+    return rows
+
+
+def coloured(reply: str) -> str:
+    """The reply as Markdown, each name that has boxes in the colour in which they are drawn."""
+    grounded = parse_grounded(reply)
+    colours = colours_of(grounded)
+    pieces, at = [], 0
+    for item in grounded:
+        start, end = item.span
+        name = html.escape(item.name)
+        pieces += [plain(reply[at:start]), f'<b style="color: {colours[item.name]}">▢ {name}</b>']
+        at = end
+    return "".join([*pieces, plain(reply[at:])])
+
+
+def settled(reply: str) -> str:
+    """A reply under way up to a box that is still being written."""
+    start = reply.rfind(REF_OPEN if REF_OPEN in reply else BOX_OPEN)
+    return reply if start < 0 or BOX_CLOSE in reply[start:] else reply[:start]
+
+
+def plain(text: str) -> str:
+    """Markdown that shows these characters: no tags, no pictures from elsewhere; code is left as it is."""
+    pieces = _CODE.split(text)
+    return "".join(piece if n % 2 else _escaped(piece) for n, piece in enumerate(pieces))
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False).replace("![", "!\\[")
+
+
+def drawn_boxes(picture: Image, grounded: list[Grounded], folder: Path) -> Path | None:
+    """A file with the boxes drawn in, or None when there is none. Named by its content, so it is drawn once."""
+    if not grounded:
+        return None
+    key = hashlib.sha256(repr((picture.source, [(item.name, item.boxes) for item in grounded])).encode()).hexdigest()
+    path = folder / f"boxes-{key[:32]}.png"  # JPEG takes the colour out of thin lines
+    if not path.exists():
+        large = _fitted(open_image(picture))
+        if max(large.size) < DRAWN_SIDE:  # or names would be letters of a few pixels
+            scale = DRAWN_SIDE / max(large.size)
+            large = large.resize((round(large.width * scale), round(large.height * scale)), PILImage.Resampling.BICUBIC)
+        save_image(draw_grounded(large, grounded), path)
+    return path
+
+
+def copy_for_page(picture: Image, folder: Path) -> Path:
+    """A copy that every browser shows, upright and no larger than the page needs."""
+    path = folder / f"shown-{hashlib.sha256(str(picture.source).encode()).hexdigest()[:32]}.jpg"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        save_image(_fitted(open_image(picture)), path)
+    return path
+
+
+def checked(path: Path) -> Image:
+    """An uploaded picture, opened once so that what cannot be read is refused before the question is asked.
+
+    Raises SensoriumError that names the picture as its owner knows it, and no path of this machine.
+    """
+    try:
+        open_image(path)
+    except SensoriumError as error:
+        raise SensoriumError(path.name, error.what, error.remedy) from error
+    return Image(str(path))
+
+
+def _fitted(picture: PILImage.Image) -> PILImage.Image:
+    picture.thumbnail((LONG_SIDE, LONG_SIDE))
+    return picture
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"path": str(path)}
