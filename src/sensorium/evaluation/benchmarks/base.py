@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sensorium.conversation import Conversation, Medium, user
+from sensorium.conversation import Conversation, Image, Video, user
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.evaluation.scorers.outcome import Outcome
 
@@ -34,7 +34,7 @@ class Question:
     task: str
     text: str
     truth: Mapping[str, Any]
-    media: Callable[[], tuple[Medium, ...]] = field(repr=False, compare=False)
+    media: Callable[[], tuple[Image | Video, ...]] = field(repr=False, compare=False)
     where: str = field(default="", compare=False)
 
     def conversation(self) -> Conversation:
@@ -75,7 +75,8 @@ class Benchmark:
     """prompts: protocols of asking, the first is what is used if none is named; variants: of scoring, likewise.
 
     read: the questions of some data, asked as a protocol does. score: the official numbers. judge: each answer alone,
-    in their order; its mean over a task's questions is what two runs are compared by.
+    in their order; its mean over a task's questions is what two runs are compared by. scored_by: prompt -> variant,
+    where replies to a prompt can be read by no other.
     """
 
     name: str
@@ -87,14 +88,15 @@ class Benchmark:
     score: Callable[[Sequence[Answer], str], Outcome]
     judge: Callable[[Sequence[Answer], str], list[Judged]]
     modality: str = "image"
+    scored_by: Mapping[str, str] = field(default_factory=dict)
 
     def known_prompt(self, name: str | None) -> str:
         """The protocol of asking. Raises SensoriumError for one that this benchmark does not have."""
         return _known(name, self.prompts, f"--prompt {name!r}")
 
-    def known_variant(self, name: str | None) -> str:
+    def known_variant(self, name: str | None, prompt: str) -> str:
         """The variant of scoring. Raises SensoriumError for one that this benchmark does not have."""
-        return _known(name, self.variants, f"--variant {name!r}")
+        return _known(name or self.scored_by.get(prompt), self.variants, f"--variant {name!r}")
 
 
 def _known(name: str | None, names: tuple[str, ...], where: str) -> str:

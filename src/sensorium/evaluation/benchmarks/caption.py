@@ -6,6 +6,7 @@ Official layout: `captions_val2014.json` {images: [{id, file_name}], annotations
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks.base import Answer, Benchmark, Judged, Question
@@ -37,7 +38,7 @@ def _table(data: Data, text: str) -> Iterator[Question]:
         row, where = table.row(i), table.where(i)
         yield Question(
             words(row, where, "id", "index", "question_id"), table.picture_id(i), "all", text,
-            {"references": strings(row, where, "answer")}, lambda i=i: table.images(i), where,
+            {"references": strings(row, where, "answer")}, partial(table.images, i), where,
         )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def _official(data: Data, text: str) -> Iterator[Question]:
         if key not in references:
             raise SensoriumError(where, f"picture {key} has no caption in `annotations`.")
         yield Question(
-            str(key), name, "all", text, {"references": references[key]}, lambda name=name: (data.picture(name),), where
+            str(key), name, "all", text, {"references": references[key]}, partial(data.pictures, name), where
         )
 
 

@@ -1,4 +1,4 @@
-"""Values out of a row of somebody's table: of the kind that is expected, or an error that names file, row and column."""
+"""Values out of a row of somebody's table: of the kind that is expected, or an error that names row and column."""
 
 from __future__ import annotations
 

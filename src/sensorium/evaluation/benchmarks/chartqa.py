@@ -6,7 +6,9 @@ Official layout: `test_human.json` and `test_augmented.json` of {imgname, query,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
+from sensorium.conversation import Image
 from sensorium.evaluation.benchmarks.base import SHORT_ANSWER, Answer, Benchmark, Judged, Question
 from sensorium.evaluation.benchmarks.cells import require_columns, strings, words
 from sensorium.evaluation.benchmarks.layouts import Data
@@ -30,7 +32,7 @@ def _table(data: Data, request: str) -> Iterator[Question]:
         name = str(row.get("index", number))
         yield Question(
             f"{split}/{name}", table.picture_id(number), split, words(row, where, "question") + request,
-            {"answers": strings(row, where, "answer")}, lambda number=number: table.images(number), where,
+            {"answers": strings(row, where, "answer")}, partial(table.images, number), where,
         )  # fmt: skip
 
 
@@ -43,8 +45,12 @@ def _official(data: Data, request: str) -> Iterator[Question]:
             yield Question(
                 f"{split}/{i}", name, split, rows.text(i, "query") + request,
                 {"answers": rows.texts(i, "label")},
-                lambda name=name: (data.picture(f"png/{name}" if data.media is None else name),), rows.where(i),
+                partial(_chart, data, name), rows.where(i),
             )  # fmt: skip
+
+
+def _chart(data: Data, name: str) -> tuple[Image, ...]:
+    return data.pictures(name if data.media is not None else f"png/{name}")
 
 
 def _split(name: str) -> str:

@@ -6,6 +6,7 @@ Official layout: {data: [{questionId, question, image, answers}]}, pictures by t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from sensorium.evaluation.benchmarks.base import SHORT_ANSWER, Answer, Benchmark, Judged, Question
 from sensorium.evaluation.benchmarks.cells import require_columns, strings, words
@@ -28,7 +29,7 @@ def _table(data: Data, request: str) -> Iterator[Question]:
         yield Question(
             words(row, where, "questionId", "index"), table.picture_id(number), "all",
             words(row, where, "question") + request, {"answers": strings(row, where, "answers", "answer")},
-            lambda number=number: table.images(number), where,
+            partial(table.images, number), where,
         )  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def _official(data: Data, request: str) -> Iterator[Question]:
         yield Question(
             str(rows.name(i, "questionId")), name, "all", rows.text(i, "question") + request,
             {"answers": strings(rows[i], rows.where(i), "answers")},
-            lambda name=name: (data.picture(name),), rows.where(i),
+            partial(data.pictures, name), rows.where(i),
         )  # fmt: skip
 
 

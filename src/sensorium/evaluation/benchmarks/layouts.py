@@ -29,8 +29,8 @@ class MissingMedia(SensoriumError):
 
 @dataclass(frozen=True)
 class Data:
-    """path: a file or folder. media: where pictures and videos lie, if not beside the questions. split: only files whose
-    name holds this word, where there are several sets.
+    """path: a file or folder. media: where pictures and videos lie, if not beside the questions. split: only files
+    whose name holds this word, where there are several sets.
 
     Raises SensoriumError when there is nothing at the path.
     """
@@ -57,7 +57,7 @@ class Data:
         if self.path.is_file():
             return [self.path]
         if self.layout == "official":
-            return sorted(path for path in self.path.rglob("*") if path.suffix in _QUESTION_FILES and self._is_meant(path))
+            return [path for path in self._found("**/*") if path.suffix in _QUESTION_FILES]
         return self._found("*.tsv") if self.layout == "tsv" else self._found("**/*.parquet")
 
     @cached_property
@@ -91,6 +91,9 @@ class Data:
     def picture(self, name: str) -> Image:
         """A picture by its name in the data. Raises MissingMedia where it is in none of the usual folders."""
         return Image(str(self._medium(name, ("", "images", "image"))))
+
+    def pictures(self, *names: str) -> tuple[Image, ...]:
+        return tuple(map(self.picture, names))
 
     def video(self, name: str, suffixes: Sequence[str] = ("", ".mp4", ".MP4", ".mkv")) -> Video:
         """A video by its name, with or without its suffix."""

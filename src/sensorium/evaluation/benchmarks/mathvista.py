@@ -7,6 +7,7 @@ with a language model; here the rules that need none do, and what they cannot re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sensorium.errors import SensoriumError
@@ -36,7 +37,7 @@ def _table(data: Data) -> Iterator[Question]:
         if isinstance(row.get("precision"), str):
             row = {**row, "precision": float(row["precision"]) if row["precision"] not in ("", "nan") else None}
         yield _question(words(row, where, "pid", "index"), row, table.picture_id(number), where,
-                        lambda number=number: table.images(number))  # fmt: skip
+                        partial(table.images, number))  # fmt: skip
 
 
 def _official(data: Data) -> Iterator[Question]:
@@ -49,17 +50,19 @@ def _official(data: Data) -> Iterator[Question]:
         if not isinstance(row, dict):
             raise SensoriumError(where, f"is no object but {type(row).__name__}.")
         name = words(row, where, "image")
-        yield _question(pid, row, name, where, lambda name=name: (data.picture(name),))
+        yield _question(pid, row, name, where, partial(data.pictures, name))
 
 
 def _question(pid: str, row: Mapping[str, Any], cluster: str, where: str, media: Any) -> Question:
     for key in ("question_type", "answer_type", "answer"):
         if not isinstance(row.get(key), str) or not row[key]:
             raise SensoriumError(where, f"has no string `{key}`.", "Choose a set whose answers are known (testmini).")
-    metadata = row.get("metadata") if isinstance(row.get("metadata"), Mapping) else {}
+    metadata = row.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
     groups = {key: row.get(key, metadata.get(key)) for key in mathvista.GROUPS}
     truth = {**{key: row.get(key) for key in _KEPT}, "groups": groups}
-    return Question(pid, cluster, str(row["question_type"]), words(row, where, "query", "question"), truth, media, where)
+    text = words(row, where, "query", "question")
+    return Question(pid, cluster, row["question_type"], text, truth, media, where)
 
 
 def _reply(one: Answer) -> mathvista.MathReply:

@@ -7,6 +7,7 @@ are (circular evaluation); rotations are one cluster.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from string import ascii_uppercase
 
 from sensorium.errors import SensoriumError
@@ -37,7 +38,7 @@ def read(data: Data, prompt: str) -> Iterator[Question]:
             index, str(int(index) % mcq.ROTATION), groups.get("category", "all"),
             _text(words(row, where, "question"), options, "" if hint == "nan" else hint, prompt),
             {"index": int(index), "options": options, "answer": answer, "groups": groups},
-            lambda number=number: table.images(number), where,
+            partial(table.images, number), where,
         )  # fmt: skip
 
 

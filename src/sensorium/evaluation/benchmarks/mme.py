@@ -7,7 +7,9 @@ Official layout: a folder a subtask, in it pictures and a text of the same name 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sensorium.conversation import Image
 from sensorium.errors import SensoriumError
@@ -40,7 +42,7 @@ def _table(data: Data, prompt: str) -> Iterator[Question]:
         # One picture may be asked about twice over; its questions are pairs in their order.
         pair = f"{task}/{picture}" + (f"/{turn // 2 + 1}" if turn >= 2 else "")
         yield _question(task, pair, turn % 2, words(row, where, "question"), words(row, where, "answer"), prompt, where,
-                        lambda number=number: table.images(number))  # fmt: skip
+                        partial(table.images, number))  # fmt: skip
 
 
 def _official(data: Data, prompt: str) -> Iterator[Question]:
@@ -53,28 +55,31 @@ def _official(data: Data, prompt: str) -> Iterator[Question]:
         for path in sorted(texts.glob("*.txt")):
             for turn, (question, answer) in enumerate(_lines(path)):
                 yield _question(task, f"{task}/{path.stem}", turn, question, answer, prompt, f"{path} line {turn + 1}",
-                                lambda folder=folder, stem=path.stem: (_picture(folder, stem),))  # fmt: skip
+                                partial(_picture, folder, path.stem))  # fmt: skip
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:
     try:
-        rows = [line.rstrip().rpartition("\t")[::2] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.rstrip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SensoriumError(path, f"cannot be read ({error}).") from error
+    rows = [(question, answer) for question, _, answer in (line.rpartition("\t") for line in lines if line)]
     if len(rows) != 2 or not all(question for question, _ in rows):
         raise SensoriumError(path, f"has {len(rows)} lines of question, tab, answer; each picture has two.")
     return rows
 
 
-def _picture(folder: Path, stem: str) -> Image:
+def _picture(folder: Path, stem: str) -> tuple[Image, ...]:
     for place in (folder / "images", folder):
         for suffix in _SUFFIXES:
             if (path := place / f"{stem}{suffix}").is_file():
-                return Image(str(path))
+                return (Image(str(path)),)
     raise MissingMedia(folder / stem, "this picture is not there.")
 
 
-def _question(task, pair, turn, question, answer, prompt, where, media) -> Question:  # type: ignore[no-untyped-def]
+def _question(
+    task: str, pair: str, turn: int, question: str, answer: str, prompt: str, where: str, media: Any
+) -> Question:
     truth = one_of(answer.strip().lower(), ("yes", "no"), where, "answer")
     text = question.replace(_REQUEST, "") + SHORT_ANSWER if prompt == "lmms-eval" else question
     return Question(f"{pair}#{turn}", pair, task, text, {"answer": truth, "question": question}, media, where)

@@ -38,8 +38,8 @@ class ParquetTable:
             try:
                 self._read(path)
             except (OSError, ValueError) as error:  # pyarrow's errors are these
-                raise SensoriumError(path, f"cannot be read as parquet ({_first_line(error)}).", "Get the file again.") \
-                    from error
+                what = f"cannot be read as parquet ({_first_line(error)})."
+                raise SensoriumError(path, what, "Get the file again.") from error
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -7,6 +7,8 @@ COCO in a folder of their own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from sensorium.evaluation.benchmarks.base import SHORT_ANSWER, Answer, Benchmark, Judged, Question
 from sensorium.evaluation.benchmarks.cells import one_of, require_columns, words
@@ -20,16 +22,18 @@ SETS = ("random", "popular", "adversarial")
 
 
 def read(data: Data, prompt: str) -> Iterator[Question]:
-    for number, (sets, name, cluster, question, label, media, where) in enumerate(
-        _official(data) if data.layout == "official" else _table(data)
-    ):
+    rows = _official(data) if data.layout == "official" else _table(data)
+    for sets, name, cluster, question, label, media, where in rows:
         truth = one_of(label.strip().lower(), ("yes", "no"), where, "answer")
         text = question if prompt == "official" else question.strip() + (SHORT_ANSWER if prompt == "lmms-eval" else "")
         task = sets[0] if len(sets) == 1 else "+".join(sets)
-        yield Question(f"{task}/{name or number}", cluster, task, text, {"answer": truth, "sets": sets}, media, where)
+        yield Question(f"{task}/{name}", cluster, task, text, {"answer": truth, "sets": sets}, media, where)
 
 
-def _table(data: Data):  # type: ignore[no-untyped-def]
+_Row = tuple[list[str], str, str, str, str, Any, str]  # sets, name, picture, question, answer, media, where
+
+
+def _table(data: Data) -> Iterator[_Row]:
     table = data.table()
     require_columns(table, "question", "answer", "category")
     for number in range(len(table)):
@@ -38,10 +42,10 @@ def _table(data: Data):  # type: ignore[no-untyped-def]
         cluster = str(row.get("image_source") or table.picture_id(number))
         name = words(row, where, "question_id", "index", "id")
         yield (sets, name, cluster, words(row, where, "question"), words(row, where, "answer"),
-               lambda number=number: table.images(number), where)  # fmt: skip
+               partial(table.images, number), where)  # fmt: skip
 
 
-def _official(data: Data):  # type: ignore[no-untyped-def]
+def _official(data: Data) -> Iterator[_Row]:
     for path in data.files:
         rows = read_rows(path)
         rows.by("question_id")
@@ -49,7 +53,7 @@ def _official(data: Data):  # type: ignore[no-untyped-def]
         for i in range(len(rows)):
             picture = rows.text(i, "image")
             yield ([task], str(rows.name(i, "question_id")), picture, rows.text(i, "text"), rows.text(i, "label"),
-                   lambda picture=picture: (data.picture(picture),), rows.where(i))  # fmt: skip
+                   partial(data.pictures, picture), rows.where(i))  # fmt: skip
 
 
 def score(answers: Sequence[Answer], variant: str) -> Outcome:

@@ -10,6 +10,7 @@ others ask for boxes as the variant of the same name reads them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ _PROMPTS = {
     "sensorium": "Where is the {}? Answer with a box.",
     "internvl": "Please provide the bounding box coordinate of the region this sentence describes: <ref>{}</ref>",
     "lmms-eval": (
-        "Bounding box coordinates are specified in the format (top-left x, top-left y, bottom-right x, bottom-right y). "
+        "Bounding box coordinates are specified in the format "
+        "(top-left x, top-left y, bottom-right x, bottom-right y). "
         "All values are floating point numbers bounded between 0 and 1. "
         "Please provide the bounding box coordinate of the region this sentence describes: {}"
     ),
@@ -55,7 +57,7 @@ def _tsv(data: Data, prompt: str) -> Iterator[Question]:
         )
         phrase = str(row.get("answer") or row["question"])
         yield _question(words(row, where, "index"), table.picture_id(i), str(row.get("split") or "all"), phrase,
-                        (x1, y1, x2, y2), (width, height), prompt, where, lambda i=i: table.images(i))  # fmt: skip
+                        (x1, y1, x2, y2), (width, height), prompt, where, partial(table.images, i))  # fmt: skip
 
 
 def _parquet(data: Data, prompt: str) -> Iterator[Question]:
@@ -67,7 +69,7 @@ def _parquet(data: Data, prompt: str) -> Iterator[Question]:
         corners, size = _corners(row, where), image_size(table.images(i)[0])
         for turn, phrase in enumerate(strings(row, where, "answer")):
             yield _question(f"{words(row, where, 'question_id')}#{turn}", table.picture_id(i), "all", phrase, corners,
-                            size, prompt, where, lambda i=i: table.images(i))  # fmt: skip
+                            size, prompt, where, partial(table.images, i))  # fmt: skip
 
 
 def _lines(data: Data, prompt: str) -> Iterator[Question]:
@@ -79,7 +81,7 @@ def _lines(data: Data, prompt: str) -> Iterator[Question]:
             # A path that begins elsewhere on the disk of whoever made the file: what counts is its end.
             name = Path(rows.text(i, "image")).name
             yield _question(f"{path.stem}/{i}", name, path.stem, rows.text(i, "sent"), (x1, y1, x2, y2), size, prompt,
-                            rows.where(i), lambda name=name: (_coco_picture(data, name),))  # fmt: skip
+                            rows.where(i), partial(_coco_picture, data, name))  # fmt: skip
 
 
 def _pickle(data: Data, prompt: str) -> Iterator[Question]:
@@ -94,21 +96,22 @@ def _pickle(data: Data, prompt: str) -> Iterator[Question]:
             continue
         picture, box = pictures.get(reference.get("image_id")), boxes.get(reference.get("ann_id"))
         if picture is None or box is None:
-            raise SensoriumError(where, f"is about what is not in {instances_path.name}.", "Are these files of one set?")
+            what = f"is about what is not in {instances_path.name}."
+            raise SensoriumError(where, what, "Are these files of one set?")
         size = number(picture, where, "width"), number(picture, where, "height")
         name = words(picture, where, "file_name")
         for sentence in reference.get("sentences", []):
             yield _question(words(sentence, where, "sent_id"), name, words(reference, where, "split"),
                             words(sentence, where, "sent", "raw"), _corners(box, where), size, prompt, where,
-                            lambda name=name: (_coco_picture(data, name),))  # fmt: skip
+                            partial(_coco_picture, data, name))  # fmt: skip
 
 
-def _coco_picture(data: Data, name: str) -> Image:
+def _coco_picture(data: Data, name: str) -> tuple[Image, ...]:
     """By the name in the data; RefCOCO's pictures lie in COCO's folder train2014 as a rule."""
     try:
-        return data.picture(name)
+        return data.pictures(name)
     except SensoriumError:
-        return data.picture(f"train2014/{name}")
+        return data.pictures(f"train2014/{name}")
 
 
 def _corners(row: Mapping[str, Any], where: str) -> Corners:
@@ -144,4 +147,7 @@ def judge(answers: Sequence[Answer], variant: str) -> list[Judged]:
     ]
 
 
-REFCOCO = Benchmark("refcoco", "RefCOCO", tuple(_PROMPTS), refcoco.VARIANTS, 64, read, score, judge)
+REFCOCO = Benchmark(
+    "refcoco", "RefCOCO", tuple(_PROMPTS), refcoco.VARIANTS, 64, read, score, judge,
+    scored_by={"internvl": "internvl", "lmms-eval": "lmms-eval"},
+)  # fmt: skip

@@ -48,7 +48,8 @@ class Table(Protocol):
 class SpreadsheetTable:
     """path: a tab-separated table with a heading line; picture: finds one that is named by `image_path`.
 
-    Raises SensoriumError naming the line for cells too many or too few, a row that is there twice, a pointer to nowhere.
+    Raises SensoriumError naming the line for cells too many or too few, a row that is there twice, and a pointer to
+    nowhere.
     """
 
     def __init__(self, path: Path, picture: Callable[[str], Image]) -> None:

@@ -86,8 +86,8 @@ def _text(question: str, options: Sequence[str], prompt: str) -> str:
 
 def score(answers: Sequence[Answer], variant: str) -> Outcome:
     return videomme.score([
-        videomme.VideoReply(one.cluster, *(one.truth[key] for key in _KINDS), one.truth["answer"], one.reply,
-                            tuple(one.truth["options"]))
+        videomme.VideoReply(one.cluster, **{key: one.truth[key] for key in _KINDS}, answer=one.truth["answer"],
+                            reply=one.reply, options=tuple(one.truth["options"]))
         for one in answers
     ], variant)  # fmt: skip
 

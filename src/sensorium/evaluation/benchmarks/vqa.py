@@ -7,9 +7,9 @@ TextVQA one file {data: [{question_id, image_id, question, answers}]} with pictu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks.base import SHORT_ANSWER, Answer, Benchmark, Judged, Question
 from sensorium.evaluation.benchmarks.cells import require_columns, strings, words
 from sensorium.evaluation.benchmarks.layouts import Data
@@ -42,7 +42,7 @@ def _table(data: Data, prompt: str) -> Iterator[Question]:
         yield Question(
             words(row, where, "question_id", "index"), cluster, _kind(row, "answer_type"),
             words(row, where, "question") + _request(prompt), _truth(row, strings(row, where, "answers", "answer")),
-            lambda number=number: table.images(number), where,
+            partial(table.images, number), where,
         )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def _official(data: Data, prompt: str) -> Iterator[Question]:
         yield Question(
             str(asked.name(i, "question_id")), str(image), _kind(truth, "answer_type"),
             asked.text(i, "question") + _request(prompt), _truth(truth, strings(truth, where, "answers")),
-            lambda name=name: (data.picture(name),), where,
+            partial(data.pictures, name), where,
         )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def _textvqa(data: Data) -> Iterator[Question]:
         where, name = rows.where(i), f"{rows.text(i, 'image_id')}.jpg"
         yield Question(
             str(rows.name(i, "question_id")), rows.text(i, "image_id"), "all", rows.text(i, "question"),
-            _truth(rows[i], strings(rows[i], where, "answers")), lambda name=name: (data.picture(name),), where,
+            _truth(rows[i], strings(rows[i], where, "answers")), partial(data.pictures, name), where,
         )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def _kind(row: Any, name: str) -> str:
 
 
 def _truth(row: Any, answers: Sequence[str]) -> dict[str, Any]:
-    return {"answers": list(answers), "question_type": _kind(row, "question_type"), "answer_type": _kind(row, "answer_type")}
+    return {"answers": list(answers), **{key: _kind(row, key) for key in ("question_type", "answer_type")}}
 
 
 def _request(prompt: str) -> str:
