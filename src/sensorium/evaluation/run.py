@@ -161,7 +161,7 @@ def _answer(job: Job, i: int, reply: Reply) -> Answer:
 def _check_ids(questions: Iterable[Question]) -> None:
     seen: dict[str, str] = {}
     for question in questions:
-        first = seen.setdefault(question.id, question.where)
-        if first is not question.where:
-            raise SensoriumError(question.where, f"question {question.id!r} was there before, in {first}.",
-                                 "Keep one of them.")
+        if question.id in seen:
+            what = f"question {question.id!r} was there before, in {seen[question.id]}."
+            raise SensoriumError(question.where, what, "Keep one of them.")
+        seen[question.id] = question.where

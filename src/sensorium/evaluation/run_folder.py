@@ -32,7 +32,7 @@ class RunFolder:
         self.identity = {"format": FORMAT, **identity}
         self.known: dict[Key, Answer] = {}
         if (path / REPLIES).is_file():
-            header, answers = read_run(path)
+            header, answers = _read(path)
             self._check(path / REPLIES, header)
             self._keep(answers)
         self._open_journal()
@@ -61,7 +61,8 @@ class RunFolder:
         chosen = {(answer.id, answer.repeat) for answer in wanted}
         others = [answer for key, answer in self.known.items() if key not in chosen]
         header = {**self.identity, **about, "answers": len(wanted), "others": len(others)}
-        rows = [header, *(answer.to_json() for answer in [*wanted, *others])]
+        # Numbered, so that lines may be put in another order by whatever copies them.
+        rows = [header, *({"number": i, **answer.to_json()} for i, answer in enumerate([*wanted, *others]))]
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_whole(self.path / REPLIES, text.encode("utf-8", "surrogatepass"))
         (self.path / JOURNAL).unlink(missing_ok=True)
@@ -103,6 +104,12 @@ def read_run(path: Path) -> tuple[dict[str, Any], list[Answer]]:
     Raises SensoriumError for a folder that is none or not finished, and naming the line that is damaged or there twice;
     also for lines that are missing.
     """
+    header, answers = _read(path)
+    return header, answers[: header["answers"]]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[Answer]]:
+    """The header and all answers, those that the scores are not of behind the others."""
     file = path / REPLIES
     if not file.is_file():
         again = " again to finish it." if (path / JOURNAL).is_file() else "."
@@ -115,20 +122,24 @@ def read_run(path: Path) -> tuple[dict[str, Any], list[Answer]]:
     header = _parsed(lines[0], file, 1)
     if header.get("format") != FORMAT:
         raise SensoriumError(file, f"is not a file of the format {FORMAT}.")
-    answers: list[Answer] = []
+    answers: dict[int, Answer] = {}
     seen: dict[Key, int] = {}
     for number, line in enumerate(lines[1:], start=2):
-        answer = _answer(_parsed(line, file, number), f"{file} line {number}")
+        row = _parsed(line, file, number)
+        place = row.pop("number", None)
+        answer = _answer(row, f"{file} line {number}")
         first = seen.setdefault((answer.id, answer.repeat), number)
         if first != number:
             raise SensoriumError(f"{file} line {number}", f"{answer.id!r} was answered before, in line {first}.",
                                  "Keep one of them.")
-        answers.append(answer)
+        if not isinstance(place, int):
+            raise SensoriumError(f"{file} line {number}", "is no answer (its `number` is missing).")
+        answers[place] = answer
     expected = header.get("answers", 0) + header.get("others", 0)
     if len(answers) != expected:
         raise SensoriumError(file, f"holds {len(answers)} answers where its header says {expected}.",
                              "It was cut off or edited; run `sensorium evaluate` again, it asks only what is missing.")
-    return header, answers[: header["answers"]]
+    return header, [answers[place] for place in sorted(answers)]
 
 
 def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:

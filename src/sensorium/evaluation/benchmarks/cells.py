@@ -25,7 +25,7 @@ def strings(row: Mapping[str, Any], where: str, *names: str) -> list[str]:
         if value is None:
             continue
         items = strings_of(value) if isinstance(value, str) else value
-        if isinstance(items, Sequence) and items:
+        if isinstance(items, Sequence) and any(item not in ("", None) for item in items):
             return [str(item.get("answer")) if isinstance(item, Mapping) else str(item) for item in items]
     raise SensoriumError(where, f"has no answers (`{'` or `'.join(names)}`).",
                          "A test set is scored by its authors' server; choose a set whose answers are known.")
