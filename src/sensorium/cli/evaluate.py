@@ -20,7 +20,8 @@ SCENES = "scenes"
 # Options that belong to the one or the other: a benchmark has protocols, our own scenes have blind runs.
 _OF_SCENES = ("blind", "speech")
 _OF_BENCHMARKS = (
-    "media", "prompt", "variant", "max_new_tokens", "temperature", "seed", "repeats", "workers", "ray_address", "cache",
+    "media", "prompt", "variant", "max_new_tokens", "temperature", "seed", "repeats", "batch_size", "workers", "ray_address",
+    "cache",
 )  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def evaluate(
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Replies to each question; above 1 needs a temperature.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions asked together.")] = 64,
     workers: Annotated[int, typer.Option(min=1, help="Engines that answer at once, by Ray; one needs no Ray.")] = 1,
     ray_address: Annotated[str | None, typer.Option(help="Of a cluster; this machine if left out.")] = None,
     cache: Annotated[bool, typer.Option(help="Use replies that were given before, in any run.")] = True,
@@ -102,7 +104,8 @@ def evaluate(
     with Preparation() as preparation:
         asker = _asker(chosen, load, workers, ray_address, preparation)
         try:
-            _run(chosen, source, asked_as, asker, load, sampling, out, limit, repeats, cache, preparation)
+            _run(chosen, source, asked_as, asker, load, sampling, out, limit, repeats, cache, batch_size,
+                 preparation)  # fmt: skip
         finally:
             asker.close()
     _finish(out, variant, json)
@@ -131,7 +134,7 @@ def _asker(benchmark: Benchmark, load: dict[str, Any], workers: int, address: st
 
 def _run(
     benchmark: Benchmark, data: Data, prompt: str, asker: Asker, load: dict[str, Any], sampling: Sampling, out: Path,
-    limit: int | None, repeats: int, cache: bool, preparation: Preparation,
+    limit: int | None, repeats: int, cache: bool, batch_size: int, preparation: Preparation,
 ) -> None:  # fmt: skip
     from dataclasses import asdict
 
@@ -148,7 +151,8 @@ def _run(
     about = {"model": {"name": asker.card.name, "provenance": asker.card.provenance}, "limit": limit,
              "data_about": {"name": data.path.name, "layout": data.layout}}  # fmt: skip
     known = ResponseCache(default_path()) if cache else None
-    run(questions, asker, RunFolder(out, chosen), identity, sampling, repeats, known, progress=preparation, about=about)
+    folder = RunFolder(out, chosen)
+    run(questions, asker, folder, identity, sampling, repeats, known, batch_size, preparation, about)
 
 
 def _finish(out: Path, variant: str | None, json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The mean of values that come in clusters, with a standard error that knows it (Miller, arXiv:2411.00640, 2.2).
+"""The mean of values that come in clusters, with a standard error that knows it (Miller, arXiv:2411.00640).
 
 Three questions about one picture are wrong together when the picture is misread. The naive error is then too small, up
 to the square root of the questions a picture; the clustered one adds the cross terms within each cluster.
