@@ -248,7 +248,14 @@ def anls(
 
 
 @app.command()
-def mathvista(answers: Answers, questions: QuestionsIfApart = None, variant: Harness = "official") -> None:
+def mathvista(
+    answers: Answers,
+    questions: QuestionsIfApart = None,
+    variant: Harness = "official",
+    ignore_empty: Annotated[
+        bool, typer.Option("--ignore-empty", help="An empty extraction is no choice, rather than the shortest.")
+    ] = False,
+) -> None:
     """MathVista: accuracy, by kind of question, source, task and skill.
 
     \b
@@ -257,7 +264,7 @@ def mathvista(answers: Answers, questions: QuestionsIfApart = None, variant: Har
     """
     from sensorium.evaluation.scorers import mathvista
 
-    _show(mathvista.score(mathvista.read(answers, questions), variant))
+    _show(mathvista.score(mathvista.read(answers, questions), variant, ignore_empty))
 
 
 @app.command()

@@ -9,6 +9,7 @@ Used by `evaluation.scorers`; knows nothing of benchmarks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
@@ -52,12 +53,22 @@ class Clusters:
         """Of any statistic of the means of the sums."""
         return bootstrap([self.rows], statistic)
 
-    def mean_interval(self, scale: float = 1.0) -> Interval:
-        """Of sum / count, the two things added for each question: Wilson's where each cluster is one right or wrong.
+    @property
+    def mean(self) -> float:
+        """Sum / count, the two things added for each question; 0 of none."""
+        rows = self.rows
+        right, of = rows.sum(0) if len(rows) else (0.0, 0.0)
+        return float(right / of) if of else 0.0
 
-        Resampling says nothing where all or none are right; then Wilson's again, each cluster counted as one try.
+    def mean_interval(self, scale: float = 1.0) -> Interval:
+        """Of `mean`: Wilson's where each cluster is one right or wrong.
+
+        Resampling says nothing where all or none are right; then Wilson's again, each cluster counted as one try. Of no
+        questions anything can be: 0 to 1.
         """
         rows = self.rows
+        if not len(rows):
+            return 0.0, scale
         right, of = rows.sum(0)
         n = len(rows)
         if right in (0, of):
@@ -75,20 +86,13 @@ def bootstrap(strata: Sequence[Floats], statistic: Statistic, seed: int = 0, res
     strata: each [clusters, k]. The same seed, the same interval. Where a stratum has too many distinct rows, the
     interval is the normal one with the statistic's first derivative (the delta method).
     """
-    drawn: Floats = np.zeros(resamples)
-    variance, value, is_normal = 0.0, 0.0, False
-    generator = np.random.default_rng(seed)
-    for rows in strata:
-        distinct, counts = np.unique(rows, axis=0, return_counts=True)
-        value += float(statistic(rows.mean(0)))
-        variance += _variance(distinct, counts, statistic)
-        if len(distinct) > MOST_DISTINCT_ROWS:
-            is_normal = True
-        elif not is_normal:
-            drawn = drawn + _resampled(distinct, counts, statistic, generator, resamples)
-    if is_normal:
-        half = Z95 * float(np.sqrt(variance))
+    tables = [np.unique(rows, axis=0, return_counts=True) for rows in strata]
+    if any(len(distinct) > MOST_DISTINCT_ROWS for distinct, _ in tables):
+        value = sum(float(statistic(counts @ distinct / counts.sum())) for distinct, counts in tables)
+        half = Z95 * math.sqrt(sum(_variance(distinct, counts, statistic) for distinct, counts in tables))
         return value - half, value + half
+    generator = np.random.default_rng(seed)
+    drawn = sum(_resampled(distinct, counts, statistic, generator, resamples) for distinct, counts in tables)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
@@ -110,6 +114,6 @@ def _variance(distinct: Floats, counts: np.ndarray, statistic: Statistic) -> flo
     n = int(counts.sum())
     means = counts @ distinct / n
     steps = np.eye(len(means)) * (_STEP * np.maximum(1.0, np.abs(means)))
-    slope = (statistic(means + steps) - statistic(means - steps)) / (2 * steps.sum(0))
+    slope = (statistic(means + steps) - statistic(means)) / steps.sum(0)
     influence = (distinct - means) @ slope
     return float(counts @ influence**2 / n / n)

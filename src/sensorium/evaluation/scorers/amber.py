@@ -125,7 +125,9 @@ def read(responses: Path, annotations: Path, nouns: Path | None = None) -> list[
             truth = tuple(told.texts(known[name], "truth"))
         elif truth not in ("yes", "no"):
             raise told.fault(known[name], f"`truth` is {truth!r}, neither yes nor no.")
-        own = tuple(listed.texts(nouns_of[name], "nouns")) if listed is not None and name in nouns_of else None
+        own = None
+        if listed is not None and name in nouns_of:
+            own = tuple(listed.texts(nouns_of[name], "nouns", may_be_empty=True))
         found.append(AmberReply(kind, truth, given.text(i, "response"), tuple(map(str, hallu)), own))
     if not found:
         raise SensoriumError(responses, "holds no responses.")
@@ -156,7 +158,7 @@ def score(
             if of_group := [reply for reply in asked if reply.kind in kinds]:
                 values[group], intervals[group] = _answer(of_group, term)
     if described and asked:
-        values["amber"] = (100 - values["generative"]["chair"] + values["discriminative"]["f1"]) / 2
+        values["amber"] = round((100 - values["generative"]["chair"] + values["discriminative"]["f1"]) / 2, 1)
     return Outcome("amber", variant, {**values, "responses": len(replies)}, intervals, tuple(notes))
 
 
@@ -168,9 +170,7 @@ def _describe(replies: Sequence[AmberReply], associations: Associations) -> tupl
     names = ("chair", "cover", "hal", "cog")
     found = _description_numbers(sums.rows.sum(0), _START)
     values = {name: round(float(value), 1) for name, value in zip(names, found, strict=True)}
-    intervals = {
-        name: sums.interval(partial(_description_number, i)) for i, name in enumerate(names)
-    }
+    intervals = {name: sums.interval(partial(_description_number, i)) for i, name in enumerate(names)}
     return values, intervals
 
 

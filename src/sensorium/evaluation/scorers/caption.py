@@ -73,7 +73,7 @@ def score(replies: Sequence[CaptionReply], variant: str = "official", missing: i
     counts = Clusters()
     for caption, others in zip(captions, references, strict=True):
         counts.add(None, *bleu_counts(caption, others))
-    bleus = bleu(counts.rows.sum(0))
+    bleus = bleu(counts.rows.sum(0).tolist())
     n = len(replies)
     values: dict[str, float] = {"cider": scale * sum(ciders) / n, "rouge_l": scale * sum(rouges) / n}
     intervals = {"cider": _mean_interval(ciders, scale), "rouge_l": _mean_interval(rouges, scale)}
@@ -94,7 +94,7 @@ def _mean_interval(values: Sequence[float], scale: float) -> Interval:
 def _bleu_of_means(n: int, k: int, scale: float, means: Floats) -> Floats:
     """[..., counts of a caption on average] -> [...]"""
     rows = means.reshape(-1, means.shape[-1]) * n
-    return np.asarray([scale * bleu(row)[k] for row in rows]).reshape(means.shape[:-1])
+    return np.asarray([scale * bleu(row)[k] for row in rows.tolist()]).reshape(means.shape[:-1])
 
 
 def grams(words: Words, longest: int = LONGEST) -> Counter[tuple[str, ...]]:

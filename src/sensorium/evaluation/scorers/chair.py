@@ -75,7 +75,7 @@ class Synonyms:
                     raise SensoriumError(f"{path} line {number}", f"{name!r} was there in line {owner[name]}.")
             classes += [names] if names else []
         if not classes:
-            raise SensoriumError(path, "holds no classes.", "One class a line, its names apart by commas.")
+            raise SensoriumError(path, "has no classes.", "One class a line, its names apart by commas.")
         return cls(classes)
 
     def mentions(self, caption: str) -> list[str]:

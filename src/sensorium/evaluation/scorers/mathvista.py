@@ -107,14 +107,18 @@ def extracted(reply: MathReply) -> str:
     return quoted[1] if quoted else ""
 
 
-def normalised(extraction: str, reply: MathReply, variant: str = "official") -> str | None:
+def normalised(
+    extraction: str, reply: MathReply, variant: str = "official", ignore_empty: bool = False
+) -> str | None:
     """The extraction made like an answer of its kind; None where that fails.
 
     Multiple choice: a letter in round brackets or alone is that choice, anything else the choice nearest by edit
-    distance, the first of equals; so nothing extracted is the shortest choice.
+    distance, the first of equals; so nothing extracted is the shortest choice, unless ignore_empty says it is none.
     """
     if reply.question_type == "multi_choice":
         extraction = extraction.strip()
+        if ignore_empty and not extraction:
+            return None
         if letter := _IN_BRACKETS.search(extraction):
             extraction = letter[1].upper()
         letters = [chr(ord("A") + i) for i in range(len(reply.choices))]
@@ -137,11 +141,11 @@ def _number(extraction: str, reply: MathReply, variant: str) -> str | None:
         return None
 
 
-def is_right(reply: MathReply, variant: str = "official") -> bool:
+def is_right(reply: MathReply, variant: str = "official", ignore_empty: bool = False) -> bool:
     extraction = extracted(reply) if reply.extraction is None else reply.extraction
     if variant == "vlmevalkit":
         return _is_right_by_letter(reply, extraction)
-    found = normalised(extraction, reply, variant)
+    found = normalised(extraction, reply, variant, ignore_empty)
     return str(found).strip() == reply.answer.strip() if variant == "lmms-eval" else found == reply.answer
 
 
@@ -165,10 +169,13 @@ def _is_right_by_letter(reply: MathReply, extraction: str) -> bool:
     return equals(reply.reply) or equals(extraction)
 
 
-def score(replies: Sequence[MathReply], variant: str = "official") -> Outcome:
-    """`accuracy` in percent with `correct` of `total`, and the same `by` kind, source, task, skill, …"""
+def score(replies: Sequence[MathReply], variant: str = "official", ignore_empty: bool = False) -> Outcome:
+    """`accuracy` in percent with `correct` of `total`, and the same `by` kind, source, task, skill, …
+
+    ignore_empty: the official tool's option of that name; some published scores were made with it.
+    """
     known_variant(variant, VARIANTS)
-    right = [is_right(reply, variant) for reply in replies]
+    right = [is_right(reply, variant, ignore_empty) for reply in replies]
     by: dict[str, dict[str, Any]] = {}
     for key in GROUPS:
         buckets: dict[str, list[bool]] = {}

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.intervals import Clusters
 from sensorium.evaluation.metrics import Floats, ratio
@@ -67,37 +65,34 @@ def score(replies: Sequence[PopeReply], variant: str = "official") -> Outcome:
     """Positive is yes. Intervals by picture, since several questions are about one."""
     rule = POPE_RULES[known_variant(variant, VARIANTS)]
     labels = [rule(reply.reply) for reply in replies]
-    clusters = Clusters()  # right, said and truly yes, said yes, missed, truly yes, one
+    both = Clusters()  # right yes, said yes, missed yes
+    shares = {name: Clusters() for name in ("accuracy", "precision", "recall", "yes_ratio")}
     for reply, label in zip(replies, labels, strict=True):
         true, said = reply.truth == "yes", label == "yes"
         missed = true and (label == "no" if variant == "lmms-eval" else not said)
-        of_yes = true if variant == "lmms-eval" else said
-        clusters.add(reply.picture, label == reply.truth, true and said, said, missed, of_yes, 1)
+        both.add(reply.picture, true and said, said, missed)
+        shares["accuracy"].add(reply.picture, label == reply.truth, 1)
+        shares["yes_ratio"].add(reply.picture, true if variant == "lmms-eval" else said, 1)
+        if said:
+            shares["precision"].add(reply.picture, true, 1)
+        if (true and said) or missed:
+            shares["recall"].add(reply.picture, said, 1)
     scale = 100 if variant == "vlmevalkit" else 1
-    names = ("accuracy", "precision", "recall", "f1", "yes_ratio")
-    means = clusters.rows.sum(0)
-    values = {name: scale * float(_numbers(means)[i]) for i, name in enumerate(names)}
-    intervals = {name: clusters.interval(partial(_number, i, scale)) for i, name in enumerate(names)}
-    accuracy = Clusters()
-    for reply, label in zip(replies, labels, strict=True):
-        accuracy.add(reply.picture, label == reply.truth, 1)
-    intervals["accuracy"] = accuracy.mean_interval(scale)
+    values = {name: scale * one.mean for name, one in shares.items()}
+    precision, recall = shares["precision"].mean, shares["recall"].mean
+    values["f1"] = scale * (2 * (precision * recall) / (precision + recall)) if precision + recall else 0.0
+    intervals = {name: one.mean_interval(scale) for name, one in shares.items()}
+    intervals["f1"] = both.interval(partial(_f1, scale))
     notes = tuple(
         f"{name} is 0 / 0, where the official tool stops; 0 is given" for name, under in
         (("precision", labels.count("yes")), ("recall", sum(reply.truth == "yes" for reply in replies))) if not under
     )  # fmt: skip
+    values = {name: values[name] for name in ("accuracy", "precision", "recall", "f1", "yes_ratio")}
     counts = {"questions": len(replies), "other": labels.count("other")}
     return Outcome("pope", variant, {**values, **counts}, intervals, notes)
 
 
-def _number(i: int, scale: float, sums: Floats) -> Floats:
-    return scale * _numbers(sums)[..., i]
-
-
-def _numbers(sums: Floats) -> Floats:
-    """[..., (right, right yes, said yes, missed yes, of yes, questions)] -> [..., the five numbers]."""
-    right, right_yes, said_yes, missed, of_yes, questions = np.moveaxis(np.asarray(sums), -1, 0)
-    precision = ratio(right_yes, said_yes)
-    recall = ratio(right_yes, right_yes + missed)
-    f1 = ratio(2 * precision * recall, precision + recall)
-    return np.stack([ratio(right, questions), precision, recall, f1, ratio(of_yes, questions)], axis=-1)
+def _f1(scale: float, means: Floats) -> Floats:
+    """[..., (right yes, said yes, missed yes)] -> F1, which is twice the right over all said and all that are there."""
+    right, said, missed = means[..., 0], means[..., 1], means[..., 2]
+    return scale * ratio(2 * right, said + right + missed)

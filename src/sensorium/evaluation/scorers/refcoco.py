@@ -28,11 +28,9 @@ ENOUGH = 0.5
 _THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 Corners = tuple[float, float, float, float]
-_PAIRS = re.compile(r"\((.*?)\),\((.*?)\)")
-_BRACKETS = re.compile(r"\[*\[(.*?),(.*?),(.*?),(.*?)\]\]*")
 _PLAIN = r"(-?\d+(?:\.\d+)?)"
 _UNIT = re.compile(rf"\[\s*{_PLAIN},\s*{_PLAIN},\s*{_PLAIN},\s*{_PLAIN}\s*\]")
-_ANY = r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)"
+_ANY = r"((?>[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?))"
 _APART = r"(?:\s*,\s*|\s+)"
 _ANY_BRACKETS = re.compile(rf"\[\s*{_ANY}{_APART}{_ANY}{_APART}{_ANY}{_APART}{_ANY}\s*\]")
 
@@ -80,17 +78,31 @@ def parse(reply: BoxReply, variant: str = "official") -> Corners | None:
 
 
 def _qwen(reply: BoxReply) -> Corners | None:
-    found = _PAIRS.search(reply.reply)
-    return _scaled(_floats([*found[1].split(","), *found[2].split(",")]), 999, reply) if found else None
+    """The first `(…),(…)` within a line, however long it is; the two brackets must hold two numbers each.
+
+    Done by steps, as the next one: the tools' regular expressions find the same, but a reply that is all opening
+    brackets keeps them busy for hours.
+    """
+    for line in reply.reply.split("\n"):
+        start = line.find("(") + 1
+        middle = line.find("),(", start)
+        end = line.find(")", middle + 3)
+        if start and middle >= 0 and end >= 0:
+            points = line[start:middle].split(","), line[middle + 3 : end].split(",")
+            return _scaled(_floats([*points[0], *points[1]]), 999, reply) if len(points[0]) == len(points[1]) else None
+    return None
 
 
 def _internvl(reply: BoxReply) -> Corners | None:
-    """Over 1000, unless the four add up to less than four: then they are taken for a unit square's."""
-    found = _BRACKETS.search(reply.reply)
-    corners = _floats(list(found.groups())) if found else None
+    """The first `[…,…,…,…]` within a line, over 1000, unless the four add up to less than four: then they are taken for
+    a unit square's. What stands before the third comma is three numbers, what follows up to a bracket the fourth."""
+    lines = (line[line.find("[") :].lstrip("[") for line in reply.reply.split("\n") if "[" in line)
+    parts = (line.split(",", 3) for line in lines)
+    found = next((part for part in parts if len(part) == 4 and "]" in part[3]), None)
+    corners = _floats([*found[:3], found[3].split("]", 1)[0]]) if found else None
     if corners is None:
         return None
-    return _scaled(corners, 1000 if np.sum(np.asarray(corners, np.float32)) >= 4 else 1, reply)
+    return _scaled(corners, 1000 if sum(corners) >= 4 else 1, reply)
 
 
 def _unit(reply: BoxReply) -> Corners | None:

@@ -65,11 +65,11 @@ class Rows(Sequence[Mapping[str, Any]]):
             raise self.fault(i, f"`{key}` is {_kind(value)} where a number or a string should be.")
         return value
 
-    def texts(self, i: int, key: str) -> list[str]:
-        """A list of strings, at least one; a string alone is a list of one."""
+    def texts(self, i: int, key: str, may_be_empty: bool = False) -> list[str]:
+        """A list of strings, at least one as a rule; a string alone is a list of one."""
         value = self._values[i].get(key)
         found = [value] if isinstance(value, str) else value
-        if not isinstance(found, list) or not found or not all(isinstance(one, str) for one in found):
+        if not isinstance(found, list) or not (found or may_be_empty) or not all(isinstance(one, str) for one in found):
             raise self.fault(i, f"`{key}` is {_kind(value)} where a list of strings should be.")
         return found
 

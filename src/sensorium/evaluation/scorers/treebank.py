@@ -19,7 +19,7 @@ _ABBREVIATION_LIST = """
     mr mrs ms dr drs prof gen col lt sgt capt cpl maj rev hon gov sen rep pres adm messrs st ste ave blvd rd jr sr ft
     inc co corp ltd bros jan feb apr jun jul aug sep sept oct nov dec tue tues wed thu thurs fri ala ariz calif colo
     conn fla ga ind kan ky md mich minn mo mont neb nev okla ore pa penn tenn tex va vt wis wyo etc vs al esp approx
-    dept est bldg univ assn fig
+    dept est bldg univ assn
 """
 _ABBREVIATIONS = frozenset(_ABBREVIATION_LIST.split())
 
@@ -38,13 +38,13 @@ _STARTERS = "a an the this that these those there it its he she they we you i in
 
 _CLITIC = r"(?:n't|'(?:s|m|d|re|ve|ll))"
 _LETTER = r"[^\W\d_]"
-_INSIDE = r"[^\W_²³¹₀-₉]"  # of a word; raised and lowered digits stand alone
+_INSIDE = r"[^\W_²³¹₀-₉½¼¾]"  # of a word; raised and lowered digits and fractions stand alone
 _TOKEN = re.compile(
     rf"""
-      https?://\S+ | \b[\w.+-]+@[\w-]+(?:\.[\w-]+)+ | @\w+ | </?[a-z][^<>]*>
+      https?://\S+ | \b[\w.+-]{{1,64}}@[\w-]+(?:\.[\w-]+)+ | @\w+ | </?[a-z][^<>]*>
     | '(?:em|cause|tis|twas|n'|\d\ds)(?!\w) | {_CLITIC}(?!\w)
     | (?P<acronym>(?:{_LETTER}\.){{2,}}(?!\w) | ph\.d\. | {_LETTER}\.(?=\ \w)(?!\ (?:{"|".join(_STARTERS.split())})\b))
-    | [-+]?(?:\d[\d,]*)?\.?\d+(?:[:/.,]\d+)*(?![\w²³]|[-/']\w)
+    | [-+]?\.?(?>\d+(?:[:/.,]\d+)*)(?![\w²³]|[-/']\w)
     | (?P<word>{_INSIDE}+(?:['_./&-]{_INSIDE}+)*)
     | \.{{3,}} | [?!]+ | --+ | \*+ | \S
     """,

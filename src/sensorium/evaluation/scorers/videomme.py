@@ -138,7 +138,7 @@ def _bucket(pairs: Iterable[tuple[VideoReply, str]], variant: str) -> _Bucket:
     counts = {"answered": answered, "correct": correct, "total": total}
     if variant == "vlmevalkit":
         return _Bucket(round(correct / of, 3), counts, clusters.mean_interval())
-    return _Bucket(100 * correct / of if of else 0, counts, clusters.mean_interval(100) if of else (0.0, 100.0))
+    return _Bucket(100 * correct / of if of else 0, counts, clusters.mean_interval(100))
 
 
 def _letter(reply: VideoReply, variant: str) -> str:

@@ -115,12 +115,9 @@ def score(groups: Sequence[VideoGroup], variant: str = "official") -> Outcome:
             buckets.setdefault(key, {}).setdefault(name, []).append(one)
     means = {key: {name: sum(one) / len(one) for name, one in of_key.items()} for key, of_key in buckets.items()}
     values: dict[str, Any] = {"overall": sum(worth) / len(worth), **means.pop("type"), "by": means}
-    right, of = accuracy.rows.sum(0) if any(map(any, letters)) else (0, 0)
-    values |= {"accuracy": 100 * float(right) / float(of) if of else 0.0, "groups": len(groups),
-               "unread": sum(own.count("") for own in letters)}  # fmt: skip
-    intervals = {"overall": clusters.interval(lambda rows: rows[..., 0])}
-    if of:
-        intervals["accuracy"] = accuracy.mean_interval(100)
+    unread = sum(own.count("") for own in letters)
+    values |= {"accuracy": 100 * accuracy.mean, "groups": len(groups), "unread": unread}
+    intervals = {"overall": clusters.interval(lambda rows: rows[..., 0]), "accuracy": accuracy.mean_interval(100)}
     return Outcome("videomme-2", variant, values, intervals)
 
 
