@@ -83,7 +83,7 @@ def test_unequal_sets_of_questions_are_an_error_that_names_the_difference(a_run,
 
 
 def test_the_same_ids_with_other_truths_are_other_data(a_run):
-    with pytest.raises(SensoriumError, match="has another truth .* for 32 questions"):
+    with pytest.raises(SensoriumError, match=r"has another truth .* for 32 questions"):
         compare(a_run("a", always), a_run("b", always, truths=("no", "yes")))
 
 
@@ -105,10 +105,9 @@ def test_runs_of_our_own_scenes_are_compared_alike(tmp_path):
         for blind in (False, True):
             header = {"model": name, "data": "d", "split": "test_seen", "blind": blind}
             file = ReplyFile(tmp_path / name / f"replies-test_seen{'-blind' if blind else ''}.jsonl", header)
-            file.add(
-                (ScenesReply(f"s{i}-count/0", f"s{i}", "count", "?", "Yes", "Yes"), not blind and (name == "b" or i > 5))
-                for i in range(12)
-            )
+            for i in range(12):
+                reply = ScenesReply(f"s{i}-count/0", f"s{i}", "count", "?", "Yes", "Yes")
+                file.add([(reply, not blind and (name == "b" or i > 5))])
     found = compare(tmp_path / "a", tmp_path / "b")
     assert (found.overall.difference.first, found.overall.difference.second) == (0.5, 1.0)
     assert found.overall.p == pytest.approx(2 / 2**6) and found.overall.verdict == "better"

@@ -150,8 +150,10 @@ def test_missing_and_damaged_pictures_are_counted_and_named(ask, tmp_path):
 
 
 def test_an_engine_that_refuses_even_a_greeting_is_the_one_at_fault(ask):
-    with pytest.raises(SensoriumError, match="prompt: is too long"):
-        ask(Echo(refuses=lambda text: True))
+    asked = []
+    with pytest.raises(SensoriumError, match=r"prompt: is too long\. 3 of 12 replies are kept"):
+        ask(Echo(refuses=lambda text: asked.append(text) or len(asked) > 3))
+    assert len(asked) < 12, "it is not waited for at every question"
 
 
 def test_questions_that_all_cannot_be_asked_are_an_error_and_no_score_of_nothing(ask):

@@ -48,7 +48,8 @@ def _show(found: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"B = {found.second.name} against A = {found.first.name} on {found.first.benchmark}"
+    a, b = (f"{run.name} ({run.folder.name})" for run in (found.first, found.second))
+    title = f"{found.first.benchmark}: B = {b} against A = {a}"
     table = Table("task", "A", "B", "B - A", "95 %", "p", "only A : only B", "detectable", "B is", title=title)
     for row in found.tasks:
         table.add_row(*_cells(row))

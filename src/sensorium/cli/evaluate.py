@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +21,8 @@ SCENES = "scenes"
 # Options that belong to the one or the other: a benchmark has protocols, our own scenes have blind runs.
 _OF_SCENES = ("blind", "speech")
 _OF_BENCHMARKS = (
-    "media", "prompt", "variant", "max_new_tokens", "temperature", "seed", "repeats", "batch_size", "workers", "ray_address",
-    "cache",
+    "media", "prompt", "variant", "max_new_tokens", "temperature", "seed", "repeats", "batch_size", "workers",
+    "ray_address", "cache",
 )  # fmt: skip
 
 
@@ -93,6 +94,10 @@ def evaluate(
         raise SensoriumError("--repeats", "greedy replies are all the same.", "Choose a --temperature above 0.")
     from sensorium.engine.base import Sampling
     from sensorium.evaluation.benchmarks import BENCHMARKS, Data
+    from sensorium.evaluation.identity import engine_identity
+    from sensorium.evaluation.response_cache import ResponseCache, default_path
+    from sensorium.evaluation.run import limited, run
+    from sensorium.evaluation.run_folder import RunFolder
 
     chosen = BENCHMARKS[benchmark]
     asked_as = chosen.known_prompt(prompt)
@@ -102,13 +107,26 @@ def evaluate(
     source = Data(data, media, split[0] if split else None)
     sampling = Sampling(max_new_tokens or chosen.max_new_tokens, temperature, seed=seed)
     with Preparation() as preparation:
-        asker = _asker(chosen, load, workers, ray_address, preparation)
-        try:
-            _run(chosen, source, asked_as, asker, load, sampling, out, limit, repeats, cache, batch_size,
-                 preparation)  # fmt: skip
-        finally:
-            asker.close()
+        preparation("reading the questions", 0, 0)
+        questions = limited(chosen.read(source, asked_as), limit)
+        with closing(_asker(chosen, load, workers, ray_address, preparation)) as asker:
+            identity = engine_identity(model, asker.card, precision)
+            folder = RunFolder(out, _asked(chosen, asked_as, source, identity, sampling))
+            known = ResponseCache(default_path()) if cache else None
+            about = {"model": {"name": asker.card.name, "provenance": asker.card.provenance}, "limit": limit,
+                     "data_about": {"name": source.path.name, "layout": source.layout}}  # fmt: skip
+            run(questions, asker, folder, identity, sampling, repeats, known, batch_size, preparation, about)
     _finish(out, variant, json)
+
+
+def _asked(benchmark: Benchmark, prompt: str, data: Data, identity: str, sampling: Sampling) -> dict[str, Any]:
+    """What makes the replies of a run those of this run and no other."""
+    from dataclasses import asdict
+
+    return {
+        "benchmark": benchmark.name, "prompt": prompt, "data": data.sha256, "split": data.split, "engine": identity,
+        "sampling": asdict(sampling) | {"stop": list(sampling.stop)},
+    }  # fmt: skip
 
 
 def _asker(benchmark: Benchmark, load: dict[str, Any], workers: int, address: str | None, preparation: Any) -> Asker:
@@ -130,29 +148,6 @@ def _asker(benchmark: Benchmark, load: dict[str, Any], workers: int, address: st
         raise SensoriumError(load["name"], f"takes {able}; {benchmark.title} shows it {benchmark.modality}.",
                              "Choose a --model and --engine that take it.")
     return asker
-
-
-def _run(
-    benchmark: Benchmark, data: Data, prompt: str, asker: Asker, load: dict[str, Any], sampling: Sampling, out: Path,
-    limit: int | None, repeats: int, cache: bool, batch_size: int, preparation: Preparation,
-) -> None:  # fmt: skip
-    from dataclasses import asdict
-
-    from sensorium.evaluation.identity import engine_identity
-    from sensorium.evaluation.response_cache import ResponseCache, default_path
-    from sensorium.evaluation.run import limited, run
-    from sensorium.evaluation.run_folder import RunFolder
-
-    preparation("reading the questions", 0, 0)
-    questions = limited(benchmark.read(data, prompt), limit)
-    identity = engine_identity(load["name"], asker.card, load["precision"])
-    chosen = {"benchmark": benchmark.name, "prompt": prompt, "data": data.sha256, "split": data.split,
-              "engine": identity, "sampling": asdict(sampling) | {"stop": list(sampling.stop)}}  # fmt: skip
-    about = {"model": {"name": asker.card.name, "provenance": asker.card.provenance}, "limit": limit,
-             "data_about": {"name": data.path.name, "layout": data.layout}}  # fmt: skip
-    known = ResponseCache(default_path()) if cache else None
-    folder = RunFolder(out, chosen)
-    run(questions, asker, folder, identity, sampling, repeats, known, batch_size, preparation, about)
 
 
 def _finish(out: Path, variant: str | None, json: bool) -> None:

@@ -15,6 +15,12 @@ from sensorium.engine.base import Card, Engine, Reply, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks.base import Question
 
+TRIED = 3  # questions alone, before an engine that cannot even greet is given up
+
+
+class EngineDied(SensoriumError):
+    """The engine answers nothing any more."""
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -68,18 +74,21 @@ class Here:
 def ask_together(engine: Engine, conversations: Sequence[Conversation], sampling: Sampling) -> list[Said]:
     """Replies to all; where one of them cannot be asked, it alone is refused.
 
-    Raises SensoriumError when none can and a plain greeting cannot either: then it is the engine.
+    Raises EngineDied when a plain greeting cannot be asked either, nor the first few of them alone: a server that is
+    gone must not be waited for a thousand times.
     """
     if not conversations:
         return []
     try:
         return list(engine.answer(conversations, sampling))
     except SensoriumError as error:
-        said = [_alone(engine, conversation, sampling) for conversation in conversations]
-        if all(isinstance(one, Refusal) for one in said):
-            greeting = Conversation((user("Hello"),))
-            if isinstance(_alone(engine, greeting, Sampling(max_new_tokens=1)), Refusal):
-                raise error
+        greeting = _alone(engine, Conversation((user("Hello"),)), Sampling(max_new_tokens=1))
+        said: list[Said] = []
+        for conversation in conversations:
+            said.append(_alone(engine, conversation, sampling))
+            is_last_try = len(said) == min(TRIED, len(conversations))
+            if is_last_try and all(isinstance(one, Refusal) for one in [greeting, *said]):
+                raise EngineDied(error.where, error.what, error.remedy) from error
         return said
 
 

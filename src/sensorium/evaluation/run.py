@@ -12,7 +12,7 @@ from typing import Any
 
 from sensorium.engine.base import Reply, Sampling
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.asking import Asker, Job, Refusal, Said
+from sensorium.evaluation.asking import Asker, EngineDied, Job, Refusal, Said
 from sensorium.evaluation.benchmarks.base import Answer, Question
 from sensorium.evaluation.response_cache import ResponseCache, request_key
 from sensorium.evaluation.run_folder import RunFolder
@@ -58,21 +58,26 @@ def run(
     try:
         for job, said in asker.ask(_jobs(questions, folder, identity, sampling, repeats, cache, batch_size, unasked)):
             replies = _gathered(job, said, unasked)
-            if cache is not None:
-                cache.keep({job.keys[i]: reply for i, reply in replies.items() if i not in job.known})
             if replies:
                 folder.add([_answer(job, i, reply) for i, reply in sorted(replies.items())])
+            if cache is not None:
+                cache.keep({job.keys[i]: reply for i, reply in replies.items() if i not in job.known})
             tell("asking", min(len(folder.known), total), total)
+    except EngineDied as error:
+        raise SensoriumError(error.where, error.what, f"{error.remedy} {_kept(folder, total)}".strip()) from error
     except _DEATHS as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        kept = f"{len(folder.known)} of {total} replies are kept; the same command goes on from there."
-        raise SensoriumError(asker.card.name, f"the engine died ({reason}).", kept) from error
+        raise SensoriumError(asker.card.name, f"the engine died ({reason}).", _kept(folder, total)) from error
     order = [(question.id, repeat) for question in questions for repeat in range(repeats)]
     if not any(key in folder.known for key in order):
         name, why = next(iter(unasked.items()), ("the data", "it holds no questions."))
         raise SensoriumError(name, f"could not be asked, nor could any of the {len(questions)} questions: {why}")
     header = {**(about or {}), "planned": len(questions), "repeats": repeats, "unasked": unasked}
     return Finished(folder.finish(order, header), unasked)
+
+
+def _kept(folder: RunFolder, total: int) -> str:
+    return f"{len(folder.known)} of {total} replies are kept; the same command goes on from there."
 
 
 def limited(questions: Iterable[Question], limit: int | None) -> list[Question]:

@@ -11,26 +11,28 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sensorium.conversation import Conversation, Medium
-from sensorium.engine.base import Card, Sampling
+from sensorium.engine.base import Card, Engine, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.asking import Job, Said, ask_together
 
 
 class Worker:
-    """What runs in an actor. options: of `load_engine`; threads: of torch, None for its own choice."""
+    """What runs in an actor. options: of `load_engine`, which is called when the engine is first needed: an error then
+    comes out as it is, and not as the death of the actor."""
 
-    def __init__(self, options: dict[str, Any], threads: int | None = None) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+
+    @cached_property
+    def engine(self) -> Engine:
         from sensorium.engine.loading import load_engine
 
-        if threads is not None:
-            import torch
-
-            torch.set_num_threads(threads)
-        self.engine = load_engine(**options)
+        return load_engine(**self._options)
 
     def card(self) -> Card:
         return self.engine.card
@@ -45,9 +47,7 @@ class RayWorkers:
     Raises SensoriumError when Ray is not installed or cannot be reached, or a worker cannot load the engine.
     """
 
-    def __init__(
-        self, count: int, options: dict[str, Any], address: str | None = None, threads: int | None = None
-    ) -> None:
+    def __init__(self, count: int, options: dict[str, Any], address: str | None = None) -> None:
         try:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
             import ray
@@ -65,8 +65,12 @@ class RayWorkers:
             raise SensoriumError(address or "ray", f"cannot be reached ({error}).", "Check --ray-address.") from error
         gpus = 1 if ray.cluster_resources().get("GPU", 0) >= count else 0
         actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
-        self._workers: list[Any] = [actor.remote(options, threads) for _ in range(count)]
-        self.card: Card = self._result(self._workers[0].card.remote())
+        self._workers: list[Any] = [actor.remote(options) for _ in range(count)]
+        try:
+            self.card: Card = self._result(self._workers[0].card.remote())
+        except (SensoriumError, RuntimeError):
+            self.close()
+            raise
 
     def ask(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Said]]]:
         """Jobs in the order in which they are done; a worker gets its next one when it has finished the last."""
@@ -104,9 +108,6 @@ class RayWorkers:
                 raise error.cause from None
             raise RuntimeError(f"in a worker: {error.cause!r}") from error
         except errors.RayActorError as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, SensoriumError):
-                raise cause from None
             raise RuntimeError(f"a worker died: {str(error).strip().splitlines()[0]}") from error
 
 
