@@ -17,13 +17,13 @@ from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 from sensorium.errors import SensoriumError
 from sensorium.model.connectors import (
     CONNECTORS,
-    ConnectorConfig,
     LinearConfig,
     MlpConfig,
     PixelShuffleConfig,
     QFormerConfig,
     ResamplerConfig,
 )
+from sensorium.model.connectors.choice import ConnectorConfig
 from sensorium.model.connectors.pixel_shuffle import pixel_shuffle
 from sensorium.model.connectors.resampler import resize_positions, sine_cosine_positions
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -146,6 +148,53 @@ def test_only_plain_attention_is_packed(tiny_model, kind, plain):
 def test_a_layer_that_mixes_tokens_in_another_way_is_not_plain(tiny_model):
     tiny_model.language.model.layers[0].short = torch.nn.Conv1d(4, 4, 2)
     assert not is_plain(tiny_model.language)
+
+
+def _small_models() -> dict[str, Any]:
+    import transformers as t
+
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    return {
+        "bloom": t.BloomConfig(vocab_size=100, hidden_size=32, n_layer=2, n_head=4),
+        "mpt": t.MptConfig(vocab_size=100, d_model=32, n_layers=2, n_heads=4, max_seq_len=64),
+        "falcon": t.FalconConfig(vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                                 alibi=True),
+        "stablelm": t.StableLmConfig(vocab_size=100, num_key_value_heads=4, **size),
+        "opt": t.OPTConfig(vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=64,
+                           word_embed_proj_dim=32, max_position_embeddings=64),
+        "neox": t.GPTNeoXConfig(vocab_size=100, **size),
+        "gemma": t.GemmaConfig(vocab_size=100, num_key_value_heads=4, head_dim=8, **size),
+        "qwen": t.Qwen3Config(vocab_size=100, num_key_value_heads=2, head_dim=8, **size),
+    }
+
+
+@pytest.mark.parametrize("packs", [False, True])
+@pytest.mark.parametrize("name", _small_models())
+def test_a_conversation_in_a_batch_is_what_it_is_alone_whatever_the_language_model(tiny_model, name, packs):
+    """ALiBi, absolute and rotary positions; attention that takes what we hand it, and attention that does not."""
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    language = AutoModelForCausalLM.from_config(_small_models()[name]).eval()
+    for parameter in language.parameters():
+        parameter.data.normal_(0, 0.2)
+    tiny_model.language = language
+    embeddings = torch.randn(2, 7, 32)
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    mask[0, 4:] = False
+    with torch.no_grad():
+        alone = tiny_model.language_states(embeddings[1:], mask[1:])
+        if packs:
+            use_grouped_attention(language)
+            tiny_model.packs = is_plain(language)
+        found = tiny_model.language_states(embeddings, mask)
+        on_gpu = AutoModelForCausalLM.from_config(_small_models()[name]).eval()  # there, by a mask alone
+        on_gpu.load_state_dict(language.state_dict())
+        tiny_model.language, tiny_model.packs = on_gpu, is_plain(on_gpu)
+        by_mask = tiny_model.language_states(embeddings, mask)
+    assert can_pack(language) == (packs and name in ("opt", "neox", "gemma", "qwen")) and alone.std() > 0.1
+    torch.testing.assert_close(found[1:], alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(by_mask[1:], alone, atol=1e-5, rtol=1e-4)
 
 
 def test_capped_scores_keep_transformers_own_attention(tiny_model):

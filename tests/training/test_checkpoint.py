@@ -116,7 +116,7 @@ def test_when_all_are_damaged_the_run_does_not_start_anew(tmp_path):
     for step in (1, 2):
         _cut(save_checkpoint(tmp_path, _state(step)), 1)
     for _ in range(2):  # asking again does not change the answer
-        with pytest.raises(SensoriumError, match=r"every checkpoint here is damaged \(step-00000002.pt, step-00000001"):
+        with pytest.raises(SensoriumError, match=r"damaged \(step-00000002.pt: cut off or altered, step-00000001.pt"):
             load_latest(tmp_path)
 
 

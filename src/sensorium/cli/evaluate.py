@@ -31,7 +31,9 @@ def evaluate(
     benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="`scenes`, or one of those below.")],
     data: Annotated[Path, typer.Option("--data", "-d", help="Its file or folder, on this disk.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for all replies and results.json.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="`default`, or what `sensorium train` made.")] = "default",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="`default`, a folder, a hub id, or an address: http://HOST/v1#MODEL.")
+    ] = "default",
     media: Annotated[Path | None, typer.Option(help="Folder of pictures or videos, if not beside the data.")] = None,
     split: Annotated[
         list[str] | None, typer.Option("--split", help="Only files with that word; of scenes: its splits, repeatable.")
@@ -54,10 +56,14 @@ def evaluate(
     blind: Annotated[bool, typer.Option(help="Of scenes: also ask with grey pictures.")] = True,
     speech: Annotated[bool, typer.Option(help="Of scenes: also compare plain talk with the untrained model.")] = True,
     precision: Annotated[
-        str, typer.Option(help="Of torch: float32, or bfloat16, several times faster on processors that have it.")
+        str, typer.Option(help="Of torch, transformers: float32, or bfloat16, several times faster where built in.")
     ] = "float32",
     engine: Annotated[
-        str | None, typer.Option(metavar="torch|llamacpp|auto", help="What computes; torch where it can if left out.")
+        str | None, typer.Option(metavar="torch|llamacpp|transformers|remote|auto",
+                                 help="What computes; what runs the model, and of ours torch, if left out.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
     ] = None,
     quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
     json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
@@ -82,7 +88,8 @@ def evaluate(
     _check_benchmark(benchmark, out)
     if precision not in PRECISIONS:
         raise SensoriumError("--precision", f"{precision!r} is not known.", did_you_mean(precision, PRECISIONS))
-    load: dict[str, Any] = {"name": model, "precision": precision, "engine": engine, "quantization": quantization}
+    load: dict[str, Any] = {"name": model, "precision": precision, "engine": engine, "quantization": quantization,
+                            "api_key": api_key}  # fmt: skip
     if benchmark == SCENES:
         from sensorium.cli.evaluate_scenes import evaluate_scenes
 

@@ -25,10 +25,10 @@ def evaluate_scenes(
     """Measure, write and show. load: arguments of `load_engine`; splits: none for all test splits."""
     from sensorium.data.dataset import Dataset
     from sensorium.data.records import TEST_SPLITS
-    from sensorium.engine.loading import load_engine, model_folder
+    from sensorium.engine.loading import load_engine
+    from sensorium.engine.names import find_model
     from sensorium.evaluation import Report
     from sensorium.evaluation.identity import engine_identity
-    from sensorium.model.folder import is_gguf_folder
 
     dataset = Dataset(data)
     splits = splits or [name for name in TEST_SPLITS if name in dataset.splits]
@@ -37,7 +37,7 @@ def evaluate_scenes(
         raise SensoriumError(data, "has none of the test splits.", remedy)
     for name in splits:
         dataset.folder(name)
-    folder = model_folder(load["name"])
+    found = find_model(load["name"])
     with Preparation() as preparation:
         loaded = load_engine(progress=preparation, **load)
         identity = engine_identity(load["name"], loaded.card, load["precision"])
@@ -49,10 +49,11 @@ def evaluate_scenes(
             for is_blind in (False, True) if blind else (False,):
                 _measure(report, loaded, dataset, name, is_blind, out, preparation)
                 report.write(out)
-        if speech and is_gguf_folder(folder):
-            note("Plain talk is not compared: an exported folder does not hold the untrained language model.")
+        if speech and found.kind != "sensorium":
+            note("Plain talk is not compared: only a model folder of ours names its untrained language model.")
         elif speech:
-            report.speech = _speech(loaded, folder, preparation)
+            assert found.folder is not None
+            report.speech = _speech(loaded, found.folder, preparation)
             report.write(out)
     _show(report, out, json)
 

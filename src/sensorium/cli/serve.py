@@ -13,19 +13,23 @@ from typing import Annotated
 import typer
 
 from sensorium.cli.terminal import Preparation, note
+from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError
-from sensorium.model.folder import model_folder
 
 
 def serve(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="`default`, or a folder made by `sensorium train` or `export gguf`.")
+        str, typer.Argument(metavar="MODEL", help="`default`, a model folder, a hub id, or a server's address: http://HOST/v1#MODEL.")
     ] = "default",
     host: Annotated[str, typer.Option(help="0.0.0.0: the whole network may ask; give --key then.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     engine: Annotated[
-        str, typer.Option(metavar="auto|llamacpp|torch", help="What computes; auto: llamacpp where it can, else torch.")
+        str, typer.Option(metavar="auto|llamacpp|torch|transformers|remote",
+                     help="What computes; auto: what runs the model, and of ours llamacpp where it can, else torch."),
     ] = "auto",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
+    ] = None,
     quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
     key: Annotated[
         list[str] | None, typer.Option(help="Callers must bring this bearer key; repeatable.", envvar="SENSORIUM_KEYS")
@@ -66,12 +70,12 @@ def serve(
                              "Install it: pip install 'sensorium[serve]'.") from error
     from sensorium.engine.loading import load_engine
 
-    model_folder(model)
+    find_model(model)
     keys = tuple(one for given in key or [] for one in given.split() if one)
     with Preparation() as preparation:
         loaded = load_engine(  # it checks the names
             model, preparation, engine=engine, quantization=quantization,  # type: ignore[arg-type]
-            slots=max_running, context_length=context_length,
+            slots=max_running, context_length=context_length, api_key=api_key,
         )
     sock = _listening(host, port)
     number, taken = sock.getsockname()[:2]

@@ -55,7 +55,7 @@ def train(
     if data is not None:
         plan = plan.model_copy(update={"data": data})
     if dry_run:
-        _preview(plan, processes, json)
+        _preview(plan, processes, out, json)
         return
     run = out or Path("runs") / plan.name
     model = _train(plan, run, plain)
@@ -73,13 +73,13 @@ def train(
         note(f"Talk with it: sensorium chat {run}")
 
 
-def _preview(plan: Recipe, processes: int, as_json: bool) -> None:
+def _preview(plan: Recipe, processes: int, out: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from sensorium.training.preview import describe, preview
 
     with Preparation() as preparation:
-        found = preview(plan, processes, preparation)
+        found = preview(plan, processes, preparation, out)
     if as_json:
         emit_json({"recipe": plan.name, "processes": processes, "stages": [asdict(stage) for stage in found]})
     else:

@@ -13,10 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sensorium.data.readers import READERS, AnySource
+from sensorium.configuration import explain, read_yaml
+from sensorium.data.readers.choice import FORMATS, AnySource
 from sensorium.data.rewriters import RewriteSettings
 from sensorium.errors import SensoriumError, did_you_mean
 
@@ -43,25 +43,20 @@ class SourcesSettings(BaseModel):
 
 def load_sources(path: Path) -> SourcesSettings:
     """Read such a file, paths made absolute. Raises SensoriumError naming the file, the place and what was expected."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SensoriumError(path, f"cannot be read ({error.strerror or error}).", "Check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SensoriumError(path, f"is not YAML ({' '.join(str(error).split())}).") from error
+    tree = read_yaml(path, "Check the path.")
     if not isinstance(tree, dict) or not isinstance(tree.get("sources"), list):
         raise SensoriumError(path, "names no sources.", "Write a list `sources:` of {format, path, …}.")
     for i, source in enumerate(tree["sources"]):
         found = source.get("format") if isinstance(source, dict) else None
-        if not isinstance(found, str) or found not in READERS:
+        if not isinstance(found, str) or found not in FORMATS:
             raise SensoriumError(f"{path}: sources[{i}].format", f"there is no format `{found}`.",
-                                 did_you_mean(str(found), READERS))
-        places = READERS[found].places
+                                 did_you_mean(str(found), FORMATS))
+        places = FORMATS[found].places
         tree["sources"][i] = {key: _beside(path, value) if key in places else value for key, value in source.items()}
     try:
         return SourcesSettings.model_validate(tree)
     except ValidationError as error:
-        raise _explain(path, error) from error
+        raise explain(path, error, SourcesSettings) from error
 
 
 def _beside(path: Path, value: object) -> object:
@@ -69,20 +64,3 @@ def _beside(path: Path, value: object) -> object:
     if not isinstance(value, str) or value.startswith("hf://"):
         return value
     return str((path.parent / Path(value).expanduser()).absolute())
-
-
-def _explain(path: Path, error: ValidationError) -> SensoriumError:
-    first = next((e for e in error.errors() if e["type"] == "extra_forbidden"), error.errors()[0])
-    # pydantic puts the format between `sources[1]` and the key; it is not in the file there.
-    keys = [key for i, key in enumerate(first["loc"]) if not (i == 2 and key in READERS)]
-    place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
-    if first["type"] == "extra_forbidden":
-        known = SourcesSettings.model_fields
-        if first["loc"][0] == "sources":
-            known = READERS[str(first["loc"][2])].model_fields
-        elif first["loc"][0] == "rewrite":
-            known = RewriteSettings.model_fields
-        return SensoriumError(f"{path}: {place}", "unknown key.", did_you_mean(str(keys[-1]), known))
-    if first["type"] == "missing":
-        return SensoriumError(f"{path}: {place}", "is missing.")
-    return SensoriumError(f"{path}: {place}", f"{first['msg'].removeprefix('Value error, ')}.")

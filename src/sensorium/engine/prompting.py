@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from sensorium.conversation import Conversation
+from sensorium.engine.asking import require_question, require_room
 from sensorium.engine.base import Card, Delta, FinishReason, Sampling
 from sensorium.engine.sampler import TextStream
-from sensorium.errors import SensoriumError
 from sensorium.rendering.renderer import Rendered, Renderer
+
+
+class Speech(Protocol):
+    """From a reply's ids to its words, and the ids that end it: a Renderer, or what another engine has in its place."""
+
+    @property
+    def stop_ids(self) -> set[int]: ...
+
+    def decode(self, ids: list[int]) -> str: ...
 
 
 def render_prompt(renderer: Renderer, conversation: Conversation, max_new_tokens: int, card: Card) -> Rendered:
@@ -16,16 +26,9 @@ def render_prompt(renderer: Renderer, conversation: Conversation, max_new_tokens
 
     Raises SensoriumError when there is nothing to answer, or no room for the reply.
     """
-    if conversation.messages[-1].role != "user":
-        raise SensoriumError("conversation", "ends with another turn than the user's; there is nothing to answer.")
+    require_question(conversation)
     prompt = renderer.render(conversation, generate=True)
-    if len(prompt) + max_new_tokens > card.context_length:
-        raise SensoriumError(
-            "conversation",
-            f"has {len(prompt)} tokens ({len(prompt.slots)} pictures of {card.visual_tokens}); with "
-            f"{max_new_tokens} for the reply that is more than the {card.context_length} there is room for.",
-            "Show fewer pictures, start anew, or lower max_new_tokens.",
-        )
+    require_room(len(prompt), len(prompt.slots), max_new_tokens, card)
     return prompt
 
 
@@ -34,7 +37,7 @@ def scored_ids(renderer: Renderer, candidate: str) -> list[int]:
     return renderer.encode_reply(candidate) + renderer.turn_end
 
 
-def deltas(tokens: Iterable[int], renderer: Renderer, sampling: Sampling) -> Iterator[Delta]:
+def deltas(tokens: Iterable[int], renderer: Speech, sampling: Sampling) -> Iterator[Delta]:
     """A reply's tokens as text that can be shown, up to its end: of the turn, at a stop string, or of the tokens."""
     text, stop_ids = TextStream(renderer.decode, sampling.stop), renderer.stop_ids
     n_tokens = 0

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 from sensorium.engine.base import Card
-from sensorium.engine.loading import model_folder
+from sensorium.engine.names import find_model
+from sensorium.parts.hub import hub_folder
 from sensorium.parts.package import sha256_of
 
 
 def engine_identity(name: str, card: Card, precision: str) -> str:
     """name: as `load_engine` takes it. An address shows no weights; there it is the address and the model's name."""
-    how = card.provenance.get("quantization", precision)
-    if re.match(r"https?://", name, re.IGNORECASE):
-        return f"{hashlib.sha256(f'{name} {card.name}'.encode()).hexdigest()}-remote"
-    return f"{weights_digest(model_folder(name))}-{how}"
+    found = find_model(name)
+    if found.kind == "remote":
+        return f"{hashlib.sha256(f'{found.base_url} {card.name}'.encode()).hexdigest()}-remote"
+    digest = weights_digest(found.folder or hub_folder(found.name))
+    return f"{digest}-{card.provenance.get('quantization', precision)}"
 
 
 def weights_digest(folder: Path) -> str:

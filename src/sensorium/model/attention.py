@@ -211,7 +211,8 @@ def use_grouped_attention(language: nn.Module) -> None:
     Whole batches are then packed where `can_pack`; otherwise masks must be additive.
     """
     config: Any = language.config
-    if getattr(config.get_text_config(), "attn_logit_softcapping", None) or _has_sinks(language):
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    if capped or _has_sinks(language) or not _is_exchangeable(language):
         return
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, eager_mask
@@ -219,29 +220,50 @@ def use_grouped_attention(language: nn.Module) -> None:
     AttentionInterface.register(NAME, grouped_attention)
     AttentionMaskInterface.register(NAME, eager_mask)
     language.set_attn_implementation(NAME)  # type: ignore[operator]
+    setattr(language, _PACKS, is_plain(language))  # once: it goes through all modules
 
 
 def can_pack(language: nn.Module) -> bool:
     """Whether a language model's attention is ours, and nothing else mixes tokens: a packing rules attention only."""
     config: Any = language.config
-    return config._attn_implementation == NAME and is_plain(language)
+    return config._attn_implementation == NAME and getattr(language, _PACKS, False)
 
 
 def is_plain(language: nn.Module) -> bool:
-    """Whether every layer mixes tokens by attention to everything before, and by nothing else.
+    """Whether conversations can share a row: every layer mixes tokens by attention to everything before, as it is told,
+    and by nothing else.
+    """
+    return not why_not_plain(language)
+
+
+def why_not_plain(language: nn.Module) -> str:
+    """What in a language model keeps conversations from sharing a row, in words, or nothing.
 
     Windows and chunks do not see everything; convolutions and recurrent states run on from one conversation into the
-    next, whatever a mask says.
+    next, whatever a mask says; attention of a model's own (ALiBi's, most often) makes masks and positions of its own.
     """
     config: Any = language.config.get_text_config()  # type: ignore[operator, union-attr]
-    kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    if getattr(config, "sliding_window", None) or set(kinds) != {"full_attention"}:
-        return False
-    names = {type(module).__name__.lower() for module in language.modules()}
-    return not any(mixer in name for name in names for mixer in _OTHER_MIXERS)
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
+    if getattr(config, "sliding_window", None) or "sliding_attention" in kinds:
+        return "some layers look through a sliding window"
+    if kinds:
+        return f"some layers are no full attention ({', '.join(sorted(kinds))})"
+    names = {type(module).__name__ for module in language.modules()}
+    mixers = sorted(name for name in names if any(mixer in name.lower() for mixer in _OTHER_MIXERS))
+    if mixers:
+        return f"{', '.join(mixers)} carries something on from token to token"
+    return "" if _is_exchangeable(language) else f"{type(language).__name__} has an attention of its own"
 
 
+_PACKS = "sensorium_packs"
 _OTHER_MIXERS = ("mamba", "conv", "recurrent", "deltanet", "rwkv", "linearattention", "lightning")
+
+
+def _is_exchangeable(language: nn.Module) -> bool:
+    """Whether the model's attention is one of transformers' registry, to which it hands masks and whatever else it is
+    given: what it says of itself, as its serving backends ask it.
+    """
+    return getattr(language, "_supports_attention_backend", False)
 
 
 def _has_sinks(language: nn.Module) -> bool:

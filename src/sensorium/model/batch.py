@@ -48,6 +48,12 @@ class Batch:
         return replace(self, **moved)
 
     @property
+    def n_pictures(self) -> int:
+        """How many views fill the visual slots."""
+        pictures = self.pixel_values if self.stem_states is None else self.stem_states
+        return 0 if pictures is None else len(pictures)
+
+    @property
     def n_supervised(self) -> int:
         """How many positions are predicted: labels after the first column."""
         return 0 if self.labels is None else int((self.labels[:, 1:] != IGNORE).sum())

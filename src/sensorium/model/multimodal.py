@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sensorium.errors import SensoriumError
 from sensorium.model.attention import Packing, additive_mask, can_pack
 from sensorium.model.batch import Batch
-from sensorium.model.connectors import ConnectorConfig
+from sensorium.model.connectors.choice import ConnectorConfig
 from sensorium.model.head_loss import head_loss
 from sensorium.model.labels import IGNORE
 from sensorium.model.language import LanguageConfig, LoraConfig, add_lora

@@ -26,6 +26,16 @@ def load_pretrained(auto: Any, source: Path | str, part: str, **options: Any) ->
         raise SensoriumError(part, f"cannot be read as a part ({reason}).", _remedy(source)) from error
 
 
+def require_weights(source: Path | str, part: str) -> None:
+    """Raises SensoriumError for a folder that has no file of weights. Of a hub id nothing is asked, nor fetched."""
+    folder = Path(source)
+    if folder.is_dir() and not any(path for kind in _WEIGHTS for path in folder.glob(kind)):
+        raise SensoriumError(part, f"has no weights ({', '.join(_WEIGHTS)}).", _remedy(source))
+
+
+_WEIGHTS = ("*.safetensors", "*.bin")
+
+
 def _remedy(source: Path | str) -> str:
     if Path(source).is_dir():
         return "A part's folder is what `save_pretrained` writes: config.json, weights, a language model's tokenizer."

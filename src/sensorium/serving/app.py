@@ -23,14 +23,15 @@ from starlette.exceptions import HTTPException
 from sensorium import __version__
 from sensorium.engine import Delta, Engine
 from sensorium.errors import SensoriumError
-from sensorium.serving.described import EVENTS, METRICS, Health, ModelCard, ModelList, errors
+from sensorium.serving.described import EVENTS, METRICS, Health, ModelCard, ModelList, ScoreReply, errors
 from sensorium.serving.errors import ApiError
 from sensorium.serving.guard import Guard
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.pictures import Pictures
 from sensorium.serving.protocol import ChatRequest
-from sensorium.serving.queue import FairQueue
+from sensorium.serving.queue import FairQueue, caller_of
 from sensorium.serving.replies import Chunks, EventStream, event, stream_reply, usage_of
+from sensorium.serving.score import Scoring
 from sensorium.serving.settings import ServerSettings
 from sensorium.serving.size import check_size
 
@@ -52,6 +53,8 @@ def create_app(engine: Engine, settings: ServerSettings | None = None) -> FastAP
     app.add_exception_handler(Exception, _server_error)
     app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"], response_model=None,
                       responses=errors(400, 404, 504) | {200: EVENTS})
+    app.add_api_route("/v1/score", Scoring(engine, service.queue, service.pictures, settings).score, methods=["POST"],
+                      response_model=ScoreReply, responses=errors(400, 404))
     app.add_api_route("/v1/models", service.models, methods=["GET"], response_model=ModelList, responses=errors())
     app.add_api_route("/v1/models/{name:path}", service.model, methods=["GET"], response_model=ModelCard,
                       responses=errors(400, 404))
@@ -86,7 +89,7 @@ class _Service:
 
     async def chat(self, asked: ChatRequest, request: Request) -> Response:
         """A reply, whole or streamed; nothing is done for a caller who has left, whatever it waited for."""
-        answer = asyncio.create_task(self._counted(asked, self._caller(request)))
+        answer = asyncio.create_task(self._counted(asked, caller_of(request, self.settings)))
         gone = asyncio.create_task(_gone(request))
         try:
             await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -96,11 +99,6 @@ class _Service:
         finally:
             gone.cancel()
             answer.cancel()
-
-    def _caller(self, request: Request) -> str:
-        """Who asks, for the queue: the key, where one is needed (else anybody could be many), or the machine."""
-        key = request.headers.get("authorization") if self.settings.keys else None
-        return key or (request.client.host if request.client else "")
 
     async def _counted(self, asked: ChatRequest, caller: str) -> Response:
         """The answer; one that never begins is counted here, the others where they end."""

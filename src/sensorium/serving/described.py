@@ -79,6 +79,19 @@ class ModelList(_Described):
     data: list[ModelCard]
 
 
+class Score(_Described):
+    object: Literal["score"]
+    index: int
+    logprob: float
+    tokens: int
+
+
+class ScoreReply(_Described):
+    object: Literal["list"]
+    model: str
+    data: list[Score]
+
+
 class Health(_Described):
     status: Literal["ok"]
     running: int

@@ -21,6 +21,9 @@ from sensorium.serving.errors import ApiError, unsupported
 MAX_STOPS = 16
 
 
+Messages = Annotated[list[dict[str, Any]], FailFast(), WithJsonSchema(MESSAGES), Field(min_length=1)]
+
+
 class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="allow")
 
@@ -43,7 +46,7 @@ class ChatRequest(BaseModel):
 
     model: str = Field(min_length=1)
     # A million errors are no answer, hence the first alone.
-    messages: Annotated[list[dict[str, Any]], FailFast(), WithJsonSchema(MESSAGES)] = Field(min_length=1)
+    messages: Messages
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = Field(default=None, ge=1)

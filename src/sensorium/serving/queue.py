@@ -11,7 +11,10 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from fastapi import Request
+
 from sensorium.serving.errors import ApiError
+from sensorium.serving.settings import ServerSettings
 
 
 class FairQueue:
@@ -89,3 +92,9 @@ class FairQueue:
             line.remove(place)
         if not line:
             self._waiting.pop(caller, None)
+
+
+def caller_of(request: Request, settings: ServerSettings) -> str:
+    """Who asks, for the queue: the key, where one is needed (else anybody could be many), or the machine."""
+    key = request.headers.get("authorization") if settings.keys else None
+    return key or (request.client.host if request.client else "")

@@ -3,12 +3,13 @@
 One file a checkpoint, `step-00001200.pt`: what `torch.save` writes, then a footer with the SHA-256 of it. (PyTorch
 reads such a file unaided: a zip archive is found from its end backwards, past what follows it. It does not check the
 archive's own checksums, hence ours.) The file is written under another name, flushed to the disk, then renamed, which
-the file system does whole or not at all; only then are older ones removed.
+the file system does whole or not at all; only then are older ones removed. A model in slices makes a folder instead,
+`step-00001200.slices`, which comes and goes by the same rules (`training.slices`); a run may have both.
 
 The state is nested dicts, lists and tuples of tensors, numbers, strings, booleans and None, and no other class, so that
 loading never runs code out of a file (`weights_only=True`). Its `step` counts through the whole run, over all stages.
 
-Used by `training.loop`; what is in the state is the loop's affair. One run at a time writes into a folder.
+Used by `training.state`, which knows what is in the state. One run at a time writes into a folder.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import logging
 import os
 import random
 import re
+import shutil
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -34,14 +37,15 @@ State = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
-NAME = re.compile(r"step-(\d{8,})\.pt")
+NAME = re.compile(r"step-(\d{8,})\.(pt|slices)")
+KEEP = 2  # checkpoints: the newest, and one more should the newest turn out to be damaged
 PART = ".part"  # being written; whoever finds one later finds the remains of a kill
 DAMAGED = ".damaged"  # found incomplete; kept until the run has got past it
 FOOTER_MARK = b"SENSORIUM-SHA256"
 FOOTER_BYTES = len(FOOTER_MARK) + hashlib.sha256().digest_size
 
 
-def save_checkpoint(folder: Path, state: State, keep: int = 2) -> Path:
+def save_checkpoint(folder: Path, state: State, keep: int = KEEP) -> Path:
     """Write `state` as the newest checkpoint of `folder` and remove all but the `keep` newest; returns its path.
 
     state: see the module; state["step"] names the file. The folder is made if it is not there.
@@ -49,55 +53,95 @@ def save_checkpoint(folder: Path, state: State, keep: int = 2) -> Path:
     when the folder holds a later step: then it belongs to another run. Raises TypeError for a state that could be
     written but not read back.
     """
+    _check_loadable(state, "state")
+    part = part_path(folder, state["step"], "pt")
+    try:
+        make_room(part)
+        write_state(part, state)
+        return publish(part, keep)
+    except OSError as problem:
+        raise cannot_save(part, problem) from problem
+    finally:
+        remove(part)
+
+
+def part_path(folder: Path, step: int, kind: str) -> Path:
+    """Where to write the checkpoint of a step before `publish` makes it known. kind: `pt` or `slices`."""
+    return folder / f"step-{step:08d}.{kind}{PART}"
+
+
+def make_room(part: Path) -> None:
+    """Make the folder, remove what killed saves left in it. Raises OSError, and SensoriumError as `save_checkpoint`."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(part.parent, PART)
+    _check_newest(part.parent, _step(part.with_suffix("")))
+
+
+def publish(part: Path, keep: int = KEEP) -> Path:
+    """Give a checkpoint that is whole on the disk its name, then remove all but the `keep` newest. Raises OSError."""
     if keep < 1:
         raise ValueError(f"keep = {keep}: at least the checkpoint just saved must stay.")
-    _check_loadable(state, "state")
-    path = folder / f"step-{state['step']:08d}.pt"
-    part = path.with_name(path.name + PART)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder, PART)
-        _check_newest(folder, state["step"])
-        _write(part, state)
-        part.replace(path)
-        _sync_folder(folder)
-        for old in checkpoints(folder)[:-keep]:
-            old.unlink()
-        _sweep(folder, DAMAGED)
-    except OSError as problem:
-        raise _cannot_save(path, problem) from problem
-    finally:
-        _forget(part)
+    folder, path = part.parent, part.with_suffix("")
+    if path.is_dir():  # a file is replaced in one step, a folder is not
+        remove(path)
+    part.replace(path)
+    sync_folder(folder)
+    for old in checkpoints(folder)[:-keep]:
+        remove(old)
+    _sweep(folder, DAMAGED)
     return path
 
 
-def load_latest(folder: Path) -> State | None:
-    """The newest whole checkpoint of `folder`, tensors on the CPU; None when it has none or does not exist.
-
-    A damaged file is passed over with a logged warning and set aside as `NAME.damaged`. Remains of a killed save are
-    removed. Raises SensoriumError when there are checkpoints and not one is whole: a run must not start anew over them.
+def read_state(path: Path) -> State:
+    """What `write_state` wrote, tensors on the CPU. They are mapped into memory, and read when they are used: several
+    processes on a machine share one copy.
     """
-    if not folder.is_dir():
-        return None
+    state: State = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return state
+
+
+def complaint(path: Path) -> str:
+    """What is wrong with a file, or nothing: its footer must be there and be the hash of all before it."""
+    left = path.stat().st_size - FOOTER_BYTES
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+            digest.update(chunk)
+            left -= len(chunk)
+        is_whole = left == 0 and file.read() == FOOTER_MARK + digest.digest()
+    return "" if is_whole else "cut off or altered"
+
+
+def load_latest(
+    folder: Path, look: Callable[[Path], str] = complaint, read: Callable[[Path], State] = read_state
+) -> State | None:
+    """The newest whole checkpoint of `folder`; None when it has none or does not exist.
+
+    look: says what is wrong with one, or nothing; read: gets the state from one. A damaged one is passed over with a
+    logged warning and set aside as `NAME.damaged`. Remains of a killed save are removed. Raises SensoriumError when
+    there are checkpoints and not one is whole: a run must not start anew over them.
+    """
+    damaged: dict[Path, str] = {}
     try:
         _sweep(folder, PART)
-        damaged: list[Path] = []
         for path in reversed(checkpoints(folder)):
-            if _is_whole(path):
+            if not (wrong := look(path)):
                 _set_aside(damaged, instead=path)
-                return torch.load(path, map_location="cpu", weights_only=True)
-            damaged.append(path)
+                return read(path)
+            damaged[path] = wrong
     except OSError as problem:
         raise SensoriumError(folder, f"cannot read checkpoints here ({problem.strerror or problem}).") from problem
     if damaged:
-        names = ", ".join(path.name for path in damaged)
+        names = ", ".join(f"{path.name}: {wrong}" for path, wrong in damaged.items())
         remedy = "Restore one from a backup, or start a new run in another folder."
         raise SensoriumError(folder, f"every checkpoint here is damaged ({names}).", remedy)
     return None
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoint files of a folder, oldest step first, whole or not."""
+    """The checkpoints of a folder, oldest step first, whole or not."""
+    if not folder.is_dir():
+        return []
     return sorted((path for path in folder.iterdir() if NAME.fullmatch(path.name)), key=_step)
 
 
@@ -153,7 +197,7 @@ class _HashingWriter:
         """Nothing is held back; `torch.save` asks."""
 
 
-def _write(path: Path, state: State) -> None:
+def write_state(path: Path, state: State) -> None:
     """State and footer into a new file, all of it on the disk on return. Raises OSError."""
     with io.FileIO(path, "wb") as file:
         writer = _HashingWriter(file)
@@ -167,21 +211,11 @@ def _write(path: Path, state: State) -> None:
         os.fsync(file.fileno())
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether the footer is there and is the hash of all before it."""
-    left = path.stat().st_size - FOOTER_BYTES
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while left > 0 and (chunk := file.read(min(left, 1 << 20))):
-            digest.update(chunk)
-            left -= len(chunk)
-        return left == 0 and file.read() == FOOTER_MARK + digest.digest()
-
-
-def _set_aside(damaged: list[Path], instead: Path) -> None:
-    for path in damaged:
-        log.warning("%s is damaged (cut off or altered); going on from %s.", path, instead.name)
-        with contextlib.suppress(FileNotFoundError):  # another rank of the same run was first
+def _set_aside(damaged: dict[Path, str], instead: Path) -> None:
+    for path, wrong in damaged.items():
+        log.warning("%s is damaged (%s); going on from %s.", path, wrong, instead.name)
+        remove(path.with_name(path.name + DAMAGED))
+        with contextlib.suppress(FileNotFoundError):  # another process of the same run was first
             path.rename(path.with_name(path.name + DAMAGED))
 
 
@@ -211,25 +245,31 @@ def _check_loadable(value: object, where: str) -> None:
         raise TypeError(f"{where} is a {type(value).__qualname__}; a checkpoint holds tensors and plain data only.")
 
 
-def _cannot_save(path: Path, problem: OSError) -> SensoriumError:
+def cannot_save(part: Path, problem: OSError) -> SensoriumError:
+    """What to tell a person whose checkpoint could not be written."""
     remedy = "Older checkpoints are untouched."
     if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         remedy = f"Free some space and resume. {remedy}"
-    return SensoriumError(path, f"cannot save this checkpoint ({problem.strerror or problem}).", remedy)
+    return SensoriumError(part.with_suffix(""), f"cannot save this checkpoint ({problem.strerror or problem}).", remedy)
 
 
 def _sweep(folder: Path, suffix: str) -> None:
-    """Remove what earlier saves and loads left under names of ours with this suffix, and no other file."""
-    for path in folder.glob(f"step-*.pt{suffix}"):
-        _forget(path)
+    """Remove what earlier saves and loads left under names of ours with this suffix, and nothing else."""
+    for path in folder.glob(f"step-*{suffix}"):
+        if NAME.fullmatch(path.name.removesuffix(suffix)):
+            remove(path)
 
 
-def _forget(path: Path) -> None:
-    with contextlib.suppress(OSError):  # it may be gone, or the disk may refuse: neither is worth failing a save for
+def remove(path: Path) -> None:
+    """Remove a file or a folder. It may be gone, or the disk may refuse: neither is worth failing a save for."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
         path.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut. Windows cannot open a folder, and writes renames through on its own."""
     if os.name == "nt":
         return

@@ -24,7 +24,7 @@ from sensorium.training.objective import Objective
 from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.replies import ReplyObjective
 from sensorium.training.samples import Samples, SceneSamples, SourceSamples
-from sensorium.training.words import WordObjective
+from sensorium.training.words import WordObjective, require_places
 
 
 def check_data(recipe: Recipe) -> None:
@@ -84,38 +84,65 @@ def validation_objective(
 ) -> Objective | None:
     """What a stage is validated on: the same samples at every stage of a kind, whatever the stage's seed."""
     config = recipe.stages[number]
-    place, count = recipe.validation or config.data or recipe.data, recipe.validation_samples
-    if is_sources(place):
-        if config.objective == "words" or recipe.validation is None:
-            return None
-        settings = load_sources(place).alone()
-        whole = SourceSamples(settings, None, 0)
-        drawn = SourceSamples(settings, min(count, len(whole)), 0)
-        drawn.max_bad = 1.0  # of a hundred samples two bad ones say little; training counts on all of its own
-        return ReplyObjective(model, drawn, None, config.weighting, tell)
+    place = validation_place(recipe, number)
+    if place is None:
+        return None
     if config.objective == "words":
-        return _words(model, recipe, place, "val", count, 0, tell)
+        return _words(model, recipe, place, "val", recipe.validation_samples, 0, tell)
+    cache = None if is_sources(place) else _cache(model, recipe, Dataset(place), "val", tell)
+    return ReplyObjective(model, validation_samples(recipe, number, place, tell), cache, config.weighting, tell)
+
+
+def validation_place(recipe: Recipe, number: int) -> Path | None:
+    """The data that a stage is validated on; None where there is none."""
+    config = recipe.stages[number]
+    place = recipe.validation or config.data or recipe.data
+    return None if is_sources(place) and (config.objective == "words" or recipe.validation is None) else place
+
+
+def validation_samples(recipe: Recipe, number: int, place: Path, tell: ProgressCallback) -> Samples:
+    """The conversations that a stage of replies is validated on."""
+    count = recipe.validation_samples
+    if not is_sources(place):
+        return _scenes(recipe.stages[number], Dataset(place), "val", count, 0, tell)
+    settings = load_sources(place).alone()
+    whole = SourceSamples(settings, None, 0)
+    drawn = SourceSamples(settings, min(count, len(whole)), 0)
+    drawn.max_bad = 1.0  # of a hundred samples two bad ones say little; training counts on all of its own
+    return drawn
+
+
+def word_data(model: MultimodalModel, place: Path) -> tuple[Dataset, list[str]]:
+    """The scenes of a word warm-up, and the names in them that are learned.
+
+    Raises SensoriumError where the data or the model is none for it.
+    """
+    if is_sources(place):
+        raise SensoriumError(place, "is a file of sources; the word warm-up needs scenes, whose every thing is known.",
+                             "Give it a dataset folder, or leave the warm-up out.")
+    if stem_trains(model):
+        raise SensoriumError("objective: words", "needs a frozen vision stem.",
+                             "Set vision.tail_blocks, or leave `vision` out of learning_rates.")
+    require_places(model)
     data = Dataset(place)
-    samples = _scenes(config, data, "val", count, 0, tell)
-    return ReplyObjective(model, samples, _cache(model, recipe, data, "val", tell), config.weighting, tell)
+    # Held-out names are no negatives either: to push visual tokens away from them would spoil the test of them.
+    held_out = set(data.info.get("held_out", {}).get("objects", ()))
+    return data, [name for name in data.info.get("vocabulary", ()) if name not in held_out]
+
+
+def stem_trains(model: MultimodalModel) -> bool:
+    """Whether a stage trains the lower part of the vision tower, whose output can then not be kept in a cache."""
+    return any(p.requires_grad for p in model.vision.stem.parameters())
 
 
 def _words(
     model: MultimodalModel, recipe: Recipe, place: Path, split: str, samples: int | None, seed: int,
     tell: ProgressCallback,
 ) -> WordObjective:
-    if is_sources(place):
-        raise SensoriumError(place, "is a file of sources; the word warm-up needs scenes, whose every thing is known.",
-                             "Give it a dataset folder, or leave the warm-up out.")
-    data = Dataset(place)
-    cache = _cache(model, recipe, data, split, tell)
-    if cache is None:
-        raise SensoriumError("objective: words", "needs a frozen vision stem.",
-                             "Set vision.tail_blocks, or leave `vision` out of learning_rates.")
-    # Held-out names are no negatives either: to push visual tokens away from them would spoil the test of them.
-    held_out = set(data.info.get("held_out", {}).get("objects", ()))
-    names = [name for name in data.info["vocabulary"] if name not in held_out]
+    data, names = word_data(model, place)
     scenes = data.scenes(split)
+    cache = _cache(model, recipe, data, split, tell)
+    assert cache is not None  # the stem is frozen
     return WordObjective(model, scenes, cache, samples or len(scenes), seed, names)
 
 
@@ -136,7 +163,7 @@ def _cache(
     model: MultimodalModel, recipe: Recipe, data: Dataset, split: str, tell: ProgressCallback
 ) -> FeatureCache | None:
     """The feature cache of a split, or None when the stem trains in this stage."""
-    if any(p.requires_grad for p in model.vision.stem.parameters()):
+    if stem_trains(model):
         return None
     paths = [scene.image for scene in data.scenes(split)]
     precision = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32

@@ -9,7 +9,7 @@ twice that backwards; as in PaLM, a token counts as looking at its whole convers
 Left out, being less than a hundredth: norms, activations, table look-ups, class tokens of pictures that are not cached,
 the words that a word warm-up compares visual tokens with. Nothing is said of mixtures of experts.
 
-Used by `training.loop`.
+Used by `training.loop`, and by `training.preview` for an estimate beforehand.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sensorium.model.batch import Batch
+from sensorium.model.blocks import blocks_of
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.ranks import Ranks
 from sensorium.training.words import WordBatch
@@ -96,10 +97,10 @@ class TowerCost:
 
     @classmethod
     def of(cls, tower: nn.Module, width: int, takes_gradient: bool = False) -> TowerCost:
-        """tower: modules in the order in which they run, its first list of modules the blocks. width: heads * channels
-        of its attention. takes_gradient: whether something below it trains.
+        """tower: modules in the order in which they run. width: heads * channels of its attention. takes_gradient:
+        whether something below it trains.
         """
-        blocks = next((list(module) for module in tower.modules() if isinstance(module, nn.ModuleList)), [])
+        blocks = blocks_of(tower)
         per_token = per_pair = 0
         flows = takes_gradient
         for module in _in_order(tower):
@@ -152,8 +153,9 @@ class StepCost:
         only_forward = sum(2 * p.numel() for module in model.connector.modules() for p in _matrices(module))
         connector = _connector_flops(model) * weights.per_token / only_forward
         reading = weights.gives_gradient or model.added_embeddings.requires_grad
-        channels = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        language = TowerCost.of(model.decoder, text.num_attention_heads * channels, reading)
+        heads = getattr(text, "num_attention_heads", 0)  # none: what is recurrent costs the same for every token
+        channels = getattr(text, "head_dim", None) or text.hidden_size // max(1, heads)
+        language = TowerCost.of(model.decoder, heads * channels, reading)
         table: Tensor = model.language.get_output_embeddings().weight  # type: ignore[operator, union-attr]
         rows = (table, model.added_embeddings)
         head = sum(p.numel() * (2 + 2 * language.gives_gradient + 2 * p.requires_grad) for p in rows)

@@ -6,7 +6,6 @@ and then validate and save. A run is a folder; starting it again goes on from it
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -24,21 +23,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from sensorium.errors import SensoriumError
-from sensorium.files import write_whole
+from sensorium.model.attention import why_not_plain
 from sensorium.model.checkpoint import save_model, thin_state
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
+from sensorium.training.claim import claim
 from sensorium.training.data import check_data, provenance
 from sensorium.training.flops import Utilisation
 from sensorium.training.journal import Journal, read_journal
 from sensorium.training.losses import plot_losses
 from sensorium.training.measure import contribution_table, contributions
 from sensorium.training.optimizer import set_learning_rates
-from sensorium.training.packing import plan_packs
+from sensorium.training.packing import padded_fill, padding_note, plan_packs
 from sensorium.training.parallel import whole
 from sensorium.training.progress import Progress
 from sensorium.training.ranks import ALONE, Ranks, joined
@@ -48,7 +47,6 @@ from sensorium.training.stage import Stage, prepare_stage, take_shape
 from sensorium.training.state import find_latest, restore, save
 from sensorium.training.trackers import Tracker, Tracking, open_trackers
 
-_FREE = {"trackers", "checkpoint_minutes"}  # settings that may change between the parts of a run
 AHEAD = 3  # batches prepared in the background
 
 
@@ -63,14 +61,14 @@ def train(
     (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another recipe.
     """
     if (run / "model").exists():
-        _claim(run, recipe)
+        claim(run, recipe)
         return run / "model"
     keep_freed_memory()
     check_data(recipe)
     with joined() as ranks:
         trackers = open_trackers(recipe.trackers) if ranks.is_first else []
         if ranks.is_first:
-            _claim(run, recipe)
+            claim(run, recipe)
         else:
             say, tell = _silent, None
         return _Run(recipe, run, ranks, say, tell or (lambda what, done, total: None), trackers).go()
@@ -96,7 +94,7 @@ class _Run:
         with ranks.in_turn():
             model = recipe.model.build(self.tell).to(ranks.device)
         _seed(recipe.seed + ranks.rank)
-        saved = find_latest(self.checkpoints, is_sharded=ranks.size > 1 and recipe.parallel == "fsdp")
+        saved = find_latest(self.checkpoints, ranks)
         start, step = (saved["stage"], saved["step"]) if saved else (0, 0)
         with self.tracking:
             for number in range(start, len(recipe.stages)):
@@ -140,7 +138,7 @@ class _Run:
             _batches(stage, done, ranks) as batches,
         ):
             if done == 0 and ranks.is_first:
-                for line in _announced(stage, self.tracking):
+                for line in _announced(model, stage, self.tracking):
                     progress.note(line)
             for step in range(done + 1, total + 1):
                 started = time.monotonic()
@@ -191,16 +189,19 @@ class _Run:
         return model.to(self.ranks.device)
 
 
-def _announced(stage: Stage, tracking: Tracking) -> list[str]:
+def _announced(model: MultimodalModel, stage: Stage, tracking: Tracking) -> list[str]:
     """What the stage is about to learn from, into the journal and as lines for people."""
-    head = f"{stage.config.name}: {len(stage.plan):,} packs, {stage.plan.fill:.1%} full, {stage.total_steps:,} steps"
-    row = {"stage": stage.config.name, "step": 0, "packs": len(stage.plan), "fill": stage.plan.fill}
-    if not isinstance(stage.objective, ReplyObjective):
-        tracking.log(row)
-        return [head]
-    found = contributions(stage.objective.samples, stage.objective.measures, stage.plan)
-    tracking.log(row | {"sources": [asdict(one) for one in found]})
-    return [head, *contribution_table(found)]
+    lines = [f"{stage.config.name}: {len(stage.plan):,} packs, {stage.plan.fill:.1%} full, {stage.total_steps:,} steps"]
+    row: dict[str, Any] = {"stage": stage.config.name, "step": 0, "packs": len(stage.plan), "fill": stage.plan.fill}
+    if isinstance(stage.objective, ReplyObjective):
+        if why := why_not_plain(model.language):
+            row["padded_fill"] = padded_fill(stage.plan, stage.objective.sizes)
+            lines.append(padding_note(why, row["padded_fill"]))
+        found = contributions(stage.objective.samples, stage.objective.measures, stage.plan)
+        row["sources"] = [asdict(one) for one in found]
+        lines += contribution_table(found)
+    tracking.log(row)
+    return lines
 
 
 @dataclass(frozen=True)
@@ -228,15 +229,17 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     parallel.model.train()
     stem = parallel.model.vision.stem
     stem.train(any(p.requires_grad for p in stem.parameters()))  # a frozen one has no dropout to draw
-    sums = np.zeros(5)
+    sums = np.zeros(6)
     for i, batch in enumerate(work):
         with _autocast(parallel.model, precision):
             loss = parallel.loss(stage.objective, batch, is_last=i + 1 == len(work))
         loss.total.backward()  # type: ignore[no-untyped-call]
-        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.lost
-    total, weight, samples, tokens, lost = ranks.total(sums.tolist())
+        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.lost, loss.pictures
+    total, weight, samples, tokens, lost, pictures = ranks.total(sums.tolist())
     if weight == 0:
         raise SensoriumError("data", "not one sample of a step could be read.", "The warnings above name them.")
+    if not pictures:
+        parallel.forget_blank()
     for parameter in stage.parameters:
         if parameter.grad is not None:
             parameter.grad.div_(weight / ranks.size)  # the processes' gradients have been averaged
@@ -355,19 +358,3 @@ def trained(recipe: Recipe, last: int | None = None) -> list[str]:
 
 def _silent(line: str) -> None:
     """What the processes after the first say."""
-
-
-def _claim(run: Path, recipe: Recipe) -> None:
-    """Write the resolved recipe into the run, or check that the run is this recipe's."""
-    path = run / "recipe.json"
-    content = recipe.model_dump(mode="json")
-    if not path.exists():
-        write_whole(path, json.dumps(content, indent=2) + "\n", "Choose another --out.")
-        return
-    try:  # read as a recipe: a setting that has come since, left at its default, makes no other recipe
-        found = Recipe.model_validate_json(path.read_bytes())
-        same = found.model_dump(exclude=_FREE) == recipe.model_dump(exclude=_FREE)
-    except ValidationError:
-        same = False
-    if not same:
-        raise SensoriumError(run, "holds a run of another recipe.", "Choose another --out, or remove the folder.")

@@ -29,10 +29,10 @@ from sensorium.model.labels import IGNORE
 from sensorium.parts import cache_root
 from sensorium.progress import ProgressCallback
 from sensorium.rendering import Rendered, Renderer, share_prefix
-from sensorium.training.packing import PackPlan, Sizes
+from sensorium.training.packing import Indices, PackPlan, Sizes
 from sensorium.training.samples import Samples, Talk
 
-VERSION = 2  # raise when the same sample measures otherwise
+VERSION = 3  # raise when the same sample measures otherwise
 PARALLEL_FROM = 20_000  # samples; below, starting processes takes longer than they save
 _BLOCK = 256
 _PROBED = 100  # samples of a source, for its mean length
@@ -41,13 +41,15 @@ _EXAMPLES = 3  # of what is bad, shown in an error
 
 @dataclass(frozen=True)
 class Measures:
-    """sizes: tokens of each sample, 0 where it was dropped. dropped: sample -> complaint, naming file and row.
+    """sizes: tokens of each sample, 0 where it was dropped. supervised [samples]: tokens that are learned of each.
+    dropped: sample -> complaint, naming file and row.
 
     reasons: sample -> the complaint without what differs from row to row. faults: sample -> why parts of its
     annotations were left out.
     """
 
     sizes: Sizes
+    supervised: Indices
     dropped: dict[int, str]
     reasons: dict[int, str]
     faults: dict[int, list[str]] = field(default_factory=dict)
@@ -93,7 +95,8 @@ def measure(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Mea
         _measure_again(found, samples, renderer)
     check_bad(samples, found.dropped, found.reasons)
     content = {"text": found.sizes.text.tolist(), "visual": found.sizes.visual.tolist(),
-               "dropped": found.dropped, "reasons": found.reasons, "faults": found.faults}
+               "supervised": found.supervised.tolist(), "dropped": found.dropped, "reasons": found.reasons,
+               "faults": found.faults}
     with contextlib.suppress(SensoriumError, OSError):  # a cache that cannot be written costs time, nothing else
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content))
@@ -164,25 +167,26 @@ class Measured(NamedTuple):
 
     text: int
     visual: int
+    supervised: int
     complaint: str
     reason: str
     faults: tuple[str, ...]
 
 
 def _measured(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Measures:
-    text, visual = np.zeros((2, len(samples)), dtype=np.int64)
+    text, visual, supervised = np.zeros((3, len(samples)), dtype=np.int64)
     dropped: dict[int, str] = {}
     reasons: dict[int, str] = {}
     faults: dict[int, list[str]] = {}
     for number, found in enumerate(_all(samples, renderer)):
-        text[number], visual[number] = found.text, found.visual
+        text[number], visual[number], supervised[number] = found.text, found.visual, found.supervised
         if found.complaint:
             dropped[number], reasons[number] = found.complaint, found.reason
         if found.faults:
             faults[number] = list(found.faults)
         if (number + 1) % _BLOCK == 0 or number + 1 == len(samples):
             tell("measuring samples", number + 1, len(samples))
-    return Measures(Sizes(text, visual), dropped, reasons, faults)
+    return Measures(Sizes(text, visual), supervised, dropped, reasons, faults)
 
 
 def _measure_again(found: Measures, samples: Samples, renderer: Renderer) -> None:
@@ -191,6 +195,7 @@ def _measure_again(found: Measures, samples: Samples, renderer: Renderer) -> Non
         again = _measure_one(samples, renderer, number)
         del found.dropped[number], found.reasons[number]
         found.sizes.text[number], found.sizes.visual[number] = again.text, again.visual
+        found.supervised[number] = again.supervised
         if again.complaint:
             found.dropped[number], found.reasons[number] = again.complaint, again.reason
 
@@ -230,21 +235,24 @@ def _measure_one(samples: Samples, renderer: Renderer, number: int) -> Measured:
         for image in rendered.images:
             image_size(image)
     except SensoriumError as error:
-        return Measured(0, 0, str(error), reason_of(error), ())
+        return Measured(0, 0, 0, str(error), reason_of(error), ())
     visual = sum(slot.length for slot in rendered.slots)
-    return Measured(len(rendered) - visual, visual, "", "", tuple(fault for talk in talks for fault in talk.faults))
+    supervised = sum(label != IGNORE for label in rendered.labels[1:])  # nothing predicts the first
+    faults = tuple(fault for talk in talks for fault in talk.faults)
+    return Measured(len(rendered) - visual, visual, supervised, "", "", faults)
 
 
 def _read(path: Path, n_samples: int) -> Measures | None:
     try:
         content = json.loads(path.read_bytes())
         sizes = Sizes.of(content["text"], content["visual"])
+        supervised = np.asarray(content["supervised"], dtype=np.int64)
         dropped, reasons, faults = (
             {int(i): said for i, said in content[key].items()} for key in ("dropped", "reasons", "faults")
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Measures(sizes, dropped, reasons, faults) if len(sizes) == n_samples else None
+    return Measures(sizes, supervised, dropped, reasons, faults) if len(sizes) == n_samples else None
 
 
 def _fingerprint(samples: Samples, renderer: Renderer) -> str:

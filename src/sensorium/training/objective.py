@@ -19,7 +19,8 @@ from sensorium.training.packing import Sizes
 class Loss:
     """total: differentiable sum; weight: what it is a sum over (supervised tokens, or their weights).
 
-    metrics: name -> (sum, of how many). lost: samples of the batch that could not be read.
+    metrics: name -> (sum, of how many). lost: samples of the batch that could not be read. pictures: that it looked at;
+    of none, what sees has no gradient.
     """
 
     total: Tensor
@@ -28,6 +29,7 @@ class Loss:
     tokens: int
     metrics: dict[str, tuple[float, int]] = field(default_factory=dict)
     lost: int = 0
+    pictures: int = 0
 
 
 class Objective(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -57,7 +57,19 @@ def build_optimizer(
     config: OptimizerConfig,
     shares: Mapping[str, float] | None = None,
 ) -> AdamW:
-    """AdamW over the parameters that require a gradient, each module at its own rate.
+    """AdamW over `parameter_groups`."""
+    # Fused: one pass over memory for the whole update, on CPU too, where the plain one is bound by memory traffic.
+    chosen = parameter_groups(groups, learning_rates, config, shares)
+    return AdamW(chosen, betas=config.betas, eps=config.eps, fused=True)
+
+
+def parameter_groups(
+    groups: Mapping[str, NamedParameters],
+    learning_rates: Mapping[str, float],
+    config: OptimizerConfig,
+    shares: Mapping[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """The parameters that require a gradient, each module at its own rate.
 
     groups: module name -> its named parameters; frozen ones are passed over. learning_rates: module name -> peak rate.
     shares: parameter name -> share of its module's rate; 1 where it is not in it.
@@ -74,7 +86,7 @@ def build_optimizer(
         if parameters and name not in learning_rates:
             where = f"learning_rates.{name}"
             raise SensoriumError(where, "this module is trainable but has no rate.", "Give it one, or freeze it.")
-    parameter_groups = [
+    return [
         {"params": chosen, "lr": rate * share, "name": name, "peak_rate": rate * share, "weight_decay": decay}
         for name, rate in learning_rates.items()
         for share in sorted({share_of[id(p)] for p in trainable[name]}, reverse=True)
@@ -82,8 +94,6 @@ def build_optimizer(
             (p for p in trainable[name] if share_of[id(p)] == share), config.weight_decay
         )
     ]
-    # Fused: one pass over memory for the whole update, on CPU too, where the plain one is bound by memory traffic.
-    return AdamW(parameter_groups, betas=config.betas, eps=config.eps, fused=True)
 
 
 def _check_rate(name: str, rate: float, trainable: Mapping[str, list[nn.Parameter]]) -> None:

@@ -123,6 +123,18 @@ def plan_packs(sizes: Sizes, config: PackConfig, seed: int, longest: int | None 
     return PackPlan(shuffled, used / (len(packs) * config.max_tokens), dropped, _fingerprint(sizes, config, seed))
 
 
+def padded_fill(plan: PackPlan, sizes: Sizes) -> float:
+    """Where packs cannot share a row: tokens, of what is computed when each pack is padded to its longest sample."""
+    whole = sizes.whole
+    computed = sum(len(pack) * int(whole[pack].max()) for pack in plan.packs)
+    return sum(int(whole[pack].sum()) for pack in plan.packs) / computed
+
+
+def padding_note(why: str, fill: float) -> str:
+    """A line for people whose packs are padded. why: of `model.attention.why_not_plain`; fill: of `padded_fill`."""
+    return f"not packed but padded, since {why}; {fill:.1%} of what is computed are tokens"
+
+
 @dataclass
 class _Pack:
     """An open pack and what it still holds."""

@@ -8,7 +8,6 @@ weight of all supervised tokens everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from sensorium.model.attention import can_pack
+from sensorium.model.blocks import blocks_of
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.objective import Loss, Objective
 from sensorium.training.ranks import Mode, Ranks
@@ -69,6 +69,13 @@ class Parallel:
         assert self.learner.found is not None
         return replace(self.learner.found, total=total)
 
+    def forget_blank(self) -> None:
+        """Drop the zeros that a step without a picture leaves in what sees: sliced layers are run together all the same
+        (`MultimodalModel.blank`), and a gradient of zero is not none: AdamW would let the weights decay.
+        """
+        for tower in (self.model.vision, self.model.connector) if self.is_sharded else ():
+            tower.zero_grad(set_to_none=True)
+
     def reshard(self) -> None:
         """Let go of what a forward without a backward fetched: until then parameters are not the optimizer's."""
         for module in self.learner.modules() if self.is_sharded else ():
@@ -82,7 +89,7 @@ def compile_layers(model: MultimodalModel) -> None:
     Where batches are packed, attention is a loop of ours over conversations that no two batches share, and only the
     rest of each layer is compiled.
     """
-    for layer in _layers(model.decoder):
+    for layer in blocks_of(model.decoder):
         compiled = layer.mlp if can_pack(model.language) and hasattr(layer, "mlp") else layer
         if compiled._compiled_call_impl is None:  # an earlier stage has not done it
             compiled.compile(dynamic=True)
@@ -95,19 +102,20 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def slice_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """This process's slice of a tensor that it has whole, cut as another one is; or all of it, if that one is whole."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(other, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
+
+
 def _shard(learner: Learner, precision: str) -> None:
     in_bfloat16 = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     policy = in_bfloat16 if precision == "bfloat16" else MixedPrecisionPolicy(cast_forward_inputs=False)
-    for block in _blocks(learner.model):
-        fully_shard(block, mp_policy=policy)
-    fully_shard(learner, mp_policy=policy)
-
-
-def _blocks(model: MultimodalModel) -> Iterable[nn.Module]:
-    """The layers of the towers that run one after another: a tower's first list of modules holds them."""
+    model = learner.model
     for tower in (model.vision.stem, model.vision.tail, model.decoder):
-        yield from _layers(tower)
-
-
-def _layers(tower: nn.Module) -> Iterable[Any]:
-    return next((module for module in tower.modules() if isinstance(module, nn.ModuleList)), ())
+        for block in blocks_of(tower):
+            fully_shard(block, mp_policy=policy)
+    fully_shard(learner, mp_policy=policy)

@@ -10,23 +10,46 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from sensorium.data.dataset import Dataset
+from sensorium.errors import SensoriumError
+from sensorium.model.attention import why_not_plain
 from sensorium.model.device import best_device
+from sensorium.model.language import language_folder
 from sensorium.model.multimodal import MultimodalModel
+from sensorium.model.pretrained import require_weights
 from sensorium.model.summary import TRAINING_BYTES, skeleton
+from sensorium.model.vision import vision_folder
 from sensorium.progress import ProgressCallback
 from sensorium.rendering import Renderer
-from sensorium.training.data import check_data, training_samples
+from sensorium.training.claim import is_claimed
+from sensorium.training.data import (
+    check_data,
+    is_sources,
+    stem_trains,
+    training_samples,
+    validation_place,
+    validation_samples,
+    word_data,
+)
+from sensorium.training.flops import StepCost
 from sensorium.training.measure import Contribution, contribution_table, contributions, measure
-from sensorium.training.packing import PackPlan, Sizes, plan_packs
+from sensorium.training.optimizer import parameter_groups
+from sensorium.training.packing import Indices, PackPlan, Sizes, padded_fill, padding_note, plan_packs
 from sensorium.training.progress import format_duration
 from sensorium.training.recipe import Recipe
-from sensorium.training.stage import longest_read, require_even_shares, trained_in_full_later
-from sensorium.training.trainable import choose_trainable
+from sensorium.training.stage import (
+    longest_read,
+    require_even_shares,
+    require_rows_to_share,
+    trained_in_full_later,
+)
+from sensorium.training.trackers import open_trackers
+from sensorium.training.trainable import choose_trainable, rate_shares
 
 # Bytes that a transformer layer keeps for the backward pass, for each token and channel: 34 in 16-bit arithmetic,
 # attention scores left out (Korthikanti et al., arXiv:2205.05198, section 4.1); about twice that in 32-bit. With
@@ -39,9 +62,10 @@ _EFFICIENCY = 0.4  # of what a large matrix product reaches, in a whole training
 class StagePreview:
     """One stage. trainable: parameters that train, by module; parameters: of the whole model.
 
-    longest: (tokens, sample's name); memory: bytes of a device for weights, for gradients and optimizer, and an
-    estimate for activations (of a pack with nothing but pictures, where the encoder trains); operations: floating-point
-    operations of the stage in the language model, an estimate; warmup: steps.
+    longest: (tokens, sample's name); padding: a line about it where packs are padded; memory: bytes of a device for
+    weights, for gradients and optimizer, and an estimate for activations (of a pack with nothing but pictures, where
+    the encoder trains); operations: floating-point operations of the stage, part by part, an estimate; cache: bytes of
+    vision features on the disk, 0 where none are kept; warmup: steps.
     """
 
     name: str
@@ -49,64 +73,160 @@ class StagePreview:
     parameters: int
     packs: int
     fill: float
+    padding: str
     steps: int
     packs_per_step: int
     tokens_per_step: float
     longest: tuple[int, str]
     sources: tuple[Contribution, ...]
     memory: dict[str, float]
-    operations: float
+    operations: dict[str, float]
+    cache: int
     warmup: int
 
 
-def preview(recipe: Recipe, processes: int, tell: ProgressCallback) -> list[StagePreview]:
-    """Plan every stage. processes: how many devices would share the run.
+def preview(recipe: Recipe, processes: int, tell: ProgressCallback, run: Path | None = None) -> list[StagePreview]:
+    """Plan every stage. processes: how many devices would share the run; run: its folder, if it is to be this one.
 
-    Raises SensoriumError where training would: parts or data that are not there, too many bad samples, a sample that is
-    too long.
+    Raises SensoriumError where training would before its first step: parts or data that are not there, a setting that
+    does not fit them, too many bad samples, a sample that is too long, a tracker that is not installed, a folder of
+    another run. What only the pixels of a picture or the weights of a hub's model can tell is left to training.
     """
+    if run is not None:
+        is_claimed(run, recipe)
     check_data(recipe)
-    return [_preview(recipe, number, processes, tell) for number in range(len(recipe.stages))]
+    open_trackers(recipe.trackers)
+    require_weights(vision_folder(recipe.model.vision.part, tell), recipe.model.vision.part)
+    require_weights(language_folder(recipe.model.language.part, tell), recipe.model.language.part)
+    computed: set[tuple[Path, int]] = set()
+    return [_preview(recipe, number, processes, tell, computed) for number in range(len(recipe.stages))]
 
 
-def _preview(recipe: Recipe, number: int, processes: int, tell: ProgressCallback) -> StagePreview:
+def _preview(
+    recipe: Recipe, number: int, processes: int, tell: ProgressCallback, computed: set[tuple[Path, int]]
+) -> StagePreview:
+    """computed: datasets whose vision features an earlier stage has put into the cache, and at which size."""
     config = recipe.stages[number]
     require_even_shares(config, processes)
     model = skeleton(recipe.model_at(number), tell, with_tokenizer=True)
+    require_rows_to_share(model, config)
     groups = choose_trainable(model, config)
+    rates = {str(name): rate for name, rate in config.learning_rates.items()}
+    parameter_groups(groups, rates, config.optimizer, rate_shares(model, config))  # for what it would refuse
     trainable = {name: sum(p.numel() for _, p in group if p.requires_grad) for name, group in groups.items()}
     trainable = {name: count for name, count in trainable.items() if count}
     parameters = sum(p.numel() for p in model.parameters())
-    plan, sizes, sources, longest = _packs(recipe, number, model, tell)
-    tokens = int(sizes.whole.sum() - sizes.whole[list(plan.too_long)].sum())
+    found = _packs(recipe, number, model, tell)
+    _try_validation(recipe, number, model, tell)
+    plan, sizes = found.plan, found.sizes
     steps = math.ceil(len(plan) / config.accumulate)
-    memory = _memory(recipe, number, model, sum(trainable.values()), processes)
-    # Forward 2 operations a parameter and token, backward 2 for what gradients pass through and 2 for what trains.
-    passed = sum(p.numel() for p in model.decoder.parameters())
-    if config.objective == "words":
-        passed = 0
-    per_token = 4 * passed + 2 * sum(trainable.values())
+    used = np.concatenate(plan.packs)
+    why = why_not_plain(model.language) if config.objective == "replies" else ""
+    operations = _operations(recipe, number, model, sizes, found.supervised, used)
+    new, cache = _features(recipe, number, model, computed)
     return StagePreview(
-        config.name, trainable, parameters, len(plan), plan.fill, steps, config.accumulate, tokens / max(1, len(plan))
-        * config.accumulate, longest, tuple(sources), memory, float(per_token) * tokens,
-        config.optimizer.warmup(steps),
+        name=config.name,
+        trainable=trainable,
+        parameters=parameters,
+        packs=len(plan),
+        fill=plan.fill,
+        padding=padding_note(why, padded_fill(plan, sizes)) if why else "",
+        steps=steps,
+        packs_per_step=config.accumulate,
+        tokens_per_step=int(sizes.whole[used].sum()) / len(plan) * config.accumulate,
+        longest=found.longest,
+        sources=found.sources,
+        memory=_memory(recipe, number, model, sum(trainable.values()), processes),
+        operations=operations | ({"features": new} if new else {}),
+        cache=cache,
+        warmup=config.optimizer.warmup(steps),
     )
 
 
-def _packs(
-    recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCallback
-) -> tuple[PackPlan, Sizes, list[Contribution], tuple[int, str]]:
+@dataclass(frozen=True)
+class _Packs:
+    """What a stage goes through. supervised [samples]: tokens that are learned of each."""
+
+    plan: PackPlan
+    sizes: Sizes
+    supervised: Indices
+    sources: tuple[Contribution, ...]
+    longest: tuple[int, str]
+
+
+def _packs(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCallback) -> _Packs:
     config, seed = recipe.stages[number], recipe.seed * 1000 + number
     if config.objective == "words":
-        count = config.samples or len(Dataset(config.data or recipe.data).scenes("train"))
-        sizes = Sizes.of([0] * count, [model.tokens_per_picture] * count)
-        return plan_packs(sizes, config.batch, seed), sizes, [], (model.tokens_per_picture, "any picture")
+        data, _ = word_data(model, config.data or recipe.data)
+        count, each = config.samples or len(data.scenes("train")), model.tokens_per_picture
+        sizes = Sizes.of([0] * count, [each] * count)
+        plan = plan_packs(sizes, config.batch, seed, longest_read(model))
+        return _Packs(plan, sizes, np.zeros(count, dtype=np.int64), (), (each, "any picture"))
     samples = training_samples(model, recipe, number, tell)
     measures = measure(samples, Renderer(model.tokenizer, model.tokens_per_picture), tell)
     plan = plan_packs(measures.sizes, config.batch, seed, longest_read(model))
     longest = int(measures.sizes.whole.argmax())
     name = "+".join(talk.id for talk in samples[longest])
-    return plan, measures.sizes, contributions(samples, measures, plan), (int(measures.sizes.whole[longest]), name)
+    sources = tuple(contributions(samples, measures, plan))
+    return _Packs(plan, measures.sizes, measures.supervised, sources, (int(measures.sizes.whole[longest]), name))
+
+
+def _try_validation(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCallback) -> None:
+    """Open and measure what the stage is validated on. Raises SensoriumError as training does."""
+    place = validation_place(recipe, number)
+    if place is None:
+        return
+    if recipe.stages[number].objective == "words":
+        data, _ = word_data(model, place)
+        data.scenes("val")
+    else:
+        samples = validation_samples(recipe, number, place, tell)
+        measure(samples, Renderer(model.tokenizer, model.tokens_per_picture), tell)
+
+
+def _operations(
+    recipe: Recipe, number: int, model: MultimodalModel, sizes: Sizes, supervised: Indices, used: Indices
+) -> dict[str, float]:
+    """Of the stage's samples `used`, forward and backward. A sample of several conversations counts as one."""
+    config, cost, patches = recipe.stages[number], StepCost.of(model), math.prod(model.vision.grid)
+    pictures = int(sizes.visual[used].sum()) / model.tokens_per_picture
+    vision = cost.tail.flops(patches, patches**2)
+    if not _keeps_features(recipe, number, model):
+        vision += cost.stem.flops(patches, patches**2)
+    found = {"vision": pictures * vision, "connector": pictures * cost.connector}
+    if config.objective == "replies":
+        tokens = sizes.whole[used].astype(np.float64)
+        found |= {"language": cost.language.flops(tokens.sum(), np.square(tokens).sum()),
+                  "head": cost.head * int(supervised[used].sum())}
+    again = 4 / 3 if recipe.activation_checkpointing else 1  # the forward pass once more
+    return {part: count * (again if part in ("vision", "language") else 1) for part, count in found.items()}
+
+
+def _keeps_features(recipe: Recipe, number: int, model: MultimodalModel) -> bool:
+    return not is_sources(recipe.stages[number].data or recipe.data) and not stem_trains(model)
+
+
+def _features(
+    recipe: Recipe, number: int, model: MultimodalModel, computed: set[tuple[Path, int]]
+) -> tuple[float, int]:
+    """Operations that fill the feature cache before the stage, and its bytes on the disk, both an upper limit: another
+    run may have filled it. Raises SensoriumError for a picture that is not there.
+    """
+    if not _keeps_features(recipe, number, model):
+        return 0.0, 0
+    patches, places = math.prod(model.vision.grid), [(recipe.stages[number].data or recipe.data, "train")]
+    if (validation := validation_place(recipe, number)) is not None and not is_sources(validation):
+        places.append((validation, "val"))
+    n_new = n_pictures = 0
+    for place, split in places:
+        paths = {scene.image for scene in Dataset(place).scenes(split)}
+        if missing := next((path for path in sorted(paths) if not Path(path).is_file()), None):
+            raise SensoriumError(missing, "is not there, and a scene of the dataset shows it.", "Build the data again.")
+        n_pictures += len(paths)
+        if (key := (Path(place, split), recipe.model_at(number).vision.image_size)) not in computed:
+            computed.add(key)
+            n_new += len(paths)
+    return n_new * StepCost.of(model).stem.flops(patches, patches**2), 2 * n_pictures * patches * model.vision.width
 
 
 def _memory(recipe: Recipe, number: int, model: MultimodalModel, trainable: int, processes: int) -> dict[str, float]:
@@ -122,7 +242,7 @@ def _memory(recipe: Recipe, number: int, model: MultimodalModel, trainable: int,
     kept = _KEPT_CHECKPOINTED * layers + _KEPT if recipe.activation_checkpointing else _KEPT * layers
     tokens = 0 if config.objective == "words" else config.batch.max_tokens
     activations = tokens * width * kept
-    if any(p.requires_grad for p in model.vision.stem.parameters()):  # a frozen one keeps nothing
+    if stem_trains(model):  # a frozen one keeps nothing
         tower = model.vision.stem.config
         pictures = (config.batch.max_visual or tokens) / model.tokens_per_picture
         patches = pictures * model.vision.grid[0] * model.vision.grid[1]
@@ -150,12 +270,18 @@ def describe(found: Sequence[StagePreview], recipe: Recipe, processes: int) -> I
         yield f"  trains   {trains} of {_count(one.parameters)}"
         length, sample = one.longest
         yield f"  packs    {one.packs:,}, {one.fill:.1%} full; longest sample {length:,} tokens ({sample})"
+        if one.padding:
+            yield f"           {one.padding}"
         memory = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in one.memory.items())
         if one.warmup >= one.steps:
             yield f"  warm-up  of {one.warmup:,} steps: the stage ends before its rates are reached"
         yield f"  memory   {sum(one.memory.values()) / 1e9:.1f} GB a device: {memory}"
-        total += one.operations / rate
-        yield f"  time     about {format_duration(one.operations / rate)} ({one.operations:.1e} operations)"
+        if one.cache:
+            yield f"  disk     {one.cache / 1e9:.1f} GB of vision features"
+        operations = sum(one.operations.values())
+        total += operations / rate
+        shares = ", ".join(f"{part} {count / operations:.0%}" for part, count in one.operations.items())
+        yield f"  time     about {format_duration(operations / rate)} ({operations:.1e} operations: {shares})"
         yield from (f"  {line}" for line in contribution_table(one.sources)) if one.sources else ()
     share = f"{_EFFICIENCY:.0%} of what matrix products do here"
     yield f"\nIn all about {format_duration(total)}, if a step reaches {share}."

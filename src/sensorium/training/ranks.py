@@ -59,6 +59,18 @@ class Ranks:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """What a person can mend and only one process has met is raised in all of them: none waits for it in vain."""
+        mine: SensoriumError | None = None
+        try:
+            yield
+        except SensoriumError as error:
+            mine = error
+        for met in self.gather(mine):
+            if met is not None:
+                raise met
+
     def wait(self) -> None:
         """Until all processes are here."""
         self.total([0.0])

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sensorium.errors import SensoriumError, did_you_mean
-from sensorium.model.connectors import CONNECTORS
+from sensorium.configuration import explain, read_yaml
+from sensorium.errors import SensoriumError
 from sensorium.model.language import LoraConfig
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.optimizer import OptimizerConfig
@@ -136,13 +136,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
 
     changes: `KEY=VALUE`, set in the file's tree before it is read; keys as in `stages.0.samples`, values as in YAML.
     """
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except OSError as error:
-        remedy = "Recipes are YAML files; see recipes/."
-        raise SensoriumError(path, f"cannot be read ({error.strerror}).", remedy) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SensoriumError(path, f"is not YAML ({' '.join(str(error).split())}).") from error
+    tree = read_yaml(path, "Recipes are YAML files; see recipes/.")
     if not isinstance(tree, dict):
         raise SensoriumError(path, "is not a recipe: expected keys and values.")
     for change in changes:
@@ -150,7 +144,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise _explain(path, error) from error
+        raise explain(path, error, Recipe) from error
 
 
 def _change(tree: Any, change: str) -> None:
@@ -166,66 +160,3 @@ def _change(tree: Any, change: str) -> None:
     except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise SensoriumError(f"--set {change}", "cannot be set there.", "Write KEY=VALUE, as in stages.0.samples=1000."
                              ) from error
-
-
-def _explain(path: Path, error: ValidationError) -> SensoriumError:
-    """One line of ours for pydantic's complaints: an unknown key first, since a misspelt one is also missing."""
-    errors = error.errors()
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    place = _place(first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(first["loc"][:-1])
-        remedy = did_you_mean(str(first["loc"][-1]), known) if known else ""
-        return SensoriumError(f"{path}: {place}", "unknown key.", remedy)
-    if first["type"] == "missing":
-        return SensoriumError(f"{path}: {place}", "is missing.")
-    if first["type"] == "literal_error" and first["loc"][-1] == "[key]":
-        known = re.findall(r"'([^']*)'", first["ctx"]["expected"])
-        return SensoriumError(f"{path}: {place}", "unknown key.", did_you_mean(str(first["loc"][-2]), known))
-    if first["type"] == "union_tag_invalid":
-        tag, known = first["ctx"]["tag"], re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
-        return SensoriumError(f"{path}: {place}.kind", f"there is no kind `{tag}`.", did_you_mean(tag, known))
-    if first["type"] == "value_error":  # ours, which name their own place
-        return SensoriumError(path, f"{first['ctx']['error']}.")
-    given = first.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return SensoriumError(f"{path}: {place}", f"{first['msg'][0].lower()}{first['msg'][1:]}{shown}.")
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    text = ""
-    for key in loc:
-        if key == "[key]" or (key in CONNECTORS and text.endswith(".connector")):  # pydantic's, not in the file
-            continue
-        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
-    return text
-
-
-def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model at a place of the tree knows; [] where the tree is not ours to list."""
-    model: Any = Recipe
-    for key in loc:
-        if isinstance(key, int):
-            continue
-        fields = getattr(model, "model_fields", {})
-        if key not in fields:  # a tagged union's tag: the class whose `kind` default says so
-            model = next((c for c in _classes(model) if _kind(c) == key), None)
-        else:
-            model = fields[key].annotation
-        classes = _classes(model)
-        model = classes[0] if len(classes) == 1 else model
-    return list(getattr(model, "model_fields", {}))
-
-
-def _classes(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models inside an annotation: itself, or the arms of a union or a tuple."""
-    from typing import get_args
-
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [c for arm in get_args(annotation) for c in _classes(arm)]
-
-
-def _kind(model: type[BaseModel]) -> str | None:
-    field = model.model_fields.get("kind")
-    return field.default if field is not None else None

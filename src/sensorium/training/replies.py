@@ -129,7 +129,8 @@ class ReplyObjective:
         n_samples, n_tokens = _n_conversations(batch), int(batch.attention_mask.sum())
         if not batch.counts:
             return Loss((losses * weights).sum(), 0.0, 0, 0, lost=batch.lost)
-        return Loss((losses * weights).sum(), float(weights.sum()), n_samples, n_tokens, metrics, batch.lost)
+        weight = float(weights.sum())
+        return Loss((losses * weights).sum(), weight, n_samples, n_tokens, metrics, batch.lost, batch.n_pictures)
 
 
 def _answers(batch: Batch) -> Tensor:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from sensorium.conversation import Conversation
 from sensorium.data.dataset import ConversationRow, Dataset
@@ -122,9 +122,6 @@ class SourceSamples:
         lengths = [len(source) for source in self.sources]
         counts = shares(settings.sources, lengths, samples, settings.temperature, tokens)
         self.mixture = Mixture.of(counts, lengths, seed)
-
-    def __reduce__(self) -> Any:
-        return type(self), self._made_of
 
     def __len__(self) -> int:
         return len(self.mixture)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from sensorium.errors import SensoriumError
-from sensorium.model.attention import is_plain, use_grouped_attention
+from sensorium.model.attention import is_plain, use_grouped_attention, why_not_plain
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
@@ -66,9 +66,7 @@ def prepare_stage(
     config = recipe.stages[number]
     require_even_shares(config, ranks.size)
     take_shape(model, recipe, number)
-    if config.together > 1 and not is_plain(model.language):
-        what = "not all layers of this language model are plain attention; conversations in one row would mix."
-        raise SensoriumError(f"stage {config.name}: together", what, "Set it to 1.")
+    require_rows_to_share(model, config)
     if model.device.type == "cpu":
         use_grouped_attention(model.language)
     model.packs = is_plain(model.language)
@@ -89,6 +87,13 @@ def prepare_stage(
     optimizer = build_optimizer(groups, rates, config.optimizer, rate_shares(model, config))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return Stage(number, config, objective, validation, plan, parallel, optimizer, parameters, total_steps)
+
+
+def require_rows_to_share(model: MultimodalModel, config: StageConfig) -> None:
+    """Raises SensoriumError where conversations are to share a row and the language model would mix them."""
+    if config.together > 1 and (why := why_not_plain(model.language)):
+        raise SensoriumError(f"stage {config.name}: together", f"conversations in one row would mix: {why}.",
+                             "Set it to 1.")
 
 
 def require_even_shares(config: StageConfig, processes: int) -> None:

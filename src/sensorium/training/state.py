@@ -1,8 +1,8 @@
 """What a run needs to go on as if it had never stopped: gathered from it, and put back.
 
-One process, and several with the whole model each, save one file (`training.checkpoint`); slices of a model (`fsdp`)
-are saved by torch's distributed checkpoints, a folder to which every process writes its own, and which any number of
-processes can read. Either appears under its name only when it is whole. A run goes on with the kind that it began with.
+One process, and several with the whole model each, save one file (`training.checkpoint`); of a model in slices (`fsdp`)
+every process saves its own (`training.slices`). Both hold the same tensors under the same names, so that a run goes on
+with any number of processes and in either mode, whatever it was begun with.
 
 Held are weights of all modules trained so far, the optimizer, the step, the random state of each process, and the
 fingerprint of the plan of packs: the place in the plan is the step, so there is no sampler and no buffer to save.
@@ -10,28 +10,22 @@ fingerprint of the plan of packs: the place in the plan is the step, so there is
 
 from __future__ import annotations
 
-import logging
-import os
-import pickle
-import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
 
 from sensorium.errors import SensoriumError
 from sensorium.model.checkpoint import thin_state
 from sensorium.model.multimodal import MultimodalModel
-from sensorium.training.checkpoint import State, load_latest, restore_rng, rng_state, save_checkpoint
+from sensorium.training import checkpoint, slices
+from sensorium.training.checkpoint import State, checkpoints, load_latest, restore_rng, rng_state, save_checkpoint
+from sensorium.training.parallel import slice_like
 from sensorium.training.ranks import Ranks
 from sensorium.training.stage import Stage
 
-_SLICED = re.compile(r"step-(\d{8,})\.slices")
-_KEEP = 2  # checkpoints
-log = logging.getLogger(__name__)
+VERSION = 2  # raise when older checkpoints can no longer be read
 
 
 def save(
@@ -39,10 +33,11 @@ def save(
 ) -> None:
     """Save after a step; every process calls it. modules: those trained so far.
 
-    Raises SensoriumError when the disk is full; earlier checkpoints stay.
+    Raises SensoriumError in all of them when the disk is full; earlier checkpoints stay.
     """
     ranks = stage.parallel.ranks
     state: State = {
+        "version": VERSION,
         "step": step,
         "stage": stage.number,
         "stage_step": stage_step,
@@ -50,32 +45,48 @@ def save(
         "data": stage.objective.fingerprint(),
         "rng": ranks.gather(rng_state()),
     }
-    own = thin_state(model, modules)
+    tensors = {"model": thin_state(model, modules), "optimizer": _moments(model, stage)}
     if stage.parallel.is_sharded:
-        _save_slices(folder, state, {"model": own, "optimizer": _moments(model, stage)}, ranks)
-    elif ranks.is_first:
-        weights = {name: tensor.to("cpu", copy=True) for name, tensor in own.items()}
-        save_checkpoint(folder, state | {"model": weights, "optimizer": stage.optimizer.state_dict()}, _KEEP)
-    ranks.wait()
+        slices.save_slices(folder, state, tensors, ranks)
+        return
+    with ranks.failing_together():
+        if ranks.is_first:
+            whole = {kind: {name: t.to("cpu", copy=True) for name, t in of_kind.items()}
+                     for kind, of_kind in tensors.items()}
+            save_checkpoint(folder, state | whole)
 
 
-def find_latest(folder: Path, is_sharded: bool) -> State | None:
-    """The newest checkpoint of a run, for `restore`; None when there is none. Tensors of slices are not read yet."""
-    found, files = _sliced(folder), list(folder.glob("step-*.pt"))
-    if not is_sharded:
-        if found and not files:
-            raise SensoriumError(folder, "holds slices of several processes.",
-                                 "Go on with torchrun and `parallel: fsdp`.")
-        return load_latest(folder)
-    if files and not found:
-        raise SensoriumError(folder, "holds checkpoints of one process, or of several with a whole model each.",
-                             "Go on as it was begun, or start a new run in another folder.")
-    for path in reversed(found):
-        try:
-            return torch.load(path / "run.pt", weights_only=True) | {"slices": str(path)}
-        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-            log.warning("%s cannot be read (%s); going on from the one before.", path, error)
-    return None
+def find_latest(folder: Path, ranks: Ranks) -> State | None:
+    """The newest whole checkpoint of a run, for `restore`; None when there is none. Every process calls it.
+
+    Tensors of slices are not read yet. Raises SensoriumError when there are checkpoints and not one is whole, or when
+    the processes do not see the same ones.
+    """
+    seen = ranks.gather([path.name for path in checkpoints(folder)])
+    if any(names != seen[0] for names in seen):
+        raise SensoriumError(folder, "does not hold the same checkpoints for all processes.",
+                             "Let all machines of a run have one folder for it.")
+
+    def look(path: Path) -> str:
+        wrong = ""
+        with ranks.failing_together():
+            try:
+                if path.suffix == slices.SUFFIX:
+                    wrong = slices.complaint(path, ranks.rank, ranks.size)
+                elif ranks.is_first:
+                    wrong = checkpoint.complaint(path)
+            except OSError as error:
+                raise SensoriumError(path, f"cannot be read ({error.strerror or error}).", "Look at rights.") from error
+        return next(filter(None, ranks.gather(wrong)), "")
+
+    def read(path: Path) -> State:
+        return slices.read_slices_state(path) if path.suffix == slices.SUFFIX else checkpoint.read_state(path)
+
+    found = load_latest(folder, look, read)
+    if found is not None and found.get("version") != VERSION:
+        raise SensoriumError(folder, "holds checkpoints of another version of Sensorium.",
+                             "Finish the run with that one, or start a new run in another folder.")
+    return found
 
 
 def restore(model: MultimodalModel, stage: Stage, saved: State, modules: list[str]) -> None:
@@ -85,42 +96,16 @@ def restore(model: MultimodalModel, stage: Stage, saved: State, modules: list[st
     if saved["data"] != stage.objective.fingerprint():
         raise SensoriumError("resume", "the data is not what it was at the checkpoint; its place means nothing.",
                              "Put it back, or start a new run in another folder.")
-    own = thin_state(model, modules)
+    tensors = {"model": thin_state(model, modules), "optimizer": _moments(model, stage)}
     if "slices" in saved:
-        tensors = {"model": own, "optimizer": _moments(model, stage)}
-        dcp.load(tensors, checkpoint_id=saved["slices"])  # in place
-        _set_moments(model, stage, tensors["optimizer"])
+        slices.load_slices(saved["slices"], tensors, ranks)  # in place
     else:
-        for name, tensor in saved["model"].items():
-            own[name].data.copy_(tensor)
-        stage.optimizer.load_state_dict(saved["optimizer"])
+        for kind, of_kind in tensors.items():
+            for name, tensor in of_kind.items():
+                tensor.copy_(slice_like(saved[kind][name], tensor))
+    _set_moments(model, stage, tensors["optimizer"])
     if len(saved["rng"]) == ranks.size:  # another number of processes draws other dropout; everything else is the same
         restore_rng(saved["rng"][ranks.rank])
-
-
-def _save_slices(folder: Path, state: State, tensors: dict[str, dict[str, Tensor]], ranks: Ranks) -> None:
-    path = folder / f"step-{state['step']:08d}.slices"
-    part = path.with_suffix(".part")
-    if ranks.is_first:
-        for remains in folder.glob("step-*.part"):
-            shutil.rmtree(remains, ignore_errors=True)
-    ranks.wait()
-    dcp.save(tensors, checkpoint_id=part)
-    if ranks.is_first:
-        with (part / "run.pt").open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-        for old in _sliced(folder)[:-_KEEP]:
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _sliced(folder: Path) -> list[Path]:
-    """Whole checkpoints of slices, oldest step first."""
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if _SLICED.fullmatch(path.name)), key=lambda path: path.name)
 
 
 def _moments(model: MultimodalModel, stage: Stage) -> dict[str, Tensor]:

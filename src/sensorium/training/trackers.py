@@ -7,8 +7,8 @@ is warned of once and left out, and the training goes on without it.
 They are told flat numbers, `lr/vision` or `seen/chart-qa`, under a step that counts through all stages. `Numbers` makes
 these from the journal's rows, and goes on from what the journal holds when a run is resumed.
 
-Used by `training.loop`, in the first process only. To add one: a class with the three methods, a line in TRACKERS, a
-name in TrackerName.
+Used by `training.loop`, in the first process only. To add one: a class with the three methods and a line in TRACKERS,
+or, in a distribution of its own, an entry point of the group `sensorium.trackers`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
-from sensorium.errors import SensoriumError
+from pydantic import AfterValidator
+
+from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.files import write_whole
+from sensorium.registry import callable_, with_added
 from sensorium.training.journal import Journal, Row, read_journal
 
-TrackerName = Literal["tensorboard", "wandb", "trackio"]
 PROJECT = "sensorium"  # under which runs are listed where a service asks for one
 log = logging.getLogger(__name__)
 
@@ -120,14 +123,29 @@ class TrackioTracker:
         self._run.finish()
 
 
-TRACKERS: dict[TrackerName, Callable[[], Tracker]] = {
+TRACKERS: dict[str, Callable[[], Tracker]] = {
     "tensorboard": TensorBoardTracker, "wandb": WandbTracker, "trackio": TrackioTracker,
 }  # fmt: skip
 
 
-def open_trackers(names: Iterable[TrackerName]) -> list[Tracker]:
+@cache
+def all_trackers() -> dict[str, Callable[[], Tracker]]:
+    """Our trackers and those that installed distributions add."""
+    return with_added("sensorium.trackers", TRACKERS, callable_)
+
+
+def _known(name: str) -> str:
+    if name not in TRACKERS and name not in all_trackers():
+        raise ValueError(f"there is no tracker `{name}`. {did_you_mean(name, all_trackers())}")
+    return name
+
+
+TrackerName = Annotated[str, AfterValidator(_known)]
+
+
+def open_trackers(names: Iterable[str]) -> list[Tracker]:
     """Trackers by name. Raises SensoriumError where a library is not installed."""
-    return [TRACKERS[name]() for name in dict.fromkeys(names)]
+    return [(TRACKERS.get(name) or all_trackers()[name])() for name in dict.fromkeys(names)]
 
 
 class Tracking:

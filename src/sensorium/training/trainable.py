@@ -11,6 +11,7 @@ import re
 from torch import nn
 
 from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.model.blocks import blocks_of
 from sensorium.model.checkpoint import MODULES, module_parameters
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.optimizer import NamedParameters
@@ -79,13 +80,8 @@ def block_heights(model: MultimodalModel, module: str) -> dict[str, int]:
 
 def _blocks(model: MultimodalModel, module: str) -> list[nn.Module]:
     if module == "vision":
-        return [*_first_list(model.vision.stem), *model.vision.tail]
-    return _first_list(model.decoder)
-
-
-def _first_list(tower: nn.Module) -> list[nn.Module]:
-    """A tower's blocks: the first list of modules in it."""
-    return next((list(module) for module in tower.modules() if isinstance(module, nn.ModuleList)), [])
+        return [*blocks_of(model.vision.stem), *model.vision.tail]
+    return blocks_of(model.decoder)
 
 
 def _lowest(model: MultimodalModel, module: str, last: int) -> int:

@@ -83,6 +83,14 @@ class WordBatch:
         return WordBatch(self.stem_states.to(device), labels)
 
 
+def require_places(model: MultimodalModel) -> None:
+    """Raises SensoriumError where visual tokens stand for no places in the picture, and so can be no words for them."""
+    kind = model.config.connector.kind
+    if kind in ("qformer", "resampler"):
+        raise SensoriumError("connector", f"each token of {kind} sees the whole picture, so none covers a place.",
+                             "Leave the word warm-up out, or choose pixel_shuffle, mlp or linear.")
+
+
 class WordObjective:
     """Scenes as targets for single visual tokens."""
 
@@ -95,10 +103,8 @@ class WordObjective:
         seed: int,
         vocabulary: Sequence[str],
     ) -> None:
-        kind, tokens = model.config.connector.kind, model.tokens_per_picture
-        if kind in ("qformer", "resampler"):
-            raise SensoriumError("connector", f"each token of {kind} sees the whole picture, so none covers a place.",
-                                 "Leave the word warm-up out, or choose pixel_shuffle, mlp or linear.")
+        require_places(model)
+        tokens = model.tokens_per_picture
         self.model, self.scenes, self.cache = model, scenes, cache
         self.vocabulary = ["background", *vocabulary]
         self.index = {name: i for i, name in enumerate(self.vocabulary)}
@@ -145,7 +151,8 @@ class WordObjective:
         weight = float(_name_weights(names).sum())
         if not weight:
             return Loss(total, 0.0, 0, 0)
-        return Loss(total, weight, len(batch.stem_states), int(names.numel()), metrics)
+        n_pictures = len(batch.stem_states)
+        return Loss(total, weight, n_pictures, int(names.numel()), metrics, pictures=n_pictures)
 
     def _point(self, direction: Tensor, labels: TokenLabels) -> tuple[Tensor, Metrics]:
         """Unit vectors [m, d] of all tokens -> the summed loss of where they point, and the metrics."""

@@ -18,7 +18,8 @@ from PIL import Image as PILImage
 from pydantic import TypeAdapter
 
 from sensorium.conversation import Conversation, Image, Text
-from sensorium.data.readers import READERS, Annotated, AnySource, Question
+from sensorium.data.readers import READERS, Annotated, Question
+from sensorium.data.readers.choice import AnySource
 from sensorium.data.readers.rows import JsonRows
 from sensorium.data.readers.turns import tagged_conversation
 from sensorium.errors import SensoriumError
@@ -40,7 +41,8 @@ def _write(path: Path, content: Any) -> str:
 
 
 def _open(format: str, path: str, **settings: Any) -> Any:
-    return SETTINGS.validate_python({"format": format, "path": path, **settings}).open()
+    """An opened source, as another process gets it."""
+    return pickle.loads(pickle.dumps(SETTINGS.validate_python({"format": format, "path": path, **settings}).open()))
 
 
 def _said(conversation: Conversation) -> list[tuple[str, list[str]]]:

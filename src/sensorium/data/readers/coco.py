@@ -13,7 +13,8 @@ from typing import Any, Literal
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import SourceSettings
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting, read_json
+from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting
+from sensorium.data.readers.walk import JsonFile
 from sensorium.errors import SensoriumError
 
 
@@ -33,17 +34,17 @@ class CocoSettings(SourceSettings):
 
 
 def _read(path: Path, gathering: Gathering) -> None:
-    content = read_json(path)
-    for i, image in enumerate(fields.items(content, "images", str(path))):
+    content = JsonFile(path)
+    for i, image in enumerate(content.items("images")):
         try:
             gathering.add_image(image, f"{path}: images[{i}]")
         except SensoriumError as error:
             gathering.orphans.append(error)
     categories: dict[int | str, str] = {}
-    for i, category in enumerate(fields.items(content, "categories", str(path)) if "categories" in content else ()):
+    for i, category in enumerate(content.items("categories") if "categories" in content else ()):
         where = f"{path}: categories[{i}]"
         categories[fields.name(category, "id", where)] = fields.words(category, "name", where)
-    for i, annotation in enumerate(fields.items(content, "annotations", str(path))):
+    for i, annotation in enumerate(content.items("annotations")):
         where = f"{path}: annotations[{i}]"
         if found := gathering.of(annotation, where, "among `images`"):
             with noting(found):

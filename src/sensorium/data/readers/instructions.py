@@ -1,7 +1,7 @@
 """Rows of several pictures in MIMIC-IT's form: instructions that lean on others shown before them.
 
 `data` maps an id to `{"instruction", "answer", "image_ids", "rel_ins_ids"}`; the pictures are base64 by id in a second
-file (read whole: it must fit into memory), or files called by their ids. The related instructions come first, each with
+file, or files called by their ids. The related instructions come first, each with
 its pictures, its question and its answer, as the in-context examples they are; the row itself comes last.
 """
 
@@ -15,7 +15,7 @@ from sensorium.conversation import Conversation, Image, Message, Text
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import Sample, SourceSettings, picture
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import read_json
+from sensorium.data.readers.rows import JsonEntries
 from sensorium.data.readers.turns import check_turns
 from sensorium.errors import SensoriumError
 
@@ -24,11 +24,8 @@ class Instructions:
     """rows: of `data`; pictures: id -> base64, or None where pictures are files `<id>.jpg` in `folder`."""
 
     def __init__(self, path: Path, folder: Path, pictures: Mapping[str, Any] | None, examples: int) -> None:
-        content = read_json(path)
-        if not isinstance(content, Mapping) or not isinstance(content.get("data"), Mapping):
-            raise SensoriumError(f"{path}: data", "is missing or no object.", "Check the source's `format`.")
         self.path, self.folder, self.pictures, self.examples = path, folder, pictures, examples
-        self.rows: Mapping[str, Any] = content["data"]
+        self.rows = JsonEntries(path, "data")
         self.ids = list(self.rows)
 
     def __len__(self) -> int:
@@ -72,5 +69,5 @@ class InstructionsSettings(SourceSettings):
 
     def open(self) -> Instructions:
         path = local_path(self.path)
-        pictures = read_json(local_path(self.encoded)) if self.encoded else None
+        pictures = JsonEntries(local_path(self.encoded)) if self.encoded else None
         return Instructions(path, self.folder(path), pictures, self.examples)

@@ -6,7 +6,6 @@ kept with its picture and said when the picture is asked for, so that one bad li
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from sensorium.errors import SensoriumError
 Corners = tuple[float, float, float, float]
 
 
-@dataclass
+@dataclass(slots=True)  # there may be a million
 class Facts:
     """Of one picture. boxes: (name, pixel corners, is a class); faults: what was wrong with annotations left out."""
 
@@ -100,13 +99,3 @@ class Pictures:
         if content.is_empty:
             raise faults[0]
         return Sample(str(key), where, content, tuple(faults))
-
-
-def read_json(path: Path) -> Any:
-    """A whole JSON file. Raises SensoriumError when it cannot be read or is damaged."""
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise SensoriumError(path, f"cannot be read ({error.strerror or error}).", "Check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise SensoriumError(path, f"is not JSON ({error}).", "Get the file again.") from error

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import Question, SourceSettings
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting, read_json
+from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting
+from sensorium.data.readers.walk import JsonFile
 from sensorium.errors import SensoriumError
 
 
@@ -58,18 +59,17 @@ class VqaSettings(QuestionSettings):
 
     def open(self) -> Pictures:
         path, answers = local_path(self.path), local_path(self.annotations)
-        rows = fields.items(read_json(answers), "annotations", str(answers))
-        answered = {row.get("question_id"): row for row in rows if isinstance(row, dict)}
+        rows = (row for row in JsonFile(answers).items("annotations") if isinstance(row, dict))
+        answered = {row.get("question_id"): _voted(row, answers) for row in rows}
 
         def read(row: Any, where: str) -> Question:
             number = fields.name(row, "question_id", where)
             if number not in answered:
                 raise SensoriumError(f"{where}: question_id", f"{number} has no answer in {answers.name}.",
                                      "Are the two files of one split?")
-            found, place = answered[number], f"{answers}: question_id {number}"
-            votes = [fields.words(vote, "answer", place) for vote in found.get("answers") or ()]
-            chosen = found.get("multiple_choice_answer")
-            return Question(fields.words(row, "question", where), _by_votes(votes, chosen, place))
+            if isinstance(found := answered[number], SensoriumError):
+                raise found
+            return Question(fields.words(row, "question", where), found)
 
         return self.gathered(path, _numbered(path, "questions"), "image_id", read)
 
@@ -102,13 +102,22 @@ class GqaSettings(QuestionSettings):
         def read(row: Any, where: str) -> Question:
             return Question(fields.words(row, "question", where), (fields.words(row, key, where),))
 
-        rows = fields.mapping(read_json(path), str(path)).items()
-        return self.gathered(path, ((f"{path}: {number}", row) for number, row in rows), "imageId", read)
+        rows = ((f"{path}: {number}", row) for number, _, row in JsonFile(path).pairs())
+        return self.gathered(path, rows, "imageId", read)
 
 
 def _numbered(path: Path, key: str) -> Iterable[tuple[str, Any]]:
-    rows = fields.items(read_json(path), key, str(path))
-    return ((f"{path}: {key}[{i}]", row) for i, row in enumerate(rows))
+    return ((f"{path}: {key}[{i}]", row) for i, row in enumerate(JsonFile(path).items(key)))
+
+
+def _voted(row: dict[str, Any], path: Path) -> tuple[str, ...] | SensoriumError:
+    """The answers of a row of annotations, or what is wrong with it, which is said when its question is met."""
+    where = f"{path}: question_id {row.get('question_id')}"
+    try:
+        votes = [fields.words(vote, "answer", where) for vote in row.get("answers") or ()]
+        return _by_votes(votes, row.get("multiple_choice_answer"), where)
+    except SensoriumError as error:
+        return error
 
 
 def _by_votes(answers: list[str], first: Any, where: str) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import SourceSettings
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import Corners, Facts, Gathering, Pictures, noting, read_json
+from sensorium.data.readers.pictures import Corners, Facts, Gathering, Pictures, noting
+from sensorium.data.readers.walk import JsonFile
 from sensorium.errors import SensoriumError
 
 
@@ -28,11 +29,11 @@ class RefcocoSettings(SourceSettings):
 
     def open(self) -> Pictures:
         path, instances = local_path(self.path), local_path(self.instances)
-        content = read_json(instances)
+        content = JsonFile(instances)
         gathering = Gathering()
-        for i, image in enumerate(fields.items(content, "images", str(instances))):
+        for i, image in enumerate(content.items("images")):
             gathering.add_image(image, f"{instances}: images[{i}]")
-        boxes = {a.get("id"): a.get("bbox") for a in fields.items(content, "annotations", str(instances))}
+        boxes = {a.get("id"): a.get("bbox") for a in content.items("annotations") if isinstance(a, dict)}
         for i, reference in enumerate(_of_split(path, self.split)):
             where = f"{path} reference {i}"
             if found := gathering.of(reference, where, f"in {instances.name}"):
@@ -51,12 +52,12 @@ class GenomeSettings(SourceSettings):
     def open(self) -> Pictures:
         path, image_data = local_path(self.path), local_path(self.image_data)
         gathering = Gathering()
-        for i, image in enumerate(_array(image_data)):
+        for i, image in enumerate(JsonFile(image_data).items()):
             where = f"{image_data}[{i}]"
             url = fields.words(image, "url", where)
             name = "/".join(PurePosixPath(url).parts[-2:])  # VG_100K_2/1.jpg
             gathering.facts[fields.name(image, "image_id", where)] = Facts(name, fields.size(image, where))
-        for i, row in enumerate(_array(path)):
+        for i, row in enumerate(JsonFile(path).items()):
             for region in fields.items(row, "regions", f"{path}[{i}]"):
                 where = f"{path}[{i}] region {region.get('region_id') if isinstance(region, dict) else '?'}"
                 if found := gathering.of(region, where, f"in {image_data.name}"):
@@ -93,13 +94,6 @@ def _of_split(path: Path, split: str) -> list[Any]:
         splits = sorted({str(r.get("split")) for r in references if isinstance(r, dict)})
         raise SensoriumError(f"{path}: split {split!r}", "is not there.", f"There are {', '.join(splits)}.")
     return of_split
-
-
-def _array(path: Path) -> list[Any]:
-    content = read_json(path)
-    if not isinstance(content, list):
-        raise SensoriumError(path, "is no list.", "Check that the source's `format` is right.")
-    return content
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -3,12 +3,15 @@
 A picture with ten questions becomes one conversation of ten turns, so that it is encoded once; a picture with boxes
 becomes questions in both directions. Which wordings and which turns depend on a seed, the sample's name and the pass
 over the data alone: any worker rewrites any sample alike, and what one pass left out another may ask.
+
+A task is a function of TASKS; an installed distribution adds one by an entry point of the group `sensorium.rewriters`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +19,24 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sensorium.conversation import Conversation, Message, Text
 from sensorium.data.readers.base import Annotated, Sample
-from sensorium.data.rewriters.tasks import TASKS, Turn
+from sensorium.data.rewriters.tasks import TASKS, Task, Turn
 from sensorium.data.scenes.phrases import Phrases
 from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.registry import callable_, with_added
 
 __all__ = ["TASKS", "RewriteSettings", "Rewriter"]
 PHRASES = Path(__file__).with_name("phrases.yaml")
 
 
+@cache
+def all_tasks() -> dict[str, Task]:
+    """Our tasks and those that installed distributions add."""
+    return with_added("sensorium.rewriters", TASKS, callable_)
+
+
 class RewriteSettings(BaseModel):
-    """tasks: which are asked, by default all that the picture offers. most_turns: of a conversation, chosen by lot.
+    """tasks: which are asked, by default all of ours that the picture offers; added ones must be named. most_turns: of
+    a conversation, chosen by lot.
 
     The lot goes over tasks first and turns then, so that a picture with fifty boxes still gets its caption.
     """
@@ -39,8 +50,8 @@ class RewriteSettings(BaseModel):
     @classmethod
     def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         for task in tasks:
-            if task not in TASKS:
-                raise ValueError(f"there is no task `{task}`. {did_you_mean(task, TASKS)}")
+            if task not in TASKS and task not in all_tasks():
+                raise ValueError(f"there is no task `{task}`. {did_you_mean(task, all_tasks())}")
         return tasks
 
 
@@ -50,6 +61,8 @@ class Rewriter:
     def __init__(self, settings: RewriteSettings | None = None, seed: int = 0) -> None:
         self.settings, self.seed = settings or RewriteSettings(), seed
         self.phrases = Phrases.load(PHRASES)
+        known = TASKS if TASKS.keys() >= set(self.settings.tasks) else all_tasks()
+        self.tasks = [known[task] for task in self.settings.tasks]
 
     def __call__(self, sample: Sample, number: int = 0) -> Conversation:
         """number: of the pass. Raises SensoriumError where the annotations offer none of the tasks."""
@@ -64,7 +77,7 @@ class Rewriter:
         return _spoken(facts, turns)
 
     def _turns(self, facts: Annotated, rng: np.random.Generator) -> list[Turn]:
-        of_task = [TASKS[task](facts, rng, self.phrases) for task in self.settings.tasks]
+        of_task = [task(facts, rng, self.phrases) for task in self.tasks]
         waiting = [[(i, j) for j in rng.permutation(len(turns)).tolist()] for i, turns in enumerate(of_task) if turns]
         chosen: list[tuple[int, int]] = []
         while waiting and len(chosen) < self.settings.most_turns:

@@ -1,0 +1,107 @@
+"""Trainings in several real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Loads torch and the library once, and forks the processes of each training: they are started as torchrun does it, by
+# what stands in their environment, and cost no second import. Each writes down the gradients of its steps.
+_SERVER = """
+import json, os, signal, socket, sys, traceback
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import peft, transformers.models.llama.modeling_llama, transformers.models.dinov2.modeling_dinov2
+import torch.distributed.checkpoint, torch.distributed.fsdp
+from sensorium.training import loop
+from sensorium.training.parallel import whole
+from sensorium.training.recipe import Recipe
+
+def work(tree, run, stop):
+    real, calls = loop.train_step, []
+    def step(stage, *args):
+        calls.append(1)
+        if len(calls) == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        update = type(stage.optimizer).step
+        def noted():
+            named = stage.parallel.model.named_parameters()
+            found = {name: whole(p.grad).clone() for name, p in named if p.grad is not None}
+            if stage.parallel.ranks.is_first:
+                torch.save(found, run / f"gradients-{len(calls)}.pt")
+            update(stage.optimizer)
+        stage.optimizer.step = noted
+        return real(stage, *args)
+    loop.train_step = step
+    return 0 if loop.train(Recipe.model_validate(tree), run, say=lambda line: None) else 130
+
+for line in sys.stdin:
+    job = json.loads(line)
+    os.environ |= job["environment"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(job["size"]):
+        child = os.fork()
+        if child == 0:
+            places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["size"], "MASTER_PORT": port}
+            os.environ |= {key: str(value) for key, value in places.items()} | {"MASTER_ADDR": "127.0.0.1"}
+            try:
+                code = work(job["tree"], Path(job["run"]), job["stop"])
+            except BaseException:
+                traceback.print_exc()
+                code = 1
+            sys.stderr.flush()
+            os._exit(code)
+        children.append(child)
+    codes = []
+    while children:
+        child, status = os.wait()
+        children.remove(child)
+        codes.append(os.waitstatus_to_exitcode(status))
+        if codes[-1] not in (0, 130):  # the others would wait for it
+            for other in children:
+                os.kill(other, signal.SIGKILL)
+    print(max(codes, key=lambda code: (code not in (0, 130), code)), flush=True)
+"""
+
+Train = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    complaints = tmp_path_factory.mktemp("processes") / "stderr"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with complaints.open("w") as file, subprocess.Popen(
+        [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True,
+        env=environment,
+    ) as server:
+        server.complaints = complaints  # type: ignore[attr-defined]
+        yield server
+        assert server.stdin is not None
+        server.stdin.close()
+
+
+@pytest.fixture
+def processes(_server: Any, own_cache: Path) -> Train:
+    """`processes(tree, run, size=2, stop=0)`: train in so many processes, and interrupt the `stop`-th step of this
+    part. Returns the exit code, 130 when interrupted; the gradients of each step are in the run's folder.
+    """
+    def train(tree: dict[str, Any], run: Path, size: int = 2, stop: int = 0) -> int:
+        job = {"tree": tree, "run": str(run), "size": size, "stop": stop,
+               "environment": {"SENSORIUM_CACHE": str(own_cache)}}
+        print(json.dumps(job), file=_server.stdin, flush=True)
+        code = _server.stdout.readline().strip()
+        assert code in ("0", "130"), _server.complaints.read_text()[-4000:]
+        return int(code)
+
+    return train
