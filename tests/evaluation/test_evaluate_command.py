@@ -71,8 +71,8 @@ def test_a_model_behind_an_address_is_measured_like_any_other(dataset, tmp_path)
     app = typer.Typer()
     app.command()(evaluate)
     with served(Told(("Yes",))) as address:
-        words = [str(dataset.root), "--model", f"{address}/v1", "--out", str(tmp_path / "out"), "--no-blind", "--json"]
-        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        words = ["scenes", "--data", dataset.root, "--model", f"{address}/v1", "--out", tmp_path / "out", "--no-blind"]
+        done = CliRunner().invoke(app, [*map(str, words), "--json"], catch_exceptions=False)
     results = json.loads(done.stdout)
     assert results["model"]["name"] == "told" and results["model"]["provenance"] == {"address": f"{address}/v1"}
     existence = results["splits"]["test_seen"]["seen"]["existence"]

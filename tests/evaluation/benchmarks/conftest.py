@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image as Picture
 
+from ...engine.conftest import llava_folder, llava_model  # noqa: F401 - fixtures: a tiny model of transformers
+
 COLOURS = {"red": (210, 30, 30), "green": (30, 190, 40), "blue": (30, 50, 210)}
 SIZE = (64, 48)
 VIDEO = {"duration": "short", "domain": "Knowledge", "sub_category": "Geography", "task_type": "OCR Problems"}

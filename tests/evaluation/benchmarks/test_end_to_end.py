@@ -95,6 +95,28 @@ main()
 """
 
 
+def test_a_model_behind_an_address_answers_a_benchmark(sensorium, lookalike, tmp_path, own_cache):
+    pytest.importorskip("openai", reason="the remote engine is an extra")
+    from ...serving.conftest import Told, served
+
+    told = Told(("Yes",))
+    with served(told) as address:
+        words = ["evaluate", "mme", "-d", lookalike("mme", "tsv"), "-m", f"{address}/v1", "--json", "-o"]
+        results = json.loads(sensorium(*words, tmp_path / "out"))
+        assert len(told.asked) == 6
+        again = json.loads(sensorium(*words, tmp_path / "again"))
+        assert len(told.asked) == 6, "the cache knows what a server said"
+    assert results == again
+    # What always saying yes reaches: half of the questions, no picture with both.
+    assert results["values"]["perception"] == 100 and results["model"]["identity"].endswith("-remote")
+
+
+def test_a_model_of_transformers_answers_a_benchmark(sensorium, lookalike, llava_folder, tmp_path, own_cache):
+    results = json.loads(sensorium("evaluate", "mcq", "-d", lookalike("mcq", "tsv"), "-m", llava_folder, "-o",
+                                   tmp_path / "out", "--max-new-tokens", 3, "--json"))  # fmt: skip
+    assert results["answered"] == 3 and results["values"]["rows"] == 3
+
+
 def test_a_video_is_refused_by_a_model_that_sees_none(lookalike, model, tmp_path):
     words = ["evaluate", "videomme", "-d", lookalike("videomme", "official"), "-o", tmp_path / "out", "-m", model]
     with pytest.raises(SensoriumError, match="takes text, image; Video-MME shows it video"):
