@@ -150,3 +150,22 @@ def test_the_notice_names_the_emoji_packages_that_are_fetched():
     notice = (ROOT / "NOTICE").read_text("utf-8")
     named = re.findall(r"^@iconify-json/(\S+) (\S+)  ([^\s,]+),.*\n  sha512-(\S+)$", notice, re.M)
     assert named == [(style.package, style.version, style.licence, style.sha512) for style in EMOJI_STYLES]
+
+
+def test_runs_in_the_guide_come_out_as_it_shows(tmp_path, monkeypatch):
+    """But for the numbers: processors round differently, and one reply of twelve may tip."""
+    from sensorium.cli.main import app
+
+    guide = ROOT / "docs" / "compare.md"
+    monkeypatch.chdir(tmp_path)
+    for block in _blocks(guide, "python"):
+        exec(compile(block, str(guide), "exec"), {"__name__": "guide"})
+    blocks = "".join(_blocks(guide, "console"))
+    shown = re.findall(r"^\$ sensorium (.+)\n((?:(?!\$ ).*\n)*)", blocks, re.M)
+    assert [command.split()[0] for command, _ in shown] == ["evaluate", "rescore", "evaluate", "compare"]
+    for command, printed in shown:
+        extra = ["--no-cache"] if command.startswith("evaluate") else []
+        done = CliRunner().invoke(app, [*shlex.split(command), *extra], catch_exceptions=False)
+        assert done.exit_code == 0
+        said, expected = (re.findall(r"[a-z]\w+", text) for text in (done.stdout, printed))
+        assert said == expected, command

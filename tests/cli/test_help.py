@@ -31,8 +31,8 @@ def test_every_command_has_help_with_an_example(words, is_group):
 def test_the_issues_commands_are_there():
     found = {" ".join(words) for words, _ in commands()}
     assert found >= {
-        "chat", "train", "info", "evaluate", "data build scenes", "data build speech", "data show", "data check",
-        "parts list", "parts fetch", "parts verify", "export hf",
+        "chat", "train", "info", "evaluate", "rescore", "compare", "data build scenes", "data build speech",
+        "data show", "data check", "parts list", "parts fetch", "parts verify", "export hf",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`sensorium evaluate` from end to end, with a tiny random model on the hand-made pictures."""
+"""`sensorium evaluate scenes` from end to end, with a tiny random model on the hand-made pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(tiny_model, tmp_path):
 
 
 def test_the_command_writes_results_table_and_all_replies(run, dataset, tmp_path):
-    shown = run(dataset.root)
+    shown = run("scenes", "--data", dataset.root)
     assert "existence (of 200)" in shown
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == [
@@ -47,7 +47,7 @@ def test_the_command_writes_results_table_and_all_replies(run, dataset, tmp_path
 
 
 def test_json_is_what_the_file_holds_and_a_second_run_asks_nothing_new(run, dataset, tmp_path):
-    arguments = (dataset.root, "--no-blind", "--no-speech", "--json", "--limit", 1)
+    arguments = ("scenes", "--data", dataset.root, "--no-blind", "--no-speech", "--json", "--limit", 1)
     printed = json.loads(run(*arguments))
     replies = tmp_path / "out" / "replies-test_seen.jsonl"
     assert printed == json.loads((tmp_path / "out" / "results.json").read_text())
@@ -60,7 +60,7 @@ def test_json_is_what_the_file_holds_and_a_second_run_asks_nothing_new(run, data
 
 def test_an_unknown_split_is_found_before_anything_is_loaded(run, dataset, tmp_path):
     with pytest.raises(SensoriumError, match="test_seen"):
-        run(dataset.root, "--split", "test_sene")
+        run("scenes", "--data", dataset.root, "--split", "test_sene")
     assert not (tmp_path / "out").exists()
 
 
@@ -71,8 +71,8 @@ def test_a_model_behind_an_address_is_measured_like_any_other(dataset, tmp_path)
     app = typer.Typer()
     app.command()(evaluate)
     with served(Told(("Yes",))) as address:
-        words = [str(dataset.root), "--model", f"{address}/v1", "--out", str(tmp_path / "out"), "--no-blind", "--json"]
-        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        words = ["scenes", "--data", dataset.root, "--model", f"{address}/v1", "--out", tmp_path / "out", "--no-blind"]
+        done = CliRunner().invoke(app, [*map(str, words), "--json"], catch_exceptions=False)
     results = json.loads(done.stdout)
     assert results["model"]["name"] == "told" and results["model"]["provenance"] == {"address": f"{address}/v1"}
     existence = results["splits"]["test_seen"]["seen"]["existence"]

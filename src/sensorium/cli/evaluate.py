@@ -1,38 +1,60 @@
-"""`sensorium evaluate`: measure a model on the held-out scenes of a dataset, with and without the picture."""
+"""`sensorium evaluate`: ask a model the questions of a benchmark, keep every reply, score them."""
 
 from __future__ import annotations
 
-import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sensorium.cli.terminal import Preparation, emit, emit_json, note
+from sensorium.cli.terminal import Preparation, note
 from sensorium.errors import SensoriumError, did_you_mean
 
 if TYPE_CHECKING:
-    from sensorium.data.dataset import Dataset
-    from sensorium.engine import Engine
-    from sensorium.engine.names import Named
-    from sensorium.evaluation import Report
+    from sensorium.engine.base import Sampling
+    from sensorium.evaluation.asking import Asker
+    from sensorium.evaluation.benchmarks import Benchmark, Data
 
 PRECISIONS = ("float32", "bfloat16")
-WIDTH = 110  # of the table where there is no terminal to ask
+SCENES = "scenes"
+# Options that belong to the one or the other: a benchmark has protocols, our own scenes have blind runs.
+_OF_SCENES = ("blind", "speech")
+_OF_BENCHMARKS = (
+    "media", "prompt", "variant", "max_new_tokens", "temperature", "seed", "repeats", "batch_size", "workers",
+    "ray_address", "cache",
+)  # fmt: skip
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="A dataset folder, as `sensorium data build scenes` makes it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for results.json, table.md and all replies.")],
+    context: typer.Context,
+    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="`scenes`, or one of those below.")],
+    data: Annotated[Path, typer.Option("--data", "-d", help="Its file or folder, on this disk.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for all replies and results.json.")],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="`default`, a model folder, a hub id, or a server's address: http://HOST/v1#MODEL.")
+        str, typer.Option("--model", "-m", help="`default`, a folder, a hub id, or an address: http://HOST/v1#MODEL.")
     ] = "default",
+    media: Annotated[Path | None, typer.Option(help="Folder of pictures or videos, if not beside the data.")] = None,
     split: Annotated[
-        list[str] | None, typer.Option("--split", help="What to measure; repeatable. All test splits if left out.")
+        list[str] | None, typer.Option("--split", help="Only files with that word; of scenes: its splits, repeatable.")
     ] = None,
-    blind: Annotated[bool, typer.Option(help="Also ask with grey pictures, to see what looking adds.")] = True,
-    speech: Annotated[bool, typer.Option(help="Also compare plain talk with the untrained language model.")] = True,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many pictures of each kind.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="official|vlmevalkit|lmms-eval|…", help="Whose protocol asks.")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(metavar="official|vlmevalkit|lmms-eval|…", help="Whose rules score.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many pictures of each task.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of a reply; each benchmark has its own.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    repeats: Annotated[int, typer.Option(min=1, help="Replies to each question; above 1 needs a temperature.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions asked together.")] = 64,
+    workers: Annotated[int, typer.Option(min=1, help="Engines that answer at once, by Ray; one needs no Ray.")] = 1,
+    ray_address: Annotated[str | None, typer.Option(help="Of a cluster; this machine if left out.")] = None,
+    cache: Annotated[bool, typer.Option(help="Use replies that were given before, in any run.")] = True,
+    blind: Annotated[bool, typer.Option(help="Of scenes: also ask with grey pictures.")] = True,
+    speech: Annotated[bool, typer.Option(help="Of scenes: also compare plain talk with the untrained model.")] = True,
     precision: Annotated[
         str, typer.Option(help="Of torch, transformers: float32, or bfloat16, several times faster where built in.")
     ] = "float32",
@@ -46,115 +68,120 @@ def evaluate(
     quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
     json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
 ) -> None:
-    """Measure a model on held-out scenes.
+    """Measure a model on a benchmark.
 
-    Existence, count, position and color are asked in MME's shape (two questions a picture, a score of 200), then
-    captions and boxes. Each score stands beside the blind score (grey pictures) and chance. Every reply is kept in
-    OUT/replies-*.jsonl; a run that was stopped goes on where it was, and a larger --limit asks only what is new.
+    Benchmarks: mme, pope, vqav2, okvqa, textvqa, refcoco, caption (COCO), chartqa, docvqa, infovqa, mathvista, mcq
+    (MMBench, MMStar, …), videomme; and scenes, our own, beside blind scores and chance. Data is read from this disk in
+    the official layout, as lmms-lab's parquet, or as VLMEvalKit's TSV.
+
+    Every reply is kept in OUT before anything is scored; a run that was stopped goes on where it was, and
+    `sensorium rescore OUT` scores it again by other rules without asking.
 
     \b
     Examples:
-      sensorium evaluate runs/scenes --out runs/mine/scores --model runs/mine
-      sensorium evaluate runs/scenes --out quick --split test_seen --limit 20 --no-blind --no-speech
-      sensorium evaluate runs/scenes --out small --engine llamacpp --quantization q4_0
+      sensorium evaluate scenes --data runs/scenes --out runs/mine/scores --model runs/mine
+      sensorium evaluate scenes --data runs/scenes --out quick --split test_seen --limit 20 --no-blind --no-speech
+      sensorium evaluate mme --data MME_Benchmark_release_version --out runs/mme --engine auto
+      sensorium evaluate mcq --data MMBench_DEV_EN.tsv --out runs/mmbench --prompt official --workers 4
+      sensorium evaluate pope --data coco --media val2014 --out runs/pope --temperature 0.7 --repeats 5
     """
-    from sensorium.data.dataset import Dataset
-    from sensorium.data.records import TEST_SPLITS
-    from sensorium.engine.loading import load_engine
-    from sensorium.engine.names import find_model
-    from sensorium.evaluation import Report
-
+    _check_benchmark(benchmark, out)
     if precision not in PRECISIONS:
         raise SensoriumError("--precision", f"{precision!r} is not known.", did_you_mean(precision, PRECISIONS))
-    dataset = Dataset(data)
-    splits = split or [name for name in TEST_SPLITS if name in dataset.splits]
-    if not splits:
-        remedy = f"Name one with --split: {', '.join(dataset.splits)}."
-        raise SensoriumError(data, "has none of the test splits.", remedy)
-    for name in splits:
-        dataset.folder(name)
-    found = find_model(model)
-    with Preparation() as preparation:
-        loaded = load_engine(  # it checks the names
-            model, preparation, precision, engine, quantization, api_key=api_key,  # type: ignore[arg-type]
-        )
-        how = loaded.card.provenance.get("quantization", precision)
-        name = loaded.card.name
-        about: dict[str, Any] = {"name": name, "fingerprint": f"{_fingerprint(found, name)}-{how}"}
-        about["provenance"] = loaded.card.provenance
-        from_data = {key: dataset.info.get(key) for key in ("name", "fingerprint", "seed")}
-        report = Report(about, from_data, limit)
-        for name in splits:
-            for is_blind in (False, True) if blind else (False,):
-                _measure(report, loaded, dataset, name, is_blind, out, preparation)
-                report.write(out)
-        if speech and found.kind != "sensorium":
-            note("Plain talk is not compared: only a model folder of ours names its untrained language model.")
-        elif speech:
-            assert found.folder is not None
-            report.speech = _speech(loaded, found.folder, preparation)
-            report.write(out)
-    _show(report, out, json)
+    load: dict[str, Any] = {"name": model, "precision": precision, "engine": engine, "quantization": quantization,
+                            "api_key": api_key}  # fmt: skip
+    if benchmark == SCENES:
+        from sensorium.cli.evaluate_scenes import evaluate_scenes
 
-
-def _measure(
-    report: Report, engine: Engine, dataset: Dataset, split: str, blind: bool, out: Path, preparation: Preparation
-) -> None:
-    from sensorium.evaluation import ReplyFile, evaluate_scenes
-
-    header = {"model": report.model["fingerprint"], "data": report.data["fingerprint"], "split": split, "blind": blind}
-    what = f"{split}, {'blind' if blind else 'seeing'}"
-    keep = ReplyFile(out / f"replies-{split}{'-blind' if blind else ''}.jsonl", header)
-    report.add(
-        evaluate_scenes(
-            engine, dataset, split, blind, report.limit, lambda done, total: preparation(what, done, total), keep
-        )
-    )
-
-
-def _speech(engine: Engine, folder: Path, preparation: Preparation) -> Any:
-    """The comparison with the language model as its part gives it: no adapters, nothing of ours loaded."""
-    from sensorium.engine.torch import TorchEngine
-    from sensorium.evaluation import evaluate_speech, speech_references
-    from sensorium.model.checkpoint import read_config
-    from sensorium.model.quiet import quietly
-
-    preparation("asking the plain language model", 0, 0)
-    with quietly():
-        plain = TorchEngine(read_config(folder)[0].model_copy(update={"lora": None}).build(preparation), "plain")
-    references = speech_references(plain)
-    return evaluate_speech(engine, references, lambda done, total: preparation("speech", done, total))
-
-
-def _show(report: Report, out: Path, json: bool) -> None:
-    from rich.console import Console
-
-    from sensorium.evaluation.report import speech_line
-
-    if json:
-        emit_json(report.to_json())
+        _refuse(context, _OF_BENCHMARKS, "is of other benchmarks than `scenes`.")
+        evaluate_scenes(data, out, load, split or (), blind, speech, limit, json)
         return
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    with console.capture() as captured:
-        console.print(report.table())
-    emit(captured.get(), end="")
-    if report.speech is not None:
-        emit(speech_line(report.speech))
-    note(f"Written: {out / 'results.json'}, {out / 'table.md'}, {out}/replies-*.jsonl")
+    _refuse(context, _OF_SCENES, "is of `scenes` alone.")
+    if repeats > 1 and not temperature:
+        raise SensoriumError("--repeats", "greedy replies are all the same.", "Choose a --temperature above 0.")
+    from sensorium.engine.base import Sampling
+    from sensorium.evaluation.benchmarks import BENCHMARKS, Data
+    from sensorium.evaluation.identity import engine_identity
+    from sensorium.evaluation.response_cache import ResponseCache, default_path
+    from sensorium.evaluation.run import limited, run
+    from sensorium.evaluation.run_folder import RunFolder
+
+    chosen = BENCHMARKS[benchmark]
+    asked_as = chosen.known_prompt(prompt)
+    chosen.known_variant(variant, asked_as)
+    if split and len(split) > 1:
+        raise SensoriumError("--split", "one word at most; it chooses among the files of the data.")
+    source = Data(data, media, split[0] if split else None)
+    sampling = Sampling(max_new_tokens or chosen.max_new_tokens, temperature, seed=seed)
+    with Preparation() as preparation:
+        preparation("reading the questions", 0, 0)
+        questions = limited(chosen.read(source, asked_as), limit)
+        with closing(_asker(chosen, load, workers, ray_address, preparation)) as asker:
+            identity = engine_identity(model, asker.card, precision)
+            folder = RunFolder(out, _asked(chosen, asked_as, source, identity, sampling))
+            known = ResponseCache(default_path()) if cache else None
+            about = {"model": {"name": asker.card.name, "provenance": asker.card.provenance}, "limit": limit,
+                     "data_about": {"name": source.path.name, "layout": source.layout}}  # fmt: skip
+            run(questions, asker, folder, identity, sampling, repeats, known, batch_size, preparation, about)
+    _finish(out, variant, json)
 
 
-def _fingerprint(found: Named, name: str) -> str:
-    """sha256 over the checkpoint's files: replies of other weights must not be mixed with these.
+def _asked(benchmark: Benchmark, prompt: str, data: Data, identity: str, sampling: Sampling) -> dict[str, Any]:
+    """What makes the replies of a run those of this run and no other."""
+    from dataclasses import asdict
 
-    Of an address, which shows no files, over itself and the model's name there.
-    """
-    import hashlib
+    return {
+        "benchmark": benchmark.name, "prompt": prompt, "data": data.sha256, "split": data.split, "engine": identity,
+        "sampling": asdict(sampling) | {"stop": list(sampling.stop)},
+    }  # fmt: skip
 
-    from sensorium.parts.hub import hub_folder
-    from sensorium.parts.package import sha256_of
 
-    if found.kind == "remote":
-        return hashlib.sha256(f"{found.base_url} {name}".encode()).hexdigest()
-    folder = found.folder or hub_folder(found.name)
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".gguf"))
-    return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in files).encode()).hexdigest()
+def _asker(benchmark: Benchmark, load: dict[str, Any], workers: int, address: str | None, preparation: Any) -> Asker:
+    from sensorium.evaluation.asking import Here
+
+    asker: Asker
+    if workers > 1 or address is not None:
+        from sensorium.evaluation.workers import RayWorkers
+
+        preparation(f"starting {workers} workers", 0, 0)
+        asker = RayWorkers(workers, load, address)
+    else:
+        from sensorium.engine.loading import load_engine
+
+        asker = Here(load_engine(progress=preparation, **load))
+    if benchmark.modality not in asker.card.modalities:
+        asker.close()
+        able = ", ".join(asker.card.modalities)
+        raise SensoriumError(load["name"], f"takes {able}; {benchmark.title} shows it {benchmark.modality}.",
+                             "Choose a --model and --engine that take it.")
+    return asker
+
+
+def _finish(out: Path, variant: str | None, json: bool) -> None:
+    from sensorium.cli.rescore import show_results
+    from sensorium.evaluation.results import score_run
+
+    results = score_run(out, variant)
+    results.write(out)
+    show_results(results, json)
+    note(f"Written: {out / 'results.json'}, {out / 'replies.jsonl'}")
+
+
+def _check_benchmark(name: str, out: Path) -> None:
+    if name == SCENES:
+        return
+    if Path(name).exists():
+        raise SensoriumError(name, "is a path, and the name of a benchmark comes first.",
+                             f"Write: sensorium evaluate {SCENES} --data {name} --out {out}")
+    from sensorium.evaluation.benchmarks import BENCHMARKS
+
+    if name not in BENCHMARKS:
+        raise SensoriumError(f"benchmark {name!r}", "is not known.", did_you_mean(name, [SCENES, *BENCHMARKS]))
+
+
+def _refuse(context: typer.Context, names: tuple[str, ...], why: str) -> None:
+    """Options given by the user that would do nothing here."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise SensoriumError(f"--{name.replace('_', '-')}", why)

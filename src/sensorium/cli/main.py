@@ -16,8 +16,10 @@ import typer
 from sensorium import __version__
 from sensorium.cli import data, export, parts, score
 from sensorium.cli.chat import chat
+from sensorium.cli.compare import compare
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.info import info
+from sensorium.cli.rescore import rescore
 from sensorium.cli.serve import serve
 from sensorium.cli.terminal import error_line, note
 from sensorium.cli.train import train
@@ -32,8 +34,10 @@ app = typer.Typer(
     context_settings=_SETTINGS,
 )
 app.command()(chat)
+app.command()(compare)
 app.command()(evaluate)
 app.command()(info)
+app.command()(rescore)
 app.command()(serve)
 app.command()(train)
 app.add_typer(data.app, name="data")

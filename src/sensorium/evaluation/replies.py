@@ -79,6 +79,21 @@ def read_replies(path: Path, text: str | None = None) -> tuple[dict[str, Any], l
 
     Raises SensoriumError naming the row that cannot be read.
     """
+    header, rows = _read(path, text)
+    try:
+        return header, [ScenesReply(**{k: v for k, v in row.items() if k != "right"}) for row in rows]
+    except (TypeError, AttributeError) as error:
+        raise SensoriumError(path, f"has a row with other fields ({error}).", "Remove the file.") from error
+
+
+def read_judged(path: Path) -> tuple[dict[str, Any], list[tuple[ScenesReply, bool]]]:
+    """`read_replies`, each with whether it was right."""
+    header, replies = read_replies(path)
+    _, rows = _read(path, None)
+    return header, [(reply, bool(row.get("right"))) for reply, row in zip(replies, rows, strict=True)]
+
+
+def _read(path: Path, text: str | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     try:
         # Not splitlines: a reply may hold one of the rarer line ends, which JSON leaves as they are.
         lines = (path.read_text(encoding="utf-8") if text is None else text).rstrip("\n").split("\n")
@@ -93,7 +108,4 @@ def read_replies(path: Path, text: str | None = None) -> tuple[dict[str, Any], l
         rows.append(row)
     if not rows or not isinstance(rows[0], dict) or rows[0].get("format") != FORMAT:
         raise SensoriumError(path, f"is not a file of the format {FORMAT}.")
-    try:
-        return rows[0], [ScenesReply(**{k: v for k, v in row.items() if k != "right"}) for row in rows[1:]]
-    except (TypeError, AttributeError) as error:
-        raise SensoriumError(path, f"has a row with other fields ({error}).", "Remove the file.") from error
+    return rows[0], rows[1:]

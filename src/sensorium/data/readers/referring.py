@@ -86,7 +86,7 @@ def _add(found: Facts, phrase: str, box: Corners, where: str) -> None:
 
 
 def _of_split(path: Path, split: str) -> list[Any]:
-    references = _plain_pickle(path)
+    references = plain_pickle(path)
     if not isinstance(references, list):
         raise SensoriumError(path, "is no list of references.")
     of_split = [r for r in references if not isinstance(r, dict) or r.get("split") == split]
@@ -106,7 +106,8 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def _plain_pickle(path: Path) -> Any:
+def plain_pickle(path: Path) -> Any:
+    """What a pickle holds. Raises SensoriumError for one that would build anything but plain values."""
     try:
         return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin-1").load()
     except OSError as error:

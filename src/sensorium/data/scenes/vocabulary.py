@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import inflect
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from sensorium.errors import SensoriumError, did_you_mean
+
+if TYPE_CHECKING:
+    import inflect
 
 VOCABULARY_FILE = Path(__file__).with_name("vocabulary.yaml")
 
@@ -149,7 +151,9 @@ def _entry(name: str, category: str, row: EntryRow) -> VocabularyEntry:
 
 @functools.cache
 def inflected() -> inflect.engine:
-    """One English inflector for the process: building it is slow."""
+    """One English inflector for the process: importing and building it is slow."""
+    import inflect
+
     return inflect.engine()
 
 

@@ -1,0 +1,111 @@
+"""Video-MME: multiple choice about videos. Its content may not be redistributed, so none of it is here.
+
+Official layout: the template of its results, an array of videos with questions; videos named by `video_id`, `videoID`
+or the end of `url`, in the folder of --media. Questions hold the video itself; which frames an engine looks at is the
+engine's business, and one that sees no video refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sensorium.errors import SensoriumError
+from sensorium.evaluation.benchmarks.base import Answer, Benchmark, Judged, Question
+from sensorium.evaluation.benchmarks.cells import one_of, require_columns, strings, words
+from sensorium.evaluation.benchmarks.layouts import Data
+from sensorium.evaluation.scorers import videomme
+from sensorium.evaluation.scorers.choices import lmms_eval_letter, videomme_letter, videomme_letter_of_vlmevalkit
+from sensorium.evaluation.scorers.outcome import Outcome
+from sensorium.evaluation.scorers.rows import read_trailing_rows
+
+_REQUEST = (
+    "Select the best answer to the following multiple-choice question based on the video{}. "
+    "Respond with only the letter (A, B, C, or D) of the correct option."
+)
+_KINDS = ("duration", "domain", "sub_category", "task_type")
+
+
+def read(data: Data, prompt: str) -> Iterator[Question]:
+    return _official(data, prompt) if data.layout == "official" else _table(data, prompt)
+
+
+def _table(data: Data, prompt: str) -> Iterator[Question]:
+    table = data.table()
+    require_columns(table, "question", "answer", *_KINDS)
+    asked: dict[str, int] = {}
+    for number in range(len(table)):
+        row, where = table.row(number), table.where(number)
+        video = words(row, where, "videoID", "video", "video_id")
+        asked[video] = asked.get(video, 0) + 1
+        name = str(row.get("question_id") or f"{video}-{asked[video]}")
+        yield _question(name, video, row, strings(row, where, "options", "candidates"), prompt, where, data)
+
+
+def _official(data: Data, prompt: str) -> Iterator[Question]:
+    rows = read_trailing_rows(data.one_file("questions", "*.json"))
+    rows.by("video_id")
+    for i in range(len(rows)):
+        where, video = rows.where(i), rows.text(i, "video_id")
+        questions = rows[i].get("questions")
+        if not isinstance(questions, list) or not all(isinstance(one, dict) for one in questions):
+            raise rows.fault(i, "`questions` is not a list of objects.")
+        for one in questions:
+            row = {**rows[i], **one}
+            yield _question(words(row, where, "question_id"), video, row, strings(row, where, "options"), prompt, where,
+                            data)  # fmt: skip
+
+
+def _question(
+    name: str, video: str, row: Mapping[str, Any], options: list[str], prompt: str, where: str, data: Data
+) -> Question:
+    kinds = {key: one_of(words(row, where, key), videomme.KNOWN[key], where, key) for key in _KINDS}
+    answer = one_of(words(row, where, "answer"), "ABCD", where, "answer")
+    url = str(row.get("videoID") or row.get("url", "")).rpartition("v=")[2]
+
+    def media() -> tuple[Any, ...]:
+        try:
+            return (data.video(video),)
+        except SensoriumError:
+            if not url or url == video:
+                raise
+            return (data.video(url),)
+
+    text = _text(words(row, where, "question"), options, prompt)
+    return Question(name, video, kinds["duration"], text, {**kinds, "answer": answer, "options": options}, media, where)
+
+
+def _text(question: str, options: Sequence[str], prompt: str) -> str:
+    lines = "\n".join(options)
+    if prompt == "vlmevalkit":
+        return f"\n{_REQUEST.format('')}\nQuestion: {question}\n{lines}\nAnswer: "
+    # lmms-eval speaks of subtitles also where it shows none.
+    request = _REQUEST.format(" and the subtitles" if prompt == "lmms-eval" else "")
+    return f"{request}\n{question}\n{lines}\nThe best answer is:"
+
+
+def score(answers: Sequence[Answer], variant: str) -> Outcome:
+    return videomme.score([
+        videomme.VideoReply(one.cluster, **{key: one.truth[key] for key in _KINDS}, answer=one.truth["answer"],
+                            reply=one.reply, options=tuple(one.truth["options"]))
+        for one in answers
+    ], variant)  # fmt: skip
+
+
+def judge(answers: Sequence[Answer], variant: str) -> list[Judged]:
+    letters = [_letter(one, variant) for one in answers]
+    return [Judged(float(said == one.truth["answer"]), said) for one, said in zip(answers, letters, strict=True)]
+
+
+def _letter(one: Answer, variant: str) -> str:
+    if variant == "official":
+        return videomme_letter(one.reply)
+    if variant == "lmms-eval":
+        return lmms_eval_letter(one.reply)
+    options = {option[0]: option[2:].strip(". \n") for option in one.truth["options"] if option[1:2] == "."}
+    return videomme_letter_of_vlmevalkit(one.reply, options)
+
+
+VIDEOMME = Benchmark(
+    "videomme", "Video-MME", ("official", "vlmevalkit", "lmms-eval"), videomme.VARIANTS, 32, read, score, judge, "video"
+)
