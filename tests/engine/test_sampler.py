@@ -18,7 +18,7 @@ def _drawn(n: int = 2000, **options: object) -> list[float]:
     sampler = TokenSampler(Sampling(**options))
     counts = [0] * 4
     for _ in range(n):
-        counts[sampler.choose(LOGITS, [])] += 1
+        counts[sampler.choose(LOGITS, []).id] += 1
     return [count / n for count in counts]
 
 
@@ -55,7 +55,7 @@ def test_top_p_keeps_the_fewest_that_reach_p():
 def test_the_same_seed_draws_the_same_and_another_seed_does_not():
     def line(seed: int) -> list[int]:
         sampler = TokenSampler(Sampling(temperature=1.0, seed=seed))
-        return [sampler.choose(LOGITS, []) for _ in range(40)]
+        return [sampler.choose(LOGITS, []).id for _ in range(40)]
 
     assert line(1) == line(1) != line(2)
 
@@ -70,9 +70,9 @@ def test_the_global_random_state_is_not_touched():
 def test_repetition_penalty_divides_positive_and_multiplies_negative_scores():
     logits = np.array([2.0, 1.5, -1.0, -1.2])
     sampler = TokenSampler(Sampling(repetition_penalty=2.0))
-    assert sampler.choose(logits, []) == 0
-    assert sampler.choose(logits, [0, 0]) == 1  # 2.0 / 2 < 1.5
-    assert sampler.choose(np.array([-1.0, -1.5]), [0]) == 1  # -1.0 * 2 < -1.5
+    assert sampler.choose(logits, []).id == 0
+    assert sampler.choose(logits, [0, 0]).id == 1  # 2.0 / 2 < 1.5
+    assert sampler.choose(np.array([-1.0, -1.5]), [0]).id == 1  # -1.0 * 2 < -1.5
     assert logits.tolist() == pytest.approx([2.0, 1.5, -1.0, -1.2])  # the caller's array stays
 
 

@@ -137,7 +137,8 @@ def test_inference_mode_does_not_leak_out_of_a_stream(engine):
 def test_replies_that_are_over_leave_the_batch_and_change_nothing_for_the_others(engine, options):
     """Stop strings end the replies one after the other; the batch shrinks when half of them are over."""
     alone = [engine.answer([c], Sampling(max_new_tokens=24, **options))[0].text for c in SEVERAL]
-    stops = tuple(dict.fromkeys(text[n : n + 1] for text, n in zip(alone, (2, 5, 9), strict=False)))
+    whole = [text.replace("\ufffd", "") for text in alone]
+    stops = tuple(dict.fromkeys(text[n : n + 1] for text, n in zip(whole, (2, 5, 9), strict=False)))
     sampling = Sampling(max_new_tokens=24, stop=stops, **options)
     sizes, step = [], engine._step
     engine._step = lambda embeddings, *rest: sizes.append(len(embeddings)) or step(embeddings, *rest)

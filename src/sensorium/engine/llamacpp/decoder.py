@@ -23,12 +23,13 @@ import numpy as np
 
 from sensorium.engine.llamacpp.library import Batch, ContextAt, library
 from sensorium.engine.llamacpp.prompt import Array, Key, Prompt
+from sensorium.engine.sampler import Chosen
 from sensorium.errors import SensoriumError
 
 BATCH = 512  # tokens in one step; llama.cpp ends the process when it is given more
 BESIDE = 128  # tokens of prompts in a step that somebody else waits for
 WORTH_COPYING = 32  # tokens; llama.cpp copies the memory of a whole slot, which takes as long as to read about ten
-Choose = Callable[[Array, list[int]], int]
+Choose = Callable[[Array, list[int]], Chosen]
 _REMEDY = "Export the model again, or use the torch engine."
 
 
@@ -46,7 +47,7 @@ class Slot:
 class Job:
     """A reply to be written, or, with `tails`, continuations of the prompt to be scored.
 
-    choose: from logits [vocabulary] and the ids said so far to the next id; never: an id that is not one of them.
+    choose: from logits [vocabulary] and the ids said so far to the next token; never: an id that is not one of them.
     """
 
     prompt: Prompt
@@ -112,15 +113,15 @@ class Decoder:
         self._thread = Thread(target=self._work, name="llama.cpp", daemon=True)
         self._thread.start()
 
-    def reply(self, job: Job) -> Iterator[int]:
+    def reply(self, job: Job) -> Iterator[Chosen]:
         """The job's tokens as they come, the one that stops it too. Closing the iterator ends the job.
 
         job.cached is set when the first token is there. Raises RuntimeError when llama.cpp fails.
         """
         self._enter(job)
         try:
-            while (token := self._result(job)) is not None:
-                yield token
+            while (chosen := self._result(job)) is not None:
+                yield chosen
         finally:
             job.cancelled = True
 
@@ -259,13 +260,13 @@ class Decoder:
     def _say(self, job: Job, logits: Array) -> None:
         assert job.choose is not None
         try:
-            token = job.choose(logits, job.said)
+            chosen = job.choose(logits, job.said)
         except Exception as error:  # noqa: BLE001 (it is this reply's alone)
             self._leave(job, error)
             return
-        job.said.append(token)
-        job.results.put(token)
-        if token in job.stop_ids or len(job.said) == job.max_new_tokens:
+        job.said.append(chosen.id)
+        job.results.put(chosen)
+        if chosen.is_last or chosen.id in job.stop_ids or len(job.said) == job.max_new_tokens:
             self._leave(job, None)
 
     def _score(self, job: Job) -> None:

@@ -1,0 +1,172 @@
+"""What may be said next: a constraint as a mask over the model's tokens, by llguidance.
+
+A grammar speaks of characters, a model of tokens, and a token may be part of a character or reach over several of the
+grammar's words; llguidance knows which tokens fit. Marks of grounding are the model's own tokens, as in rendering;
+every other special token, the visual slot among them, is never allowed. A reply may end exactly where its grammar may.
+
+JSON is written as Python's json writes it, `{"a": 1, "b": [2]}`: free blanks are where small models lose themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from sensorium.engine.constraint import Boxes, Constraint, JsonSchema
+from sensorium.errors import SensoriumError
+from sensorium.grounding import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
+from sensorium.rendering.renderer import Renderer
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MAX_CHARACTERS = 64_000  # of a schema, or of all choices
+MAX_BOXES = 1000
+# llguidance's units: 50 of building and 14 of a step are about a microsecond. Half a second, and 20 ms a token.
+_LIMITS: dict[str, Any] = {"initial_lexer_fuel": 1_000_000, "step_lexer_fuel": 200_000, "step_max_items": 50_000,
+           "max_lexer_states": 50_000, "max_grammar_size": 100_000, "verbose_errors": False}
+_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False}
+_PROBE = "a é🦊\n"
+
+
+class TokenMask:
+    """The tokens that may come next in one reply; it is told each that came. Not for two threads at once."""
+
+    def __init__(self, matcher: Any, sayable: Array) -> None:
+        self._matcher, self._sayable = matcher, sayable
+
+    def copy(self) -> TokenMask:
+        """The same for another reply."""
+        return TokenMask(self._matcher.deep_copy(), self._sayable)
+
+    def allowed(self, n_logits: int) -> Array:
+        """Ids that may come next, of those below n_logits; only ids that end a turn when the reply is complete.
+
+        Raises SensoriumError when there is none.
+        """
+        bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
+        n = min(n_logits, len(self._sayable))
+        ids = np.flatnonzero(bits[:n] & self._sayable[:n])
+        if not len(ids):
+            reason = _first_line(self._matcher.get_error()) or "no token of this model fits"
+            raise SensoriumError("constrain", f"the reply cannot go on ({reason}).", "Ask for something simpler.")
+        return ids
+
+    def accept(self, token: int) -> bool:
+        """Go on after a token that was allowed; whether the reply is complete now, and nothing may follow."""
+        self._matcher.consume_token(token)
+        return bool(self._matcher.is_stopped())
+
+
+class Grammars:
+    """Masks for the replies of one model, and the bytes of its tokens.
+
+    What they need of the tokenizer is made at the first use, which takes some tenths of a second, once for all threads.
+    """
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._making = Lock()
+
+    def mask(self, constraint: Constraint) -> TokenMask:
+        """Raises SensoriumError when the constraint is none that can be kept to, with the reason."""
+        from llguidance import LLMatcher, LLParserLimits
+
+        vocabulary = self._vocabulary
+        grammar = LLMatcher.grammar_from_lark(self._lark(constraint))
+        matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=LLParserLimits(**_LIMITS))
+        if matcher.is_error():
+            reason = _first_line(matcher.get_error())
+            raise SensoriumError("constrain", f"cannot be kept to ({reason}).", "Leave out what is named, or simplify.")
+        return TokenMask(matcher, self._sayable)
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token writes: whole characters, or a part of one."""
+        return self._vocabulary.decode_bytes([token])  # type: ignore[no-any-return]
+
+    @property
+    def _vocabulary(self) -> Any:
+        with self._making:
+            return self._made
+
+    @cached_property
+    def _made(self) -> Any:
+        """llguidance's view of the tokenizer. Raises SensoriumError when it reads it otherwise than we do."""
+        from llguidance.hf import from_tokenizer
+
+        renderer = self._renderer
+        try:
+            found = from_tokenizer(renderer.tokenizer, eos_token=sorted(renderer.stop_ids))
+            written = found.decode_bytes(renderer.encode_text(_PROBE)).decode(errors="replace")
+        except ValueError as error:
+            written = str(error)
+        if written.removeprefix(" ") != _PROBE:
+            raise SensoriumError("constrain", "is not possible with this model's tokenizer, nor are log probabilities "
+                                              f"(it writes {written[:80]!r}).", "Leave them out.")
+        return found
+
+    @cached_property
+    def _sayable(self) -> Array:
+        """[vocabulary], 1 where a token is text, a mark or an end of the turn."""
+        sayable = np.ones(self._vocabulary.vocab_size, np.uint8)
+        sayable[[i for i in self._renderer.unseen_ids if i < len(sayable)]] = 0
+        sayable[sorted(self._renderer.stop_ids)] = 1
+        return sayable
+
+    @cached_property
+    def _blank(self) -> str:
+        """Where the tokenizer writes a blank before the first word, which decoding takes away, it may come first."""
+        return '" "? ' if self._vocabulary.decode_bytes(self._renderer.encode_text("a")).startswith(b" ") else ""
+
+    def _lark(self, constraint: Constraint) -> str:
+        """The constraint in llguidance's dialect of the Lark notation."""
+        if isinstance(constraint, JsonSchema):
+            return f"start: {self._blank}json\njson: %json {_schema(constraint.schema)}"
+        if isinstance(constraint, Boxes):
+            return self._boxes(constraint)
+        if (size := sum(map(len, constraint.choices))) > MAX_CHARACTERS:
+            raise SensoriumError("constrain", f"{size} characters of choices are more than {MAX_CHARACTERS}.")
+        return "start: " + " | ".join(self._choice(choice) for choice in constraint.choices)
+
+    def _choice(self, choice: str) -> str:
+        text = choice.encode(errors="replace").decode()  # as the renderer does with half a surrogate pair
+        pieces = [f"<[{piece}]>" if isinstance(piece, int) else json.dumps(piece, ensure_ascii=False)
+                  for piece in self._renderer.reply_pieces(text)]
+        return (self._blank if pieces[0].startswith('"') else "") + " ".join(pieces)
+
+    def _boxes(self, boxes: Boxes) -> str:
+        """A name and its boxes, again and again, separated by commas: the form of `grounding`."""
+        if boxes.at_most > MAX_BOXES:
+            raise SensoriumError("constrain", f"{boxes.at_most} boxes are more than {MAX_BOXES}.", "Ask for fewer.")
+        mark = {name: f"<[{token}]>" for name, token in self._renderer.marks.items()}
+        number = "(0|[1-9][0-9]{0,2})"
+        point = rf"\({number},{number}\)"
+        return "\n".join((
+            f"start: named more{{0,{boxes.at_most - 1}}}",
+            'more: box | ", " named',
+            f"named: {mark[REF_OPEN]} {self._blank}NAME {mark[REF_CLOSE]} box",
+            f"box: {mark[BOX_OPEN]} {self._blank}CORNERS {mark[BOX_CLOSE]}",
+            r"NAME: /[^<>\s]([^<>\n\r]{0,62}[^<>\s])?/",
+            f"CORNERS: /{point},{point}/",
+        ))
+
+
+def _schema(text: str) -> str:
+    """The schema with our layout in it. Raises SensoriumError when it is no JSON object, or too long."""
+    if len(text) > MAX_CHARACTERS:
+        raise SensoriumError("constrain", f"a schema of {len(text)} characters is longer than {MAX_CHARACTERS}.")
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SensoriumError("constrain", f"the schema is not JSON ({error}).") from error
+    if not isinstance(schema, dict):
+        raise SensoriumError("constrain", "a schema is a JSON object.", 'Write {"type": "object", …}.')
+    return json.dumps(schema | {"x-guidance": _LAYOUT}, ensure_ascii=False)
+
+
+def _first_line(error: str) -> str:
+    """What llguidance says is wrong, without where in the grammar that we wrote it stands."""
+    return error.partition("\n")[0].rpartition("failed to compile JSON schema: ")[2].strip()[:300]
+
