@@ -29,6 +29,7 @@ _LIMITS: dict[str, Any] = {"initial_lexer_fuel": 1_000_000, "step_lexer_fuel": 2
            "max_lexer_states": 50_000, "max_grammar_size": 100_000, "verbose_errors": False}
 _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False}
 _PROBE = "a é🦊\n"
+_BEFORE = "\n"
 
 
 class TokenMask:
@@ -50,14 +51,21 @@ class TokenMask:
         n = min(n_logits, len(self._sayable))
         ids = np.flatnonzero(bits[:n] & self._sayable[:n])
         if not len(ids):
-            reason = _first_line(self._matcher.get_error()) or "no token of this model fits"
-            raise SensoriumError("constrain", f"the reply cannot go on ({reason}).", "Ask for something simpler.")
+            raise self._stuck()
         return ids
 
     def accept(self, token: int) -> bool:
-        """Go on after a token that was allowed; whether the reply is complete now, and nothing may follow."""
-        self._matcher.consume_token(token)
+        """Go on after a token that was allowed; whether the reply is complete now, and nothing may follow.
+
+        Raises SensoriumError when it is not complete and cannot go on.
+        """
+        if not self._matcher.consume_token(token):
+            raise self._stuck()
         return bool(self._matcher.is_stopped())
+
+    def _stuck(self) -> SensoriumError:
+        reason = _first_line(self._matcher.get_error()) or "no token of this model fits"
+        return SensoriumError("constrain", f"the reply cannot go on ({reason}).", "Ask for something simpler.")
 
 
 class Grammars:
@@ -94,18 +102,20 @@ class Grammars:
     @cached_property
     def _made(self) -> Any:
         """llguidance's view of the tokenizer. Raises SensoriumError when it reads it otherwise than we do."""
+        from llguidance import LLTokenizer
         from llguidance.hf import from_tokenizer
 
         renderer = self._renderer
         try:
-            found = from_tokenizer(renderer.tokenizer, eos_token=sorted(renderer.stop_ids))
-            written = found.decode_bytes(renderer.encode_text(_PROBE)).decode(errors="replace")
+            words = from_tokenizer(renderer.tokenizer, slices=[])
+            tokens = [words.decode_bytes([i]) for i in range(words.vocab_size)]
+            written = b"".join(tokens[i] for i in renderer.encode_text(_PROBE)).decode(errors="replace")
         except ValueError as error:
             written = str(error)
         if written.removeprefix(" ") != _PROBE:
             raise SensoriumError("constrain", "is not possible with this model's tokenizer, nor are log probabilities "
                                               f"(it writes {written[:80]!r}).", "Leave them out.")
-        return found
+        return LLTokenizer(_PlainTokenizer(renderer, tokens), eos_token=sorted(renderer.stop_ids))
 
     @cached_property
     def _sayable(self) -> Array:
@@ -118,7 +128,7 @@ class Grammars:
     @cached_property
     def _blank(self) -> str:
         """Where the tokenizer writes a blank before the first word, which decoding takes away, it may come first."""
-        return '" "? ' if self._vocabulary.decode_bytes(self._renderer.encode_text("a")).startswith(b" ") else ""
+        return '" "? ' if self.token_bytes(self._renderer.encode_text("a")[0]).startswith(b" ") else ""
 
     def _lark(self, constraint: Constraint) -> str:
         """The constraint in llguidance's dialect of the Lark notation."""
@@ -132,7 +142,9 @@ class Grammars:
 
     def _choice(self, choice: str) -> str:
         text = choice.encode(errors="replace").decode()  # as the renderer does with half a surrogate pair
-        pieces = [f"<[{piece}]>" if isinstance(piece, int) else json.dumps(piece, ensure_ascii=False)
+        if self._renderer.decode(self._renderer.encode_reply(text)) != text:
+            raise SensoriumError("constrain", f"{choice!r} cannot be written by this model.", "Spell it otherwise.")
+        pieces = [f"<[{piece}]>" if isinstance(piece, int) else _quoted(piece)
                   for piece in self._renderer.reply_pieces(text)]
         return (self._blank if pieces[0].startswith('"') else "") + " ".join(pieces)
 
@@ -144,13 +156,34 @@ class Grammars:
         number = "(0|[1-9][0-9]{0,2})"
         point = rf"\({number},{number}\)"
         return "\n".join((
-            f"start: named more{{0,{boxes.at_most - 1}}}",
+            f"start: named more{{0,{boxes.at_most - 1}}}" if boxes.at_most > 1 else "start: named",
             'more: box | ", " named',
             f"named: {mark[REF_OPEN]} {self._blank}NAME {mark[REF_CLOSE]} box",
             f"box: {mark[BOX_OPEN]} {self._blank}CORNERS {mark[BOX_CLOSE]}",
             r"NAME: /[^<>\s]([^<>\n\r]{0,62}[^<>\s])?/",
             f"CORNERS: /{point},{point}/",
         ))
+
+
+class _PlainTokenizer:
+    """A renderer's tokenizer as llguidance asks for one; these are the names it asks by.
+
+    Where only one text fits, llguidance has it split as the model is used to, and a tokenizer that knows special tokens
+    would make them of `<|im_end|>` in it.
+    """
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, renderer: Renderer, tokens: list[bytes]) -> None:
+        self._encode, self.tokens = renderer.encode_text, tokens
+        self.eos_token_id = min(renderer.stop_ids)
+        self.special_token_ids = sorted(renderer.unseen_ids | set(renderer.marks.values()))
+        self._before = self._encode(_BEFORE)
+
+    def __call__(self, text: str) -> list[int]:
+        """The text's ids as they are in the middle of others: without the blank that some put before a first word."""
+        return self._encode(_BEFORE + text)[len(self._before) :]
 
 
 def _schema(text: str) -> str:
@@ -163,7 +196,12 @@ def _schema(text: str) -> str:
         raise SensoriumError("constrain", f"the schema is not JSON ({error}).") from error
     if not isinstance(schema, dict):
         raise SensoriumError("constrain", "a schema is a JSON object.", 'Write {"type": "object", …}.')
-    return json.dumps(schema | {"x-guidance": _LAYOUT}, ensure_ascii=False)
+    return _quoted(schema | {"x-guidance": _LAYOUT})
+
+
+def _quoted(value: Any) -> str:
+    """JSON as it may stand in a grammar: one character that JSON allows bare, Lark does not."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
 
 
 def _first_line(error: str) -> str:
