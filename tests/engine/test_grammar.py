@@ -19,12 +19,8 @@ from sensorium.rendering import Renderer
 
 
 @pytest.fixture(scope="module")
-def renderer(smollm2):
-    from sensorium.model.multimodal import ADDED_TOKENS
-
-    tokenizer = smollm2[1]()
-    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
-    return Renderer(tokenizer, 4)
+def renderer(smollm2_renderer):
+    return smollm2_renderer
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +204,8 @@ def _doubling(depth: int) -> dict:
     [
         _doubling(30), {"$ref": "#"}, {"type": "array", "items": {"type": "integer"}, "minItems": 10**9},
         {"type": "string", "pattern": "^(a|b|ab)*c.{900}d.{900}$"}, {"type": "string", "minLength": 10**9},
-        {"type": "string", "pattern": "^((a{1,1000}){1,1000}){1,1000}$"}, {"type": "string", "pattern": "^.*[ab].{40}$"},
+        {"type": "string", "pattern": "^((a{1,1000}){1,1000}){1,1000}$"},
+        {"type": "string", "pattern": "^.*[ab].{40}$"},
         {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(2000)}},
         {"enum": [f"v{i}" for i in range(6000)]},
     ],
@@ -220,6 +217,31 @@ def test_a_schema_made_to_burst_is_refused_or_goes_on_in_bounds(grammars, render
         _said(grammars, renderer, JsonSchema.of(schema), most=20)
     except SensoriumError as error:
         assert error.where == "constrain" and "\n" not in error.what
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tokenizer_that_begins_with_a_blank_keeps_to_constraints_too(sentencepiece_renderer, seed):
+    renderer = sentencepiece_renderer
+    grammars = Grammars(renderer)
+    choices = ("Yes", "No the cat", "é🦊 \n", format_grounded("the cat", Box(1, 2, 3, 4)))
+    assert renderer.decode(_said(grammars, renderer, OneOf(choices), seed)) in choices
+    assert renderer.decode(_said(grammars, renderer, OneOf(("a\nb 🦊<box>c",)), seed)) == "a\nb 🦊<box>c"
+    [found] = parse_grounded(renderer.decode(_said(grammars, renderer, Boxes(1), seed)))
+    assert found.name and len(found.boxes) == 1
+    schema = JsonSchema.of({"type": "object", "additionalProperties": False, "required": ["a"],
+                            "properties": {"a": {"enum": ["the cat", "<box>"]}}})
+    assert json.loads(renderer.decode(_said(grammars, renderer, schema, seed)))["a"] in ("the cat", "<box>")
+
+
+def test_what_such_a_tokenizer_is_taught_to_say_is_allowed(sentencepiece_renderer):
+    renderer, box = sentencepiece_renderer, format_grounded("the cat", Box(1, 20, 345, 678))
+    for constraint, said in [(OneOf(("Yes", "No cat")), "No cat"), (Boxes(2), box),
+                             (JsonSchema.of({"const": {"a": 1}}), '{"a": 1}')]:
+        mask = Grammars(renderer).mask(constraint)
+        for token in renderer.encode_reply(said):
+            assert token in mask.allowed(10**6), said
+            mask.accept(token)
+        assert renderer.stop_ids & set(mask.allowed(10**6).tolist())
 
 
 def test_a_tokenizer_that_cannot_write_it_is_said(tokenizer_maker, chatml):

@@ -29,7 +29,6 @@ _LIMITS: dict[str, Any] = {"initial_lexer_fuel": 1_000_000, "step_lexer_fuel": 2
            "max_lexer_states": 50_000, "max_grammar_size": 100_000, "verbose_errors": False}
 _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False}
 _PROBE = "a é🦊\n"
-_BEFORE = "\n"
 
 
 class TokenMask:
@@ -115,7 +114,8 @@ class Grammars:
         if written.removeprefix(" ") != _PROBE:
             raise SensoriumError("constrain", "is not possible with this model's tokenizer, nor are log probabilities "
                                               f"(it writes {written[:80]!r}).", "Leave them out.")
-        return LLTokenizer(_PlainTokenizer(renderer, tokens), eos_token=sorted(renderer.stop_ids))
+        plain: Any = _PlainTokenizer(renderer, tokens)  # any object that has the names will do
+        return LLTokenizer(plain, eos_token=sorted(renderer.stop_ids))
 
     @cached_property
     def _sayable(self) -> Array:
@@ -141,12 +141,12 @@ class Grammars:
         return "start: " + " | ".join(self._choice(choice) for choice in constraint.choices)
 
     def _choice(self, choice: str) -> str:
-        text = choice.encode(errors="replace").decode()  # as the renderer does with half a surrogate pair
-        if self._renderer.decode(self._renderer.encode_reply(text)) != text:
+        renderer = self._renderer
+        pieces = list(renderer.reply_pieces(choice.encode(errors="replace").decode()))  # as `encode_text` does
+        if any(isinstance(piece, str) and renderer.decode(renderer.encode_text(piece)) != piece for piece in pieces):
             raise SensoriumError("constrain", f"{choice!r} cannot be written by this model.", "Spell it otherwise.")
-        pieces = [f"<[{piece}]>" if isinstance(piece, int) else _quoted(piece)
-                  for piece in self._renderer.reply_pieces(text)]
-        return (self._blank if pieces[0].startswith('"') else "") + " ".join(pieces)
+        blank = self._blank if isinstance(pieces[0], str) else ""
+        return blank + " ".join(_quoted(piece) if isinstance(piece, str) else f"<[{piece}]>" for piece in pieces)
 
     def _boxes(self, boxes: Boxes) -> str:
         """A name and its boxes, again and again, separated by commas: the form of `grounding`."""
@@ -179,11 +179,11 @@ class _PlainTokenizer:
         self._encode, self.tokens = renderer.encode_text, tokens
         self.eos_token_id = min(renderer.stop_ids)
         self.special_token_ids = sorted(renderer.unseen_ids | set(renderer.marks.values()))
-        self._before = self._encode(_BEFORE)
+        # Some put a blank before a text's first word. The text is in the middle of a reply, so something stands before.
+        self._before = "\n" if tokens[self._encode("a")[0]].startswith(b" ") else ""
 
     def __call__(self, text: str) -> list[int]:
-        """The text's ids as they are in the middle of others: without the blank that some put before a first word."""
-        return self._encode(_BEFORE + text)[len(self._before) :]
+        return self._encode(self._before + text)[len(self._encode(self._before)) :]
 
 
 def _schema(text: str) -> str:
