@@ -13,7 +13,8 @@ from sensorium.errors import SensoriumError
 class OneOf:
     """The reply is exactly one of the choices. Raises SensoriumError without choices, or with an empty one.
 
-    Said greedily, it is the choice that begins most likely, token by token; `Engine.score` ranks whole choices.
+    Said greedily, it is the likeliest token by token, which need not be the likeliest as a whole: that is what
+    `Engine.score` ranks by.
     """
 
     choices: tuple[str, ...]

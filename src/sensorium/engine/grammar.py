@@ -1,8 +1,10 @@
-"""What may be said next: a constraint as a mask over the model's tokens, by llguidance.
+"""What may be said next: a constraint as a mask over the model's tokens.
 
-A grammar speaks of characters, a model of tokens, and a token may be part of a character or reach over several of the
-grammar's words; llguidance knows which tokens fit. Marks of grounding are the model's own tokens, as in rendering;
-every other special token, the visual slot among them, is never allowed. A reply may end exactly where its grammar may.
+Choices are the tokens that training and `score` write them with, and no others: a model knows one way to split a word,
+and what it thinks of the first half of another says nothing of the word. JSON and boxes are grammars of characters, and
+llguidance knows which tokens fit them, parts of characters too. Marks of grounding are the model's own tokens, as in
+rendering; every other special token, the visual slot among them, is never allowed. A reply may end exactly where its
+constraint lets it.
 
 JSON is written as Python's json writes it, `{"a": 1, "b": [2]}`: free blanks are where small models lose themselves.
 """
@@ -10,13 +12,14 @@ JSON is written as Python's json writes it, `{"a": 1, "b": [2]}`: free blanks ar
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from sensorium.engine.constraint import Boxes, Constraint, JsonSchema
+from sensorium.engine.constraint import Boxes, Constraint, JsonSchema, OneOf
 from sensorium.errors import SensoriumError
 from sensorium.grounding import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
 from sensorium.rendering.renderer import Renderer
@@ -31,21 +34,62 @@ _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator"
 _PROBE = "a é🦊\n"
 
 
-class TokenMask:
+class TokenMask(Protocol):
     """The tokens that may come next in one reply; it is told each that came. Not for two threads at once."""
-
-    def __init__(self, matcher: Any, sayable: Array) -> None:
-        self._matcher, self._sayable = matcher, sayable
-
-    def copy(self) -> TokenMask:
-        """The same for another reply."""
-        return TokenMask(self._matcher.deep_copy(), self._sayable)
 
     def allowed(self, n_logits: int) -> Array:
         """Ids that may come next, of those below n_logits; only ids that end a turn when the reply is complete.
 
         Raises SensoriumError when there is none.
         """
+        ...
+
+    def accept(self, token: int) -> bool:
+        """Go on after a token that was allowed; whether the reply is complete now, and nothing may follow.
+
+        Raises SensoriumError when it is not complete and cannot go on.
+        """
+        ...
+
+    def copy(self) -> TokenMask:
+        """The same for another reply."""
+        ...
+
+
+class ChoiceMask:
+    """choices: the ids of each; stop_ids: those that end a turn."""
+
+    def __init__(self, choices: Sequence[Sequence[int]], stop_ids: Iterable[int]) -> None:
+        self._open, self._n_said = choices, 0
+        self._stop_ids = sorted(stop_ids)
+
+    def allowed(self, n_logits: int) -> Array:
+        n = self._n_said
+        ids = {choice[n] for choice in self._open if len(choice) > n}
+        if any(len(choice) <= n for choice in self._open):
+            ids.update(self._stop_ids)
+        return np.array(sorted(ids))
+
+    def accept(self, token: int) -> bool:
+        n = self._n_said
+        self._open = [choice for choice in self._open if len(choice) > n and choice[n] == token]
+        self._n_said += 1
+        return all(len(choice) <= self._n_said for choice in self._open)
+
+    def copy(self) -> ChoiceMask:
+        return ChoiceMask(self._open, self._stop_ids)
+
+
+class GrammarMask:
+    """matcher: of llguidance; sayable: [vocabulary], 1 where a token may be said at all."""
+
+    def __init__(self, matcher: Any, sayable: Array) -> None:
+        self._matcher, self._sayable = matcher, sayable
+
+    def copy(self) -> GrammarMask:
+        return GrammarMask(self._matcher.deep_copy(), self._sayable)
+
+    def allowed(self, n_logits: int) -> Array:
         bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
         n = min(n_logits, len(self._sayable))
         ids = np.flatnonzero(bits[:n] & self._sayable[:n])
@@ -54,10 +98,6 @@ class TokenMask:
         return ids
 
     def accept(self, token: int) -> bool:
-        """Go on after a token that was allowed; whether the reply is complete now, and nothing may follow.
-
-        Raises SensoriumError when it is not complete and cannot go on.
-        """
         if not self._matcher.consume_token(token):
             raise self._stuck()
         return bool(self._matcher.is_stopped())
@@ -70,7 +110,8 @@ class TokenMask:
 class Grammars:
     """Masks for the replies of one model, and the bytes of its tokens.
 
-    What they need of the tokenizer is made at the first use, which takes some tenths of a second, once for all threads.
+    What grammars and bytes need of the tokenizer is made at the first use, which takes some tenths of a second, once
+    for all threads.
     """
 
     def __init__(self, renderer: Renderer) -> None:
@@ -79,15 +120,11 @@ class Grammars:
 
     def mask(self, constraint: Constraint) -> TokenMask:
         """Raises SensoriumError when the constraint is none that can be kept to, with the reason."""
-        from llguidance import LLMatcher, LLParserLimits
-
-        vocabulary = self._vocabulary
-        grammar = LLMatcher.grammar_from_lark(self._lark(constraint))
-        matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=LLParserLimits(**_LIMITS))
-        if matcher.is_error():
-            reason = _first_line(matcher.get_error())
-            raise SensoriumError("constrain", f"cannot be kept to ({reason}).", "Leave out what is named, or simplify.")
-        return TokenMask(matcher, self._sayable)
+        if isinstance(constraint, OneOf):
+            if (size := sum(map(len, constraint.choices))) > MAX_CHARACTERS:
+                raise SensoriumError("constrain", f"{size} characters of choices are more than {MAX_CHARACTERS}.")
+            return ChoiceMask([self._choice(choice) for choice in constraint.choices], self._renderer.stop_ids)
+        return self._grammar(self._json(constraint) if isinstance(constraint, JsonSchema) else self._boxes(constraint))
 
     def token_bytes(self, token: int) -> bytes:
         """What a token writes: whole characters, or a part of one."""
@@ -130,23 +167,26 @@ class Grammars:
         """Where the tokenizer writes a blank before the first word, which decoding takes away, it may come first."""
         return '" "? ' if self.token_bytes(self._renderer.encode_text("a")[0]).startswith(b" ") else ""
 
-    def _lark(self, constraint: Constraint) -> str:
-        """The constraint in llguidance's dialect of the Lark notation."""
-        if isinstance(constraint, JsonSchema):
-            return f"start: {self._blank}json\njson: %json {_schema(constraint.schema)}"
-        if isinstance(constraint, Boxes):
-            return self._boxes(constraint)
-        if (size := sum(map(len, constraint.choices))) > MAX_CHARACTERS:
-            raise SensoriumError("constrain", f"{size} characters of choices are more than {MAX_CHARACTERS}.")
-        return "start: " + " | ".join(self._choice(choice) for choice in constraint.choices)
-
-    def _choice(self, choice: str) -> str:
-        renderer = self._renderer
-        pieces = list(renderer.reply_pieces(choice.encode(errors="replace").decode()))  # as `encode_text` does
-        if any(isinstance(piece, str) and renderer.decode(renderer.encode_text(piece)) != piece for piece in pieces):
+    def _choice(self, choice: str) -> list[int]:
+        renderer, text = self._renderer, choice.encode(errors="replace").decode()  # as `encode_text` does
+        plain = [piece for piece in renderer.reply_pieces(text) if isinstance(piece, str)]
+        if any(renderer.decode(renderer.encode_text(piece)) != piece for piece in plain):
             raise SensoriumError("constrain", f"{choice!r} cannot be written by this model.", "Spell it otherwise.")
-        blank = self._blank if isinstance(pieces[0], str) else ""
-        return blank + " ".join(_quoted(piece) if isinstance(piece, str) else f"<[{piece}]>" for piece in pieces)
+        return renderer.encode_reply(text)
+
+    def _grammar(self, lark: str) -> GrammarMask:
+        """lark: a grammar in llguidance's dialect of the Lark notation."""
+        from llguidance import LLMatcher, LLParserLimits
+
+        grammar, limits = LLMatcher.grammar_from_lark(lark), LLParserLimits(**_LIMITS)
+        matcher = LLMatcher(self._vocabulary, grammar, log_level=0, limits=limits)
+        if matcher.is_error():
+            reason = _first_line(matcher.get_error())
+            raise SensoriumError("constrain", f"cannot be kept to ({reason}).", "Leave out what is named, or simplify.")
+        return GrammarMask(matcher, self._sayable)
+
+    def _json(self, schema: JsonSchema) -> str:
+        return f"start: {self._blank}json\njson: %json {_schema(schema.schema)}"
 
     def _boxes(self, boxes: Boxes) -> str:
         """A name and its boxes, again and again, separated by commas: the form of `grounding`."""
