@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from sensorium.engine import Delta, Engine
+from sensorium.engine import Delta, Engine, Reply
 from sensorium.errors import SensoriumError
 from sensorium.serving.errors import ApiError
 from sensorium.serving.guard import Guard
@@ -71,29 +71,30 @@ class _Service:
         caller = request.headers.get("authorization") or (request.client.host if request.client else "")
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.queue.turn(caller))
-            reply = stream_reply(self.engine, conversation, sampling, self.settings.reply_timeout_s)
-            deltas = await stack.enter_async_context(aclosing(reply))
+            streamed = stream_reply(self.engine, conversation, sampling, self.settings.reply_timeout_s)
+            deltas = await stack.enter_async_context(aclosing(streamed))
             limited = self._timed(deltas, begun)
             try:
                 first = await anext(limited)  # whatever is wrong with the request shows here, before anything is sent
             except SensoriumError as error:
                 raise ApiError.of(error) from error
-            chunks = Chunks(self.engine.card.name)
+            chunks = Chunks(self.engine.card.name, sampling.logprobs is not None)
             if asked.stream:
                 wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
                 events = self._events(chunks, first, limited, n_image_tokens, wants_usage, stack.pop_all())
                 return StreamingResponse(events, media_type="text/event-stream",
                                          headers={"X-Accel-Buffering": "no", "Cache-Control": "no-cache"})
-            text, last = first.text, first
+            pieces = [first]
             gone = asyncio.create_task(_gone(request))
             stack.callback(gone.cancel)
             async for delta in limited:
-                text, last = text + delta.text, delta
+                pieces.append(delta)
                 if gone.done():
                     self.metrics.requests.labels("left").inc()
                     return Response(status_code=499)
-            self._count(last)
-            return JSONResponse(chunks.whole(text, last, usage_of(last, n_image_tokens)))
+            reply = Reply.of(pieces)
+            self._count(reply)
+            return JSONResponse(chunks.whole(reply, usage_of(reply, n_image_tokens)))
 
     async def _events(
         self,
@@ -109,11 +110,11 @@ class _Service:
             yield chunks.first()
             last = first
             try:
-                if first.text:
-                    yield chunks.piece(first.text)
+                if first.text or first.logprobs:
+                    yield chunks.piece(first)
                 async for last in deltas:
-                    if last.text:
-                        yield chunks.piece(last.text)
+                    if last.text or last.logprobs:
+                        yield chunks.piece(last)
             except (ApiError, RuntimeError) as error:
                 self.metrics.requests.labels("failed").inc()
                 api = error if isinstance(error, ApiError) else ApiError(500, str(error), "engine_failed")
@@ -139,7 +140,7 @@ class _Service:
             raise ApiError(504, what, "reply_timeout") from None
         self.metrics.reply.observe(time.perf_counter() - begun)
 
-    def _count(self, last: Delta) -> None:
+    def _count(self, last: Delta | Reply) -> None:
         self.metrics.requests.labels("answered").inc()
         for kind, n in (("prompt", last.n_prompt), ("cached", last.n_cached), ("reply", last.n_tokens)):
             self.metrics.tokens.labels(kind).inc(n)
