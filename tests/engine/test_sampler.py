@@ -81,22 +81,22 @@ def test_what_u_falls_on_has_a_share_and_is_where_the_running_sum_passes_it(shar
 def test_log_probabilities_are_those_of_the_model_whatever_the_sampling():
     tokens = [b"a", b"b", b"c", "é".encode()[:1]]
     for options in ({}, {"temperature": 2.0, "top_k": 2}, {"repetition_penalty": 3.0}):
-        sampler = TokenSampler(Sampling(logprobs=3, **options), token_bytes=tokens.__getitem__)
+        sampler = TokenSampler(Sampling(logprobs=3, **options), token_bytes=tokens)
         chosen = sampler.choose(LOGITS + 5, [0])
         told = {0: 0.5, 1: 0.3, 2: 0.15, 3: 0.05}
         assert math.exp(chosen.logprob.value) == pytest.approx(told[chosen.id], rel=1e-5)
         assert chosen.logprob.bytes == tokens[chosen.id]
         assert [top.text for top in chosen.logprob.top] == ["a", "b", "c"]
         assert [math.exp(top.value) for top in chosen.logprob.top] == pytest.approx([0.5, 0.3, 0.15], rel=1e-5)
-    sampler = TokenSampler(Sampling(logprobs=4), token_bytes=tokens.__getitem__)
+    sampler = TokenSampler(Sampling(logprobs=4), token_bytes=tokens)
     last = sampler.choose(LOGITS, []).logprob.top[3]
     assert (last.text, last.bytes, last.top) == ("\ufffd", b"\xc3", ())
-    assert TokenSampler(Sampling(logprobs=0), token_bytes=tokens.__getitem__).choose(LOGITS, []).logprob.top == ()
+    assert TokenSampler(Sampling(logprobs=0), token_bytes=tokens).choose(LOGITS, []).logprob.top == ()
     assert TokenSampler(Sampling()).choose(LOGITS, []).logprob is None
 
 
 def test_equal_tokens_are_told_in_their_order():
-    sampler = TokenSampler(Sampling(logprobs=2), token_bytes=lambda token: bytes([65 + token]))
+    sampler = TokenSampler(Sampling(logprobs=2), token_bytes=[b"A", b"B", b"C", b"D", b"E"])
     chosen = sampler.choose(np.zeros(5, np.float32), [])
     assert [top.text for top in chosen.logprob.top] == ["A", "B"] and chosen.logprob.text == "A"
 

@@ -126,18 +126,23 @@ class Grammars:
             return ChoiceMask([self._choice(choice) for choice in constraint.choices], self._renderer.stop_ids)
         return self._grammar(self._json(constraint) if isinstance(constraint, JsonSchema) else self._boxes(constraint))
 
-    def token_bytes(self, token: int) -> bytes:
-        """What a token writes: whole characters, or a part of one."""
-        return self._vocabulary.decode_bytes([token])  # type: ignore[no-any-return]
+    @property
+    def token_bytes(self) -> list[bytes]:
+        """What each token writes: whole characters, or a part of one. Raises SensoriumError as `mask` does."""
+        with self._making:
+            return self._made[1]
 
     @property
     def _vocabulary(self) -> Any:
         with self._making:
-            return self._made
+            return self._made[0]
 
     @cached_property
-    def _made(self) -> Any:
-        """llguidance's view of the tokenizer. Raises SensoriumError when it reads it otherwise than we do."""
+    def _made(self) -> tuple[Any, list[bytes]]:
+        """llguidance's view of the tokenizer, and the bytes of each token.
+
+        Raises SensoriumError when it reads the tokenizer otherwise than we do.
+        """
         from llguidance import LLTokenizer
         from llguidance.hf import from_tokenizer
 
@@ -152,7 +157,7 @@ class Grammars:
             raise SensoriumError("constrain", "is not possible with this model's tokenizer, nor are log probabilities "
                                               f"(it writes {written[:80]!r}).", "Leave them out.")
         plain: Any = _PlainTokenizer(renderer, tokens)  # any object that has the names will do
-        return LLTokenizer(plain, eos_token=sorted(renderer.stop_ids))
+        return LLTokenizer(plain, eos_token=sorted(renderer.stop_ids)), tokens
 
     @cached_property
     def _sayable(self) -> Array:
@@ -165,7 +170,7 @@ class Grammars:
     @cached_property
     def _blank(self) -> str:
         """Where the tokenizer writes a blank before the first word, which decoding takes away, it may come first."""
-        return '" "? ' if self.token_bytes(self._renderer.encode_text("a")[0]).startswith(b" ") else ""
+        return '" "? ' if self.token_bytes[self._renderer.encode_text("a")[0]].startswith(b" ") else ""
 
     def _choice(self, choice: str) -> list[int]:
         renderer, text = self._renderer, choice.encode(errors="replace").decode()  # as `encode_text` does

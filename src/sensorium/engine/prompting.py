@@ -37,10 +37,9 @@ def scored_ids(renderer: Renderer, candidate: str) -> list[int]:
 
 def make_samplers(grammars: Grammars, sampling: Sampling, n: int = 1) -> list[TokenSampler]:
     """One for each of n replies. Raises SensoriumError when the sampling's constraint cannot be kept to."""
-    if sampling.constrain is None:
-        return [TokenSampler(sampling, None, grammars.token_bytes) for _ in range(n)]
-    mask = grammars.mask(sampling.constrain)
-    return [TokenSampler(sampling, mask.copy(), grammars.token_bytes) for _ in range(n)]
+    mask = None if sampling.constrain is None else grammars.mask(sampling.constrain)
+    token_bytes = () if sampling.logprobs is None else grammars.token_bytes
+    return [TokenSampler(sampling, mask and mask.copy(), token_bytes) for _ in range(n)]
 
 
 class GrowingReply:

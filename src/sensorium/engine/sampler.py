@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,11 +27,11 @@ class Chosen(NamedTuple):
 class TokenSampler:
     """Chooses the next token of one reply. Its randomness is its own, so replies do not depend on their neighbours.
 
-    mask: of the reply's constraint; token_bytes: what a token writes, needed where log probabilities are asked for.
+    mask: of the reply's constraint; token_bytes: what each token writes, needed where log probabilities are asked for.
     """
 
     def __init__(
-        self, sampling: Sampling, mask: TokenMask | None = None, token_bytes: Callable[[int], bytes] | None = None
+        self, sampling: Sampling, mask: TokenMask | None = None, token_bytes: Sequence[bytes] = ()
     ) -> None:
         self.sampling, self.mask = sampling, mask
         self.random = np.random.default_rng(sampling.seed)
@@ -71,7 +71,9 @@ class TokenSampler:
             return int(logits.argmax())
         with np.errstate(over="ignore"):  # what is infinitely less likely has no share
             # The largest is moved to 0: a temperature near 0 then gives the greedy choice instead of overflow.
-            shares = np.exp((logits - logits.max()) / max(s.temperature, COLDEST))
+            shares = logits - logits.max()
+            shares /= max(s.temperature, COLDEST)
+            np.exp(shares, out=shares)
         if s.top_k and s.top_k < len(shares):
             shares[shares < np.partition(shares, -s.top_k)[-s.top_k]] = 0
         if s.top_p < 1:
@@ -90,8 +92,7 @@ class TokenSampler:
         return self._told(token, float(logits[token]) - norm, top)
 
     def _told(self, token: int, value: float, top: tuple[Logprob, ...] = ()) -> Logprob:
-        assert self._token_bytes is not None
-        written = self._token_bytes(token)
+        written = self._token_bytes[token] if token < len(self._token_bytes) else b""  # ids that only fill a table up
         return Logprob(written.decode(errors="replace"), written, value, top)
 
 
