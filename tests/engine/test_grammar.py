@@ -206,8 +206,8 @@ def _doubling(depth: int) -> dict:
         {"type": "string", "pattern": "^(a|b|ab)*c.{900}d.{900}$"}, {"type": "string", "minLength": 10**9},
         {"type": "string", "pattern": "^((a{1,1000}){1,1000}){1,1000}$"},
         {"type": "string", "pattern": "^.*[ab].{40}$"},
-        {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(2000)}},
-        {"enum": [f"v{i}" for i in range(6000)]},
+        {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(1000)}},
+        {"enum": [f"v{i}" for i in range(3000)]},
     ],
     ids=["doubling", "itself", "items", "pattern", "long", "powers", "automaton", "properties", "choices"],
 )  # fmt: skip

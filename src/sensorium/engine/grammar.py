@@ -25,9 +25,9 @@ from sensorium.grounding import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
 from sensorium.rendering.renderer import Renderer
 
 Array = np.ndarray[Any, np.dtype[Any]]
-MAX_CHARACTERS = 64_000  # of a schema, or of all choices
+MAX_CHARACTERS = 32_000  # of a schema, or of all choices
 MAX_BOXES = 1000
-# llguidance's units: 50 of building and 14 of a step are about a microsecond. Half a second, and 20 ms a token.
+# In llguidance's own units, of which it says that it does 50,000 a millisecond when building, 14,000 in a step.
 _LIMITS: dict[str, Any] = {"initial_lexer_fuel": 1_000_000, "step_lexer_fuel": 200_000, "step_max_items": 50_000,
            "max_lexer_states": 50_000, "max_grammar_size": 100_000, "verbose_errors": False}
 _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False}
