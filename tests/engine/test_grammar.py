@@ -285,11 +285,16 @@ def test_choices_are_said_in_the_tokens_that_are_scored(grammars, renderer):
         assert ids == renderer.encode_reply(renderer.decode(ids))
 
 
-def test_copies_go_their_own_ways(grammars, renderer):
-    mask, n = grammars.mask(YES_NO), len(renderer.tokenizer)
+@pytest.mark.parametrize("constraint", [OneOf(("ab Yes", "ab No")), JsonSchema.of({"enum": ["ab Yes", "ab No"]})])
+def test_copies_go_their_own_ways_from_where_they_are(grammars, renderer, constraint):
+    mask = grammars.mask(constraint)
+    begun, yes, no = (renderer.encode_text(text) for text in ("ab", " Yes", " No"))
+    for token in [*([] if isinstance(constraint, OneOf) else renderer.encode_text('"')), *begun]:
+        assert token in mask.allowed(10**6)
+        mask.accept(token)
     other = mask.copy()
-    assert mask.accept(renderer.encode_text("Yes")[0])
-    assert renderer.encode_text("No")[0] in other.allowed(n) and renderer.encode_text("No")[0] not in mask.allowed(n)
+    mask.accept(yes[0])
+    assert no[0] in other.allowed(10**6) and no[0] not in mask.allowed(10**6)
 
 
 def test_tokens_bytes_joined_are_the_text(grammars, renderer):

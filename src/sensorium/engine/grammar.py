@@ -28,8 +28,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MAX_CHARACTERS = 32_000  # of a schema, or of all choices
 MAX_BOXES = 1000
 # In llguidance's own units, of which it says that it does 50,000 a millisecond when building, 14,000 in a step.
-_LIMITS: dict[str, Any] = {"initial_lexer_fuel": 1_000_000, "step_lexer_fuel": 200_000, "step_max_items": 50_000,
-           "max_lexer_states": 50_000, "max_grammar_size": 100_000, "verbose_errors": False}
+_LIMITS: dict[str, Any] = {
+    "initial_lexer_fuel": 1_000_000, "step_lexer_fuel": 200_000, "step_max_items": 50_000, "max_lexer_states": 50_000,
+    "max_grammar_size": 100_000, "verbose_errors": False,
+}  # fmt: skip
 _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False}
 _PROBE = "a é🦊\n"
 
@@ -57,10 +59,10 @@ class TokenMask(Protocol):
 
 
 class ChoiceMask:
-    """choices: the ids of each; stop_ids: those that end a turn."""
+    """choices: the ids of each that is still open after n_said ids; stop_ids: those that end a turn."""
 
-    def __init__(self, choices: Sequence[Sequence[int]], stop_ids: Iterable[int]) -> None:
-        self._open, self._n_said = choices, 0
+    def __init__(self, choices: Sequence[Sequence[int]], stop_ids: Iterable[int], n_said: int = 0) -> None:
+        self._open, self._n_said = choices, n_said
         self._stop_ids = sorted(stop_ids)
 
     def allowed(self, n_logits: int) -> Array:
@@ -77,7 +79,7 @@ class ChoiceMask:
         return all(len(choice) <= self._n_said for choice in self._open)
 
     def copy(self) -> ChoiceMask:
-        return ChoiceMask(self._open, self._stop_ids)
+        return ChoiceMask(self._open, self._stop_ids, self._n_said)
 
 
 class GrammarMask:
