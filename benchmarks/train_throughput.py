@@ -70,6 +70,7 @@ def recipe(options: argparse.Namespace) -> Recipe:
     """The model, data and batches that all three share."""
     return Recipe.model_validate({
         "name": "throughput", "seed": 3, "data": options.data, "precision": "bfloat16", "validation_samples": 1,
+        "compile": options.compile,
         "model": {
             "vision": {"part": "dinov2-small", "layer": -2, "image_size": 224},
             "connector": {"kind": "mlp", "depth": 2},
@@ -204,6 +205,8 @@ def _in_a_process(side: str, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, __file__, str(options.data), "--side", side]
     for name in ("samples", "batch", "tokens"):
         command += [f"--{name}", str(getattr(options, name))]
+    if options.compile:
+        command.append("--compile")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr[-4000:]}")
@@ -230,6 +233,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8, help="conversations in a batch of plain and trainer")
     parser.add_argument("--tokens", type=int, default=2048, help="tokens in a pack of ours")
     parser.add_argument("--rounds", type=int, default=2, help="how often each way has its turn")
+    parser.add_argument("--compile", action="store_true", help="ours with torch.compile")
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()

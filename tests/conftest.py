@@ -6,9 +6,13 @@ special tokens, boxes), in a size that trains in seconds.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +222,79 @@ def small_engine(model_folder: Path) -> Any:
     from sensorium.engine.loading import load_engine
 
     return load_engine(model_folder)
+
+
+class Internet:
+    """An internet of names and addresses that are all on this machine's loopback; whoever was asked is noted.
+
+    names: host -> what a name server says, one list of addresses for each time it is asked, the last one for ever.
+    connections: (address, port, name in the certificate wanted) of each connection asked for; heads: what was sent;
+    broken_off: answers that were not taken to their end.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[list[str]]] = {}
+        self.connections: list[tuple[str, int, str | None]] = []
+        self.heads: list[bytes] = []
+        self.broken_off = 0
+        self._ports: dict[tuple[str, int], int] = {}
+        self._sockets: list[socket.socket] = []
+        self._find, self._open = socket.getaddrinfo, asyncio.open_connection
+
+    def answer(self, address: str, *pieces: bytes | Callable[[], object], port: int = 80, tls: Any = None) -> None:
+        """At this address, answer each request with these bytes; what can be called is called in its turn."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self._sockets.append(listening)
+        self._ports[address, port] = listening.getsockname()[1]
+        threading.Thread(target=self._serve, args=(listening, pieces, tls), daemon=True).start()
+
+    def _serve(self, listening: socket.socket, pieces: Sequence[Any], tls: Any) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:  # the test is over
+                return
+            try:
+                with connection if tls is None else tls.wrap_socket(connection, server_side=True) as talking:
+                    head = b""
+                    while b"\r\n\r\n" not in head and (piece := talking.recv(4096)):
+                        head += piece
+                    self.heads.append(head)
+                    for piece in pieces:
+                        talking.sendall(piece) if isinstance(piece, bytes) else piece()
+            except OSError:  # the other side left
+                self.broken_off += 1
+
+    def find(self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:
+        """In place of `socket.getaddrinfo`: numbers are read by the C library, names looked up here."""
+        name = host.decode() if isinstance(host, bytes) else host
+        with contextlib.suppress(socket.gaierror):
+            return self._find(name, port, family, type, proto, socket.AI_NUMERICHOST)
+        answers = self.names.get(name)
+        if not answers:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        numbers = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [found for number in numbers for found in self.find(number, port, family, type, proto, flags)]
+
+    async def open(self, host: str, port: int, **named: Any) -> Any:
+        """In place of `asyncio.open_connection`: leads to the loopback where something answers there."""
+        self.connections.append((host, port, named.get("server_hostname")))
+        if (host, port) not in self._ports:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return await self._open("127.0.0.1", self._ports[host, port], **named)
+
+    def close(self) -> None:
+        for listening in self._sockets:
+            with contextlib.suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
+
+
+@pytest.fixture
+def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
+    """Names are looked up and connections opened in it alone: no packet of the code under test leaves the loopback."""
+    internet = Internet()
+    monkeypatch.setattr(socket, "getaddrinfo", internet.find)
+    monkeypatch.setattr(asyncio, "open_connection", internet.open)
+    yield internet
+    internet.close()

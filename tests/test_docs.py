@@ -47,6 +47,20 @@ def test_python_in_a_guide_runs(guide, tmp_path, monkeypatch):
         exec(compile(block, str(guide), "exec"), names)
 
 
+def test_scores_in_the_guide_come_out_as_it_shows(tmp_path, monkeypatch):
+    guide = ROOT / "docs" / "evaluate.md"
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "guide"}
+    for block in _blocks(guide, "python"):
+        exec(compile(block, str(guide), "exec"), names)
+    shown = [re.match(r"\$ (sensorium score .+)\n((?:.*\n)*)", block) for block in _blocks(guide, "console")]
+    assert len(shown) > 3
+    for command, printed in (match.groups() for match in shown if match):
+        words = [sys.executable, "-m", *shlex.split(command)]
+        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert " ".join((done.stdout or done.stderr).split()) == " ".join(printed.split()), command
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_sensorium_commands_in_a_guide_exist(guide):
     from sensorium.cli.main import app
@@ -55,7 +69,7 @@ def test_sensorium_commands_in_a_guide_exist(guide):
     commands = [line.lstrip("$ ") for line in lines if line.lstrip("$ ").startswith("sensorium ")]
     for command in commands:
         words = shlex.split(command, comments=True)[1:]
-        depth = 3 if words[:2] == ["data", "build"] else 2 if words[0] in ("data", "export", "parts") else 1
+        depth = 3 if words[:2] == ["data", "build"] else 2 if words[0] in ("data", "export", "parts", "score") else 1
         group = words[:depth]
         shown = CliRunner().invoke(app, [*group, "--help"])
         assert shown.exit_code == 0, command

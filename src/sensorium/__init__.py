@@ -29,16 +29,22 @@ __all__ = ["SensoriumError", "__version__", "load"]
 
 
 def load(
-    name: str | Path = "default", progress: ProgressCallback | None = None, engine: EngineName = "auto"
+    name: str | Path = "default",
+    progress: ProgressCallback | None = None,
+    engine: EngineName = "auto",
+    api_key: str | None = None,
 ) -> Engine:
     """An engine to ask: `.stream`, `.answer`, `.score`.
 
-    name: `default` (the model inside the package), a model folder or finished run of `sensorium train`, or a folder of
-    `sensorium export gguf`.
+    name: `default` (the model inside the package), a model folder or finished run of `sensorium train`, a folder of
+    `sensorium export gguf`, a folder or hub id of transformers', or the address of a server that speaks OpenAI's API,
+    `http://HOST/v1#MODEL`.
     progress: called with (what is happening, done, in all or 0 when unknown) while parts are fetched and converted.
-    engine: `torch`, the reference; `llamacpp`, several times faster on processors; `auto`, the latter where it can be.
+    engine: of our models `torch`, the reference; `llamacpp`, several times faster on processors; `auto`, the latter
+    where it can be. Others have one each, `transformers` or `remote`.
+    api_key: of a server that wants one.
     Raises SensoriumError when there is no such model, or a part of it cannot be fetched.
     """
     from sensorium.engine.loading import load_engine
 
-    return load_engine(name, progress, engine=engine)
+    return load_engine(name, progress, engine=engine, api_key=api_key)

@@ -28,5 +28,7 @@ class SensoriumError(Exception):
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """A remedy for a misspelt name: the nearest known one, else the list of all."""
     known = sorted(known)
+    if len(wrong) > 100:  # nobody's typing error, and comparing takes time that grows with it
+        return f"Known: {', '.join(known)}."
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
     return f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(known)}."

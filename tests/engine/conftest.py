@@ -1,4 +1,4 @@
-"""Questions that every engine is asked, and the tiny model in each of the engines that run a model themselves."""
+"""Questions that every engine is asked, and each of the engines, about the real language model and random eyes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from PIL import Image as Picture
 from sensorium.conversation import Conversation, Image, assistant, system, user
 from sensorium.model.multimodal import ADDED_TOKENS
 from sensorium.rendering import Renderer
+
+from ..serving.conftest import served
 
 
 def picture(colour: tuple[int, int, int]) -> Image:
@@ -94,7 +96,97 @@ def llamacpp_engine(gguf_folder: Path) -> Iterator[Any]:
     engine.close()
 
 
+@pytest.fixture(scope="session")
+def llava_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as LLaVA is assembled: a random CLIP tower of 8x8 patches, SmolLM2, nothing trained."""
+    import torch
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    from sensorium.model.checkpoint import save_model
+    from sensorium.model.multimodal import ModelConfig
+    from sensorium.model.quiet import quietly
+
+    root = tmp_path_factory.mktemp("llava")
+    tower = CLIPVisionConfig(hidden_size=24, num_hidden_layers=3, num_attention_heads=2, intermediate_size=48,
+                             image_size=64, patch_size=8, initializer_factor=8.0)  # fmt: skip
+    with torch.random.fork_rng(), quietly():
+        torch.manual_seed(1)
+        CLIPVisionModel(tower).save_pretrained(root / "clip")
+        tree = {"vision": {"part": str(root / "clip"), "layer": -2, "image_size": 64},
+                "connector": {"kind": "mlp", "depth": 2}, "language": {"part": "smollm2-135m-instruct"}}
+        model = ModelConfig.model_validate(tree).build()
+        return save_model(model, root / "model", ["vision", "connector", "tokens"], {}, torch.float32)
+
+
+@pytest.fixture(scope="session")
+def llava_folder(llava_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`llava_model` as `sensorium export hf --format llava` writes it."""
+    from sensorium.export import export_huggingface
+
+    return export_huggingface(llava_model, tmp_path_factory.mktemp("hf") / "llava", "llava")
+
+
+@pytest.fixture(scope="session")
+def transformers_engine(llava_folder: Path) -> Any:
+    """The engine of `llava_folder`. Shared: tests ask it, and change nothing."""
+    from sensorium.engine.transformers.engine import TransformersEngine
+
+    return TransformersEngine.load(llava_folder)
+
+
+@pytest.fixture(scope="session")
+def served_address(llamacpp_engine: Any) -> Iterator[str]:
+    """Our own server before the llamacpp engine."""
+    pytest.importorskip("fastapi", reason="serving is an extra")
+    with served(llamacpp_engine) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def remote_engine(served_address: str) -> Iterator[Any]:
+    """The engine of an endpoint that is our own server."""
+    from sensorium.engine.remote.engine import RemoteEngine
+
+    engine = RemoteEngine(f"{served_address}/v1")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def llava_renderer(llava_model: Path) -> Renderer:
+    """How `llava_model` is asked by our own renderer."""
+    from sensorium.model.checkpoint import load_model
+    from sensorium.model.quiet import quietly
+
+    with quietly():
+        model = load_model(llava_model)
+    return Renderer(model.tokenizer, model.tokens_per_picture)
+
+
+ENGINES = {"torch": "small_engine", "llamacpp": "llamacpp_engine", "transformers": "transformers_engine",
+           "remote": "remote_engine"}  # fmt: skip
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def any_engine(request: pytest.FixtureRequest, engine_name: str) -> Any:
+    """Each engine in turn."""
+    return request.getfixturevalue(ENGINES[engine_name])
+
+
 @pytest.fixture(params=["torch", "llamacpp"])
-def any_engine(request: pytest.FixtureRequest) -> Any:
-    """Each engine in turn, of one model."""
-    return request.getfixturevalue({"torch": "small_engine", "llamacpp": "llamacpp_engine"}[request.param])
+def local_engine(request: pytest.FixtureRequest) -> Any:
+    """Each engine that chooses tokens itself, in turn, of one model."""
+    return request.getfixturevalue(ENGINES[request.param])
+
+
+@pytest.fixture
+def renderer(request: pytest.FixtureRequest, engine_name: str) -> Renderer:
+    """How the model of that engine is asked: what an engine says of tokens is compared with this."""
+    if engine_name == "transformers":
+        return request.getfixturevalue("llava_renderer")
+    return request.getfixturevalue("small_engine").renderer

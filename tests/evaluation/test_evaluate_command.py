@@ -62,3 +62,19 @@ def test_an_unknown_split_is_found_before_anything_is_loaded(run, dataset, tmp_p
     with pytest.raises(SensoriumError, match="test_seen"):
         run(dataset.root, "--split", "test_sene")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_behind_an_address_is_measured_like_any_other(dataset, tmp_path):
+    pytest.importorskip("openai", reason="the remote engine is an extra")
+    from ..serving.conftest import Told, served
+
+    app = typer.Typer()
+    app.command()(evaluate)
+    with served(Told(("Yes",))) as address:
+        words = [str(dataset.root), "--model", f"{address}/v1", "--out", str(tmp_path / "out"), "--no-blind", "--json"]
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+    results = json.loads(done.stdout)
+    assert results["model"]["name"] == "told" and results["model"]["provenance"] == {"address": f"{address}/v1"}
+    existence = results["splits"]["test_seen"]["seen"]["existence"]
+    assert (existence["accuracy"]["value"], existence["yes_share"]) == (50, 1)  # what always saying yes reaches
+    assert "Plain talk is not compared" in done.stderr

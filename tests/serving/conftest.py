@@ -22,14 +22,10 @@ pytest.importorskip("fastapi", reason="serving is an extra")
 @contextmanager
 def served(engine: Engine, **settings: Any) -> Iterator[str]:
     """The address of a server that answers with the engine, until the block ends."""
-    import uvicorn
+    from sensorium.serving import ServerSettings, create_server
 
-    from sensorium.serving import ServerSettings, create_app
-
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(engine, ServerSettings(**settings)), log_level="critical", access_log=False)
-    server = uvicorn.Server(config)
+    sock = socket.create_server(("127.0.0.1", 0))
+    server = create_server(engine, ServerSettings(**settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     while not server.started:
@@ -85,6 +81,14 @@ def told() -> Told:
 def serve() -> Callable[..., Any]:
     """`with serve(engine, **settings) as address:`"""
     return served
+
+
+@pytest.fixture
+def tiny_engine(tiny_model: Any) -> Engine:
+    """A real engine of a tiny model: it says nonsense, at once."""
+    from sensorium.engine.torch import TorchEngine
+
+    return TorchEngine(tiny_model, "tiny")
 
 
 @pytest.fixture(scope="session")

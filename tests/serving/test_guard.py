@@ -10,6 +10,8 @@ import struct
 import zlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sensorium.serving.errors import ApiError
 from sensorium.serving.queue import FairQueue
@@ -131,6 +133,76 @@ def test_callers_take_turns_and_those_who_go_lose_their_place():
         return order
 
     assert asyncio.run(play()) == ["a1", "a2", "b1", "c1", "a3", "b2"]
+
+
+def test_one_callers_crowd_makes_room_for_the_others():
+    async def play() -> dict[str, object]:
+        queue, ended = FairQueue(1, 3), {}
+        gate = asyncio.Event()
+
+        async def ask(caller: str, name: str) -> None:
+            try:
+                async with queue.turn(caller):
+                    await gate.wait()
+                    ended[name] = "answered"
+            except ApiError as error:
+                ended[name] = error.status
+
+        asked = (("a", "a1"), ("a", "a2"), ("a", "a3"), ("a", "a4"), ("b", "b1"), ("c", "c1"), ("c", "c2"), ("a", "a5"))
+        tasks = []
+        for caller, name in asked:
+            tasks.append(asyncio.create_task(ask(caller, name)))
+            await asyncio.sleep(0)
+        assert (queue.running, queue.waiting) == (1, 3)
+        gate.set()
+        await asyncio.gather(*tasks)
+        assert (queue.running, queue.waiting) == (0, 0)
+        return ended
+
+    # a's newest two went for b and c; c's second and a's fifth have no longer line than theirs to take from.
+    answered = dict.fromkeys(("a1", "a2", "b1", "c1"), "answered")
+    assert asyncio.run(play()) == answered | {"a4": 429, "a3": 429, "c2": 429, "a5": 429}
+
+
+STEPS = st.tuples(st.sampled_from("abc"), st.sampled_from(["ask", "go", "end"]), st.integers(0, 9))
+
+
+@given(st.lists(STEPS, max_size=40))
+@settings(deadline=None)
+def test_whoever_comes_and_goes_no_place_is_lost_or_made(steps):
+    async def play() -> None:
+        queue, running, tasks = FairQueue(2, 3), [], []
+
+        async def ask(caller: str) -> None:
+            async with queue.turn(caller):
+                done = asyncio.Event()
+                running.append(done)
+                try:
+                    assert len(running) <= 2
+                    await done.wait()
+                finally:
+                    running.remove(done)
+
+        for caller, what, which in steps:
+            if what == "ask":
+                tasks.append(asyncio.create_task(ask(caller)))
+            elif what == "go" and tasks:
+                tasks[which % len(tasks)].cancel()
+            elif what == "end" and running:
+                running[which % len(running)].set()
+            for _ in range(which % 4):  # now and then the next step comes before this one was noticed
+                await asyncio.sleep(0)
+            assert queue.running <= 2 and queue.waiting <= 3
+        for _ in range(len(tasks) + 1):
+            for done in list(running):
+                done.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            assert ended is None or isinstance(ended, (ApiError, asyncio.CancelledError)), ended
+        assert (queue.running, queue.waiting, running) == (0, 0, [])
+
+    asyncio.run(play())
 
 
 def test_more_than_may_wait_are_refused():

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sensorium.cli.terminal import Preparation, emit, emit_json, error_line, note
+from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError, did_you_mean
-from sensorium.model.folder import model_folder
 
 if TYPE_CHECKING:
     from sensorium.cli.session import Session
@@ -34,7 +34,7 @@ _HELP = """Ask your question and press Enter.
 
 def chat(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="`default`, or a folder made by `sensorium train`.")
+        str, typer.Argument(metavar="MODEL", help="`default`, a model folder, a hub id, or a server's address: http://HOST/v1#MODEL.")
     ] = "default",
     image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="A picture; may be repeated.")] = None,
     question: Annotated[str | None, typer.Option("--question", "-q", help="Ask this and end.")] = None,
@@ -51,8 +51,12 @@ def chat(
                                           "a file of a JSON schema, as in answer.json."),
     ] = None,
     engine: Annotated[
-        str, typer.Option(metavar="auto|llamacpp|torch", help="What computes; auto: llamacpp where it can, else torch.")
+        str, typer.Option(metavar="auto|llamacpp|torch|transformers|remote",
+                     help="What computes; auto: what runs the model, and of ours llamacpp where it can, else torch."),
     ] = "auto",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text, for programs.")] = False,
 ) -> None:
     """Talk with a model about pictures.
@@ -66,6 +70,8 @@ def chat(
       sensorium chat -i room.jpg -q "Where is the chair?" --draw found.png
       sensorium chat -i left.jpg -i right.jpg -q "What do both pictures show?"
       sensorium chat runs/mine --temperature 0.7 --seed 3
+      sensorium chat HuggingFaceTB/SmolVLM-256M-Instruct -i photo.jpg
+      sensorium chat http://localhost:11434/v1#llava -i photo.jpg
       sensorium chat -i photo.jpg -q "How many cups are there?" --json
       sensorium chat -i photo.jpg -q "Is there a cup?" --constrain yes-no
 
@@ -79,10 +85,10 @@ def chat(
     before = _read_conversation(conversation) if conversation else None
     _check(pictures, before, question, draw, json)
     allowed = _constraint(constrain) if constrain is not None else None
-    model_folder(model)  # complains at once; torch takes seconds to import
+    find_model(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, constrain=allowed)
-        session = _session(model, engine, before, sampling, preparation)
+        session = _session(model, engine, api_key, before, sampling, preparation)
     for path in pictures:
         session.show(path)
     if question is None and (before is None or before.messages[-1].role != "user"):
@@ -163,13 +169,18 @@ def _constraint(text: str) -> Constraint:
 
 
 def _session(
-    model: str, engine: str, before: Conversation | None, sampling: Sampling, progress: Preparation
+    model: str,
+    engine: str,
+    api_key: str | None,
+    before: Conversation | None,
+    sampling: Sampling,
+    progress: Preparation,
 ) -> Session:
     from sensorium.cli.session import Session
     from sensorium.engine.loading import load_engine
 
     messages: tuple[Message, ...] = before.messages if before else ()
-    found = load_engine(model, progress, engine=engine)  # type: ignore[arg-type]  # it checks the name
+    found = load_engine(model, progress, engine=engine, api_key=api_key)  # type: ignore[arg-type]  # it checks names
     return Session(found, sampling, messages)
 
 

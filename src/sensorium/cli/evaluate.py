@@ -14,6 +14,7 @@ from sensorium.errors import SensoriumError, did_you_mean
 if TYPE_CHECKING:
     from sensorium.data.dataset import Dataset
     from sensorium.engine import Engine
+    from sensorium.engine.names import Named
     from sensorium.evaluation import Report
 
 PRECISIONS = ("float32", "bfloat16")
@@ -23,7 +24,9 @@ WIDTH = 110  # of the table where there is no terminal to ask
 def evaluate(
     data: Annotated[Path, typer.Argument(help="A dataset folder, as `sensorium data build scenes` makes it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for results.json, table.md and all replies.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="`default`, or what `sensorium train` made.")] = "default",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="`default`, a model folder, a hub id, or a server's address: http://HOST/v1#MODEL.")
+    ] = "default",
     split: Annotated[
         list[str] | None, typer.Option("--split", help="What to measure; repeatable. All test splits if left out.")
     ] = None,
@@ -31,10 +34,14 @@ def evaluate(
     speech: Annotated[bool, typer.Option(help="Also compare plain talk with the untrained language model.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many pictures of each kind.")] = None,
     precision: Annotated[
-        str, typer.Option(help="Of torch: float32, or bfloat16, several times faster on processors that have it.")
+        str, typer.Option(help="Of torch, transformers: float32, or bfloat16, several times faster where built in.")
     ] = "float32",
     engine: Annotated[
-        str | None, typer.Option(metavar="torch|llamacpp|auto", help="What computes; torch where it can if left out.")
+        str | None, typer.Option(metavar="torch|llamacpp|transformers|remote|auto",
+                                 help="What computes; what runs the model, and of ours torch, if left out.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
     ] = None,
     quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
     json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
@@ -53,9 +60,9 @@ def evaluate(
     """
     from sensorium.data.dataset import Dataset
     from sensorium.data.records import TEST_SPLITS
-    from sensorium.engine.loading import load_engine, model_folder
+    from sensorium.engine.loading import load_engine
+    from sensorium.engine.names import find_model
     from sensorium.evaluation import Report
-    from sensorium.model.folder import is_gguf_folder
 
     if precision not in PRECISIONS:
         raise SensoriumError("--precision", f"{precision!r} is not known.", did_you_mean(precision, PRECISIONS))
@@ -66,11 +73,14 @@ def evaluate(
         raise SensoriumError(data, "has none of the test splits.", remedy)
     for name in splits:
         dataset.folder(name)
-    folder = model_folder(model)
+    found = find_model(model)
     with Preparation() as preparation:
-        loaded = load_engine(model, preparation, precision, engine, quantization)  # type: ignore[arg-type]
+        loaded = load_engine(  # it checks the names
+            model, preparation, precision, engine, quantization, api_key=api_key,  # type: ignore[arg-type]
+        )
         how = loaded.card.provenance.get("quantization", precision)
-        about: dict[str, Any] = {"name": loaded.card.name, "fingerprint": f"{_fingerprint(folder)}-{how}"}
+        name = loaded.card.name
+        about: dict[str, Any] = {"name": name, "fingerprint": f"{_fingerprint(found, name)}-{how}"}
         about["provenance"] = loaded.card.provenance
         from_data = {key: dataset.info.get(key) for key in ("name", "fingerprint", "seed")}
         report = Report(about, from_data, limit)
@@ -78,10 +88,11 @@ def evaluate(
             for is_blind in (False, True) if blind else (False,):
                 _measure(report, loaded, dataset, name, is_blind, out, preparation)
                 report.write(out)
-        if speech and is_gguf_folder(folder):
-            note("Plain talk is not compared: an exported folder does not hold the untrained language model.")
+        if speech and found.kind != "sensorium":
+            note("Plain talk is not compared: only a model folder of ours names its untrained language model.")
         elif speech:
-            report.speech = _speech(loaded, folder, preparation)
+            assert found.folder is not None
+            report.speech = _speech(loaded, found.folder, preparation)
             report.write(out)
     _show(report, out, json)
 
@@ -132,11 +143,18 @@ def _show(report: Report, out: Path, json: bool) -> None:
     note(f"Written: {out / 'results.json'}, {out / 'table.md'}, {out}/replies-*.jsonl")
 
 
-def _fingerprint(folder: Path) -> str:
-    """sha256 over the checkpoint's files: replies of other weights must not be mixed with these."""
+def _fingerprint(found: Named, name: str) -> str:
+    """sha256 over the checkpoint's files: replies of other weights must not be mixed with these.
+
+    Of an address, which shows no files, over itself and the model's name there.
+    """
     import hashlib
 
+    from sensorium.parts.hub import hub_folder
     from sensorium.parts.package import sha256_of
 
+    if found.kind == "remote":
+        return hashlib.sha256(f"{found.base_url} {name}".encode()).hexdigest()
+    folder = found.folder or hub_folder(found.name)
     files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".gguf"))
     return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in files).encode()).hexdigest()

@@ -9,18 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.terminal import Preparation, emit, emit_json
+from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
+    from sensorium.engine.names import Named
     from sensorium.model.summary import ModelSummary
     from sensorium.training.recipe import Recipe
+
+RECIPES = (".yaml", ".yml")
 
 
 def info(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|RECIPE", help="`default`, a model folder, or a recipe file.")
+        str, typer.Argument(metavar="MODEL|RECIPE", help="`default`, a model folder, hub id or address; or a recipe.")
     ] = "default",
     size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="A picture's size in pixels.")] = "640x480",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
 ) -> None:
     """Show what a model or a recipe is made of, and what it costs.
@@ -37,11 +44,14 @@ def info(
     """
     width, height = _size(size)
     with Preparation() as preparation:
-        content = _collect(model, width, height, preparation)
+        is_ours = Path(model).suffix.lower() in RECIPES or (found := find_model(model)).kind in ("sensorium", "gguf")
+        content = _collect(model, width, height, preparation) if is_ours else _card(found, api_key, preparation)
     if json:
         emit_json(content)
-    else:
+    elif is_ours:
         _print(content)
+    else:
+        _print_card(content)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -53,7 +63,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _collect(name: str, width: int, height: int, progress: Preparation) -> dict[str, Any]:
     """Everything that is shown, as plain data."""
-    if Path(name).suffix.lower() in (".yaml", ".yml"):
+    if Path(name).suffix.lower() in RECIPES:
         from sensorium.training.recipe import load_recipe
 
         recipe = load_recipe(Path(name))
@@ -72,6 +82,24 @@ def _collect(name: str, width: int, height: int, progress: Preparation) -> dict[
     summary = summarise(config, progress)
     found = _described(name, summary, config.views.fit, width, height) | {"provenance": provenance}
     return found | {"stages": _stages(recipe, summary)} if recipe else found
+
+
+def _card(found: Named, api_key: str | None, progress: Preparation) -> dict[str, Any]:
+    """What a model that is not ours tells of itself; of a folder also its parameters. No weights are loaded."""
+    from dataclasses import asdict
+
+    if found.kind == "remote":
+        from sensorium.engine.remote.engine import RemoteEngine
+
+        engine = RemoteEngine(found.base_url, found.model, api_key)
+        engine.close()
+        return asdict(engine.card)
+    from sensorium.engine.transformers.engine import card_of_folder
+    from sensorium.engine.transformers.folder import count_parameters
+    from sensorium.parts.hub import hub_folder
+
+    folder = found.folder or hub_folder(found.name, progress)
+    return asdict(card_of_folder(folder, found.name)) | {"parameters": {"total": count_parameters(folder)}}
 
 
 def _described(name: str, summary: ModelSummary, fit: str, width: int, height: int) -> dict[str, Any]:
@@ -142,6 +170,19 @@ def _print(content: dict[str, Any]) -> None:
         emit("\nmade by")
         for key, value in content["provenance"].items():
             emit(f"  {key}: {value}")
+
+
+def _print_card(content: dict[str, Any]) -> None:
+    emit(content["name"])
+    if "parameters" in content:
+        emit(f"\n{content['parameters']['total']:,} parameters")
+    emit(f"\ntakes {' and '.join(content['modalities'])}")
+    told = {"context_length": "tokens of a conversation at most", "visual_tokens": "of them a picture of 640x480 takes"}
+    for key, meaning in told.items():
+        emit(f"  {content[key] or 'not told:'} {meaning}")
+    emit(f"\nlicence: {content['licence'] or 'see its source'}")
+    for key, value in content["provenance"].items():
+        emit(f"  {key}: {value}")
 
 
 def _size_of(n_bytes: int) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from sensorium import __version__
-from sensorium.cli import data, export, parts
+from sensorium.cli import data, export, parts, score
 from sensorium.cli.chat import chat
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.info import info
@@ -39,6 +39,7 @@ app.command()(train)
 app.add_typer(data.app, name="data")
 app.add_typer(export.app, name="export")
 app.add_typer(parts.app, name="parts")
+app.add_typer(score.app, name="score")
 
 
 def _say_version(wanted: bool) -> None:

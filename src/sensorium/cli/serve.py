@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import signal
+import socket
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sensorium.cli.terminal import Preparation, note
+from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError
-from sensorium.model.folder import model_folder
 
 
 def serve(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="`default`, or a folder made by `sensorium train` or `export gguf`.")
+        str, typer.Argument(metavar="MODEL", help="`default`, a model folder, a hub id, or a server's address: http://HOST/v1#MODEL.")
     ] = "default",
     host: Annotated[str, typer.Option(help="0.0.0.0: the whole network may ask; give --key then.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     engine: Annotated[
-        str, typer.Option(metavar="auto|llamacpp|torch", help="What computes; auto: llamacpp where it can, else torch.")
+        str, typer.Option(metavar="auto|llamacpp|torch|transformers|remote",
+                     help="What computes; auto: what runs the model, and of ours llamacpp where it can, else torch."),
     ] = "auto",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
+    ] = None,
     quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
     key: Annotated[
         list[str] | None, typer.Option(help="Callers must bring this bearer key; repeatable.", envvar="SENSORIUM_KEYS")
@@ -31,13 +40,22 @@ def serve(
     context_length: Annotated[int, typer.Option(min=64, help="Tokens of a prompt and its reply (llamacpp).")] = 4096,
     reply_timeout_s: Annotated[float, typer.Option(min=1, help="Of one reply, in seconds.")] = 300,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a reply whose request names no limit.")] = 512,
+    remote_pictures: Annotated[
+        bool, typer.Option("--remote-pictures", help="Fetch pictures by their web address, from public machines only.")
+    ] = False,
+    picture_host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Fetch them only from here and below; repeatable.")
+    ] = None,
     allow_origin: Annotated[list[str] | None, typer.Option(help="Another site's web page may ask; repeatable.")] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="A name by which this machine's server is asked as well.")
+    ] = None,
 ) -> None:
     """Serve a model to OpenAI's clients.
 
     POST /v1/chat/completions with text and pictures (as data URLs), whole or streamed; GET /v1/models, /health, and
-    /metrics for Prometheus. Pictures are never fetched from elsewhere, nor read from this machine's disk, on behalf of
-    a request. Ctrl-C ends it when running replies are finished; a second Ctrl-C at once.
+    /metrics for Prometheus. Nothing is read from this machine's disk on behalf of a request, nor fetched from elsewhere
+    unless --remote-pictures says so. Ctrl-C ends it when running replies are finished; a second Ctrl-C at once.
 
     \b
     Examples:
@@ -46,45 +64,57 @@ def serve(
       curl http://127.0.0.1:8000/v1/models
     """
     try:
-        import uvicorn
-
-        from sensorium.serving import ServerSettings, create_app
+        from sensorium.serving import ServerSettings, create_server
     except ModuleNotFoundError as error:
         raise SensoriumError("sensorium serve", f"needs the package {error.name}.",
                              "Install it: pip install 'sensorium[serve]'.") from error
     from sensorium.engine.loading import load_engine
 
-    model_folder(model)
+    find_model(model)
     keys = tuple(one for given in key or [] for one in given.split() if one)
     with Preparation() as preparation:
         loaded = load_engine(  # it checks the names
             model, preparation, engine=engine, quantization=quantization,  # type: ignore[arg-type]
-            slots=max_running, context_length=context_length,
+            slots=max_running, context_length=context_length, api_key=api_key,
         )
+    sock = _listening(host, port)
+    number, taken = sock.getsockname()[:2]
+    is_local = ip_address(number).is_loopback
     settings = ServerSettings(
         keys=keys, max_body_mb=max_body_mb, max_running=max_running, max_waiting=max_waiting,
         reply_timeout_s=reply_timeout_s, max_new_tokens=max_new_tokens, allow_origins=tuple(allow_origin or ()),
+        allow_remote_pictures=remote_pictures or bool(picture_host), picture_hosts=tuple(picture_host or ()),
+        allow_hosts=("localhost", number, *map(str.lower, (host, *(allow_host or ())))) if is_local else (),
     )
-    sock = _bound(host, port)
-    address = f"http://{host}:{sock.getsockname()[1]}"
-    note(f"Serving {Path(model).name or model} at {address}/v1 (Ctrl-C ends it).")
-    if host not in ("127.0.0.1", "localhost", "::1") and not keys:
+    note(f"Serving {Path(model).name or model} at http://{_in_address(host)}:{taken}/v1 (Ctrl-C ends it).")
+    if not is_local and not keys:
         note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
-    config = uvicorn.Config(create_app(loaded, settings), log_level="warning", access_log=False, timeout_keep_alive=30,
-                            limit_concurrency=1000, h11_max_incomplete_event_size=64_000, server_header=False)
-    uvicorn.Server(config).run(sockets=[sock])
+    # Asked to end in either way, it finishes the running replies and then raises the signal again, for us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        create_server(loaded, settings).run(sockets=[sock])
 
 
-def _bound(host: str, port: int):  # type: ignore[no-untyped-def]
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _listening(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises SensoriumError when the port is taken or the address is not ours."""
-    import socket
-
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    where, remedy = f"{_in_address(host)}:{port}", "Choose an address of this machine as --host."
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, ValueError) as error:  # ValueError: a name that no name server could have
+        raise SensoriumError(where, f"is no address ({getattr(error, 'strerror', error)}).", remedy) from error
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((host, port))
-    except (OSError, OverflowError) as error:
+        sock.bind(address)
+        sock.listen(128)  # from now on nobody is turned away, though the server needs a moment more
+    except OSError as error:
         sock.close()
-        raise SensoriumError(f"{host}:{port}", f"cannot be served at ({error}).", "Choose another --port.") from error
+        if error.errno != errno.EADDRNOTAVAIL:
+            remedy = "Choose another --port."
+        raise SensoriumError(where, f"cannot be served at ({error.strerror}).", remedy) from error
     return sock

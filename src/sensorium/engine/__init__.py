@@ -1,6 +1,7 @@
 """One way to ask any model: `stream`, `answer`, `score`. What stands above never sees a tensor of the model.
 
-`engine.torch` is the reference, `engine.llamacpp` the fast one on processors; `engine.loading` chooses.
+`engine.torch` is the reference, `engine.llamacpp` the fast one on processors, `engine.transformers` runs other people's
+models and `engine.remote` asks a server; `engine.names` tells what a name means, `engine.loading` chooses.
 """
 
 from sensorium.engine.base import Card, Delta, Engine, Logprob, Reply, Sampling

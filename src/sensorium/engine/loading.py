@@ -9,14 +9,16 @@ from typing import Literal, get_args
 from sensorium.engine.base import Engine
 from sensorium.engine.llamacpp.library import library
 from sensorium.engine.llamacpp.threads import idle_cores
+from sensorium.engine.names import Named, find_model
 from sensorium.errors import SensoriumError, did_you_mean
-from sensorium.model.folder import DEFAULT, is_gguf_folder, model_folder
+from sensorium.model.folder import DEFAULT
 from sensorium.model.gguf_folder import NotInLlamaCpp
 from sensorium.parts.cache import derived
+from sensorium.parts.hub import hub_folder
 from sensorium.parts.package import sha256_of
 from sensorium.progress import ProgressCallback
 
-EngineName = Literal["auto", "llamacpp", "torch"]
+EngineName = Literal["auto", "llamacpp", "torch", "transformers", "remote"]
 Quantization = Literal["f16", "q8_0", "q4_0"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -29,25 +31,32 @@ def load_engine(
     quantization: Quantization = "q8_0",
     slots: int = 1,
     context_length: int | None = None,
+    api_key: str | None = None,
 ) -> Engine:
-    """The engine of a model: `default`, a model folder, a finished run, or what `sensorium export gguf` wrote.
+    """The engine of a model: `default`, a model folder, a finished run, what `sensorium export gguf` wrote, a folder or
+    hub id of transformers', or the address of a server (see `find_model`).
 
-    engine: `torch` is the reference; `llamacpp` runs the model as `export gguf` writes it, several times faster on
-    processors, written into the cache at its first use; `auto` is llamacpp where it can be, else torch. None: torch,
-    but for folders that only llamacpp runs.
-    precision: of torch, see TorchEngine; quantization, slots, context_length: of llamacpp, see LlamaCppEngine.
-    Raises SensoriumError when there is no such model, a part of it cannot be had, or llamacpp cannot run it.
+    engine: of our own models, `torch` is the reference; `llamacpp` runs them as `export gguf` writes them, several
+    times faster on processors, written into the cache at its first use; `auto` is llamacpp where it can be, else torch.
+    None: torch, but for folders that only llamacpp runs. Other models have one engine, `transformers` or `remote`.
+    precision: of torch and transformers; quantization, slots, context_length: of llamacpp, see LlamaCppEngine; api_key:
+    of a server.
+    Raises SensoriumError when there is no such model, a part of it cannot be had, or the engine cannot run it.
     """
     if engine is not None and engine not in get_args(EngineName):
         raise SensoriumError("engine", f"`{engine}` is not known.", did_you_mean(engine, get_args(EngineName)))
     if quantization not in get_args(Quantization):
         remedy = did_you_mean(quantization, get_args(Quantization))
         raise SensoriumError("quantization", f"`{quantization}` is not known.", remedy)
-    folder = model_folder(name)
-    if is_gguf_folder(folder):
-        if engine == "torch":
-            raise SensoriumError(folder, "was exported for llama.cpp; torch cannot run it.",
-                                 "Name the model that it was exported from, or leave --engine out.")
+    found = find_model(name)
+    if engine not in (None, "auto"):
+        found.require(engine)
+    if found.kind == "remote":
+        return _remote(found, api_key)
+    folder = found.folder or hub_folder(found.name, progress)
+    if found.kind in ("transformers", "hub"):
+        return _transformers(folder, found.name, precision)
+    if found.kind == "gguf":
         return _llamacpp(folder, str(name), slots, context_length)
     if engine == "llamacpp" or (engine == "auto" and _has_llamacpp()):
         try:
@@ -111,6 +120,18 @@ def _torch(folder: Path, name: str, progress: ProgressCallback | None, precision
     _fetch_parts(folder, progress)
     with quietly():
         return TorchEngine.load(folder, name, progress, precision)
+
+
+def _transformers(folder: Path, name: str, precision: Precision) -> Engine:
+    from sensorium.engine.transformers.engine import TransformersEngine
+
+    return TransformersEngine.load(folder, name, precision)
+
+
+def _remote(found: Named, api_key: str | None) -> Engine:
+    from sensorium.engine.remote.engine import RemoteEngine
+
+    return RemoteEngine(found.base_url, found.model, api_key)
 
 
 def _fetch_parts(folder: Path, progress: ProgressCallback | None) -> None:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from sensorium.conversation import Conversation
+from sensorium.engine.asking import require_question, require_room
 from sensorium.engine.base import Card, Delta, FinishReason, Logprob, Sampling
 from sensorium.engine.grammar import Grammars
 from sensorium.engine.sampler import Chosen, TextStream, TokenSampler
-from sensorium.errors import SensoriumError
 from sensorium.rendering.renderer import Rendered, Renderer
+
+
+class Speech(Protocol):
+    """From a reply's ids to its words, and the ids that end it: a Renderer, or what another engine has in its place."""
+
+    @property
+    def stop_ids(self) -> set[int]: ...
+
+    def decode(self, ids: list[int]) -> str: ...
 
 
 def render_prompt(renderer: Renderer, conversation: Conversation, max_new_tokens: int, card: Card) -> Rendered:
@@ -17,16 +27,9 @@ def render_prompt(renderer: Renderer, conversation: Conversation, max_new_tokens
 
     Raises SensoriumError when there is nothing to answer, or no room for the reply.
     """
-    if conversation.messages[-1].role != "user":
-        raise SensoriumError("conversation", "ends with another turn than the user's; there is nothing to answer.")
+    require_question(conversation)
     prompt = renderer.render(conversation, generate=True)
-    if len(prompt) + max_new_tokens > card.context_length:
-        raise SensoriumError(
-            "conversation",
-            f"has {len(prompt)} tokens ({len(prompt.slots)} pictures of {card.visual_tokens}); with "
-            f"{max_new_tokens} for the reply that is more than the {card.context_length} there is room for.",
-            "Show fewer pictures, start anew, or lower max_new_tokens.",
-        )
+    require_room(len(prompt), len(prompt.slots), max_new_tokens, card)
     return prompt
 
 
@@ -48,7 +51,7 @@ class GrowingReply:
     finish: why it ended, once it has.
     """
 
-    def __init__(self, renderer: Renderer, sampling: Sampling) -> None:
+    def __init__(self, renderer: Speech, sampling: Sampling) -> None:
         self._text, self._stop_ids = TextStream(renderer.decode, sampling.stop), renderer.stop_ids
         self._logprobs: list[Logprob] = []  # of tokens whose text is not shown yet
         self.n_tokens = 0
@@ -76,7 +79,7 @@ class GrowingReply:
         return told
 
 
-def deltas(tokens: Iterable[Chosen], renderer: Renderer, sampling: Sampling) -> Iterator[Delta]:
+def deltas(tokens: Iterable[Chosen], renderer: Speech, sampling: Sampling) -> Iterator[Delta]:
     """A reply's pieces, and its end."""
     reply = GrowingReply(renderer, sampling)
     for chosen in tokens:

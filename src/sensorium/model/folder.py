@@ -5,6 +5,7 @@ Apart from everything heavy, so that a misspelt name is answered at once.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
@@ -16,6 +17,15 @@ GGUF_FILE = "sensorium.json"  # what tells a folder that was exported for llama.
 
 def is_gguf_folder(folder: Path) -> bool:
     return (folder / GGUF_FILE).is_file()
+
+
+def is_transformers_folder(folder: Path) -> bool:
+    """Whether its config.json is one of transformers', and not one of ours or damaged."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("model_type"), str) and "format" not in content
 
 
 def model_folder(name: str | Path) -> Path:

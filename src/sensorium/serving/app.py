@@ -7,34 +7,42 @@ engine; everything that can be wrong with it is found before the first byte of t
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
+from sensorium import __version__
 from sensorium.engine import Delta, Engine, Reply
 from sensorium.errors import SensoriumError
+from sensorium.serving.described import EVENTS, METRICS, Health, ModelCard, ModelList, ScoreReply, errors
 from sensorium.serving.errors import ApiError
 from sensorium.serving.guard import Guard
 from sensorium.serving.metrics import Metrics
+from sensorium.serving.pictures import Pictures
 from sensorium.serving.protocol import ChatRequest
-from sensorium.serving.queue import FairQueue
-from sensorium.serving.replies import Chunks, event, stream_reply, usage_of
+from sensorium.serving.queue import FairQueue, caller_of
+from sensorium.serving.replies import Chunks, EventStream, event, stream_reply, usage_of
+from sensorium.serving.score import Scoring
 from sensorium.serving.settings import ServerSettings
+from sensorium.serving.size import check_size
+
+log = logging.getLogger(__name__)
 
 
 def create_app(engine: Engine, settings: ServerSettings | None = None) -> FastAPI:
     """The application that answers with an engine; it is served by any ASGI server."""
     settings = settings or ServerSettings()
     service = _Service(engine, settings)
-    app = FastAPI(title="Sensorium", docs_url=None, redoc_url=None)
+    app = _Documented(title="Sensorium", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Guard, settings=settings)
     if settings.allow_origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(settings.allow_origins), allow_methods=["*"],
@@ -43,12 +51,30 @@ def create_app(engine: Engine, settings: ServerSettings | None = None) -> FastAP
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _server_error)
-    app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/models", service.models, methods=["GET"])
-    app.add_api_route("/v1/models/{name:path}", service.model, methods=["GET"])
-    app.add_api_route("/health", service.health, methods=["GET"])
-    app.add_api_route("/metrics", service.metrics_text, methods=["GET"], response_model=None)
+    app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"], response_model=None,
+                      responses=errors(400, 404, 504) | {200: EVENTS})
+    app.add_api_route("/v1/score", Scoring(engine, service.queue, service.pictures, settings).score, methods=["POST"],
+                      response_model=ScoreReply, responses=errors(400, 404))
+    app.add_api_route("/v1/models", service.models, methods=["GET"], response_model=ModelList, responses=errors())
+    app.add_api_route("/v1/models/{name:path}", service.model, methods=["GET"], response_model=ModelCard,
+                      responses=errors(400, 404))
+    app.add_api_route("/health", service.health, methods=["GET"], response_model=Health, responses=errors())
+    app.add_api_route("/metrics", service.metrics_text, methods=["GET"], response_class=Response,
+                      responses=errors() | {200: METRICS})
     return app
+
+
+class _Documented(FastAPI):
+    """Its document leaves out the status 422 that FastAPI puts there by itself: `_validation_error` says 400."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        return document
 
 
 class _Service:
@@ -57,44 +83,61 @@ class _Service:
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         self.engine, self.settings = engine, settings
         self.queue = FairQueue(settings.max_running, settings.max_waiting)
+        self.pictures = Pictures(settings)
         self.metrics = Metrics(self.queue)
         self.started = int(time.time())
 
     async def chat(self, asked: ChatRequest, request: Request) -> Response:
-        """A reply, whole or streamed."""
+        """A reply, whole or streamed; nothing is done for a caller who has left, whatever it waited for."""
+        answer = asyncio.create_task(self._counted(asked, caller_of(request, self.settings)))
+        gone = asyncio.create_task(_gone(request))
+        try:
+            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            return Response(status_code=499)
+        finally:
+            gone.cancel()
+            answer.cancel()
+
+    async def _counted(self, asked: ChatRequest, caller: str) -> Response:
+        """The answer; one that never begins is counted here, the others where they end."""
+        try:
+            return await self._answer(asked, caller)
+        except asyncio.CancelledError:
+            self.metrics.requests.labels("left").inc()
+            raise
+        except ApiError as error:
+            self.metrics.requests.labels("refused" if error.status < 500 else "failed").inc()
+            raise
+        except Exception:
+            self.metrics.requests.labels("failed").inc()
+            raise
+
+    async def _answer(self, asked: ChatRequest, caller: str) -> Response:
         if asked.model != self.engine.card.name:
             raise ApiError(404, f"There is no model `{asked.model}`; this server has `{self.engine.card.name}`.",
                            "model_not_found", "model")
         begun = time.perf_counter()
-        conversation, sampling = asked.conversation(), asked.sampling(self.settings.max_new_tokens)
+        check_size(asked.messages, self.engine.card)
+        sampling = asked.sampling(self.settings.max_new_tokens)
+        conversation = asked.conversation(self.settings.allow_remote_pictures)
+        conversation = await self.pictures.fetched(conversation, caller)
         n_image_tokens = len(conversation.images) * self.engine.card.visual_tokens
-        caller = request.headers.get("authorization") or (request.client.host if request.client else "")
+        await self.queue.enter(caller)  # and the place is free when the engine is, not when the caller leaves
+        reply = stream_reply(self.engine, conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.queue.turn(caller))
-            streamed = stream_reply(self.engine, conversation, sampling, self.settings.reply_timeout_s)
-            deltas = await stack.enter_async_context(aclosing(streamed))
+            deltas = await stack.enter_async_context(aclosing(reply))
             limited = self._timed(deltas, begun)
-            try:
-                first = await anext(limited)  # whatever is wrong with the request shows here, before anything is sent
-            except SensoriumError as error:
-                raise ApiError.of(error) from error
+            first = await anext(limited)  # whatever is wrong with the request shows here, before anything is sent
             chunks = Chunks(self.engine.card.name, sampling.logprobs is not None)
             if asked.stream:
                 wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
-                events = self._events(chunks, first, limited, n_image_tokens, wants_usage, stack.pop_all())
-                return StreamingResponse(events, media_type="text/event-stream",
-                                         headers={"X-Accel-Buffering": "no", "Cache-Control": "no-cache"})
-            pieces = [first]
-            gone = asyncio.create_task(_gone(request))
-            stack.callback(gone.cancel)
-            async for delta in limited:
-                pieces.append(delta)
-                if gone.done():
-                    self.metrics.requests.labels("left").inc()
-                    return Response(status_code=499)
-            reply = Reply.of(pieces)
-            self._count(reply)
-            return JSONResponse(chunks.whole(reply, usage_of(reply, n_image_tokens)))
+                events = self._events(chunks, first, limited, n_image_tokens, wants_usage)
+                return EventStream(events, stack.pop_all(), self.settings.reply_timeout_s)
+            whole = Reply.of([first, *[delta async for delta in limited]])
+            self._count(whole)
+            return JSONResponse(chunks.whole(whole, usage_of(whole, n_image_tokens)))
 
     async def _events(
         self,
@@ -103,28 +146,28 @@ class _Service:
         deltas: AsyncIterator[Delta],
         n_image_tokens: int,
         wants_usage: bool,
-        stack: AsyncExitStack,
-    ) -> AsyncIterator[str]:
-        """The chunks in their order; the turn and the reply end with them, however that comes."""
-        async with stack:
-            yield chunks.first()
-            last = first
-            try:
-                if first.text or first.logprobs:
-                    yield chunks.piece(first)
-                async for last in deltas:
-                    if last.text or last.logprobs:
-                        yield chunks.piece(last)
-            except (ApiError, RuntimeError) as error:
-                self.metrics.requests.labels("failed").inc()
-                api = error if isinstance(error, ApiError) else ApiError(500, str(error), "engine_failed")
-                yield event(api.body)
-                return
-            yield chunks.last(last.finish or "stop")
-            if wants_usage:
-                yield chunks.usage(usage_of(last, n_image_tokens))
-            yield "data: [DONE]\n\n"
-            self._count(last)
+    ) -> AsyncGenerator[str, None]:
+        """The chunks in their order. What goes wrong in the middle is the last one."""
+        yield chunks.first()
+        last = first
+        try:
+            if first.text or first.logprobs:
+                yield chunks.piece(first)
+            async for last in deltas:
+                if last.text or last.logprobs:
+                    yield chunks.piece(last)
+        except (asyncio.CancelledError, GeneratorExit):
+            self.metrics.requests.labels("left").inc()
+            raise
+        except Exception as error:  # noqa: BLE001 (the caller hears of it here or not at all)
+            self.metrics.requests.labels("failed").inc()
+            yield event(_told(error).body)
+            return
+        yield chunks.last(last.finish or "stop")
+        if wants_usage:
+            yield chunks.usage(usage_of(last, n_image_tokens))
+        yield "data: [DONE]\n\n"
+        self._count(last)
 
     async def _timed(self, deltas: AsyncIterator[Delta], begun: float) -> AsyncIterator[Delta]:
         """The deltas, timed for the metrics; a reply that takes too long is an error."""
@@ -138,6 +181,8 @@ class _Service:
         except TimeoutError:
             what = f"The reply took longer than {self.settings.reply_timeout_s:g} s (reply_timeout_s)."
             raise ApiError(504, what, "reply_timeout") from None
+        except SensoriumError as error:
+            raise ApiError.of(error) from error
         self.metrics.reply.observe(time.perf_counter() - begun)
 
     def _count(self, last: Delta | Reply) -> None:
@@ -166,6 +211,14 @@ class _Service:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
+def _told(error: Exception) -> ApiError:
+    """What the caller may know of an error; the rest is for the log."""
+    if isinstance(error, ApiError):
+        return error
+    log.error("a reply broke off", exc_info=error)
+    return ApiError(500, "The server failed at this request.", "server_error")
+
+
 async def _gone(request: Request) -> None:
     """Returns when the caller has closed the connection."""
     while not await request.is_disconnected():
@@ -191,5 +244,5 @@ async def _validation_error(_: Request, error: Exception) -> Response:
     return JSONResponse(found.body, found.status)
 
 
-async def _server_error(_: Request, error: Exception) -> Response:
+async def _server_error(_: Request, error: Exception) -> Response:  # which the server then writes into its log
     return JSONResponse(ApiError(500, "The server failed at this request.", "server_error").body, 500)

@@ -6,6 +6,8 @@ from typing import Any
 
 from sensorium.errors import SensoriumError
 
+_MOST = 1000  # characters of a message: an error does not send back what was sent
+
 
 class ApiError(Exception):
     """status: of HTTP; param: the field of the request at fault; code: for programs; headers: of the response."""
@@ -25,7 +27,14 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         kinds = {401: "authentication_error", 429: "rate_limit_error"}
         kind = kinds.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        param = None if self.param is None else _sendable(self.param)
+        return {"error": {"message": _sendable(self.message), "type": kind, "param": param, "code": self.code}}
+
+
+def _sendable(text: str) -> str:
+    """Short, and without halves of surrogate pairs: JSON can bring them, and UTF-8 cannot carry them."""
+    text = text if len(text) <= _MOST else f"{text[:_MOST]}…"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def unsupported(param: str, what: str) -> ApiError:

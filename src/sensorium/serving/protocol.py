@@ -7,17 +7,22 @@ for tools and got prose would not know. Fields that nobody knows are left alone,
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from itertools import groupby
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, WithJsonSchema, field_validator
 
 from sensorium.conversation import Conversation, Image, Message, Part, Text, decode_data_url
 from sensorium.engine import YES_NO, Boxes, Constraint, JsonSchema, OneOf, Sampling
 from sensorium.engine.base import MAX_LOGPROBS
 from sensorium.errors import SensoriumError
+from sensorium.serving.described import MESSAGES
 from sensorium.serving.errors import ApiError, unsupported
 
 MAX_STOPS = 16
+
+
+Messages = Annotated[list[dict[str, Any]], FailFast(), WithJsonSchema(MESSAGES), Field(min_length=1)]
 
 
 class StreamOptions(BaseModel):
@@ -84,7 +89,8 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str = Field(min_length=1)
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    # A million errors are no answer, hence the first alone.
+    messages: Messages
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = Field(default=None, ge=1)
@@ -102,6 +108,13 @@ class ChatRequest(BaseModel):
     presence_penalty: float | None = None
     response_format: ResponseFormat | None = None
     constrain: Constrain | None = None
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _few(cls, stop: Any) -> Any:
+        if isinstance(stop, list) and len(stop) > MAX_STOPS:
+            raise ValueError(f"at most {MAX_STOPS} strings")  # before a million are looked at
+        return stop
 
     def sampling(self, max_new_tokens: int) -> Sampling:
         """max_new_tokens: where the request names none. Raises ApiError for what is not supported."""
@@ -146,16 +159,22 @@ class ChatRequest(BaseModel):
             if getattr(self, name):
                 raise unsupported(name, "is not supported; use repetition_penalty.")
 
-    def conversation(self) -> Conversation:
-        """Raises ApiError naming the message and part at fault."""
+    def conversation(self, allow_remote: bool = False) -> Conversation:
+        """What is said. allow_remote: leave web addresses of pictures as they are, for `serving.pictures` to fetch.
+
+        Raises ApiError naming the message and part at fault.
+        """
         try:
             conversation = Conversation.from_json([_plain(message) for message in self.messages], "request")
             messages = tuple(
-                replace(message, parts=tuple(_own(part, f"messages[{i}]") for part in message.parts))
+                replace(message, parts=tuple(_own(part, f"messages[{i}]", allow_remote) for part in message.parts))
                 for i, message in enumerate(conversation)
             )
         except SensoriumError as error:
             raise ApiError.of(error) from error
+        except RecursionError:  # not too deep to be read; on some Pythons too deep to be written
+            what = "messages: too many brackets within brackets."
+            raise ApiError(400, what, "invalid_request", "messages") from None
         return Conversation(_joined(messages))
 
 
@@ -168,27 +187,32 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _own(part: Part, where: str) -> Part:
-    """The part with its bytes in it. A path, or an address to fetch, is refused: a caller far away names no files."""
+def _own(part: Part, where: str, allow_remote: bool) -> Part:
+    """The part with its bytes in it, or a web address where these are allowed; a caller far away names no files."""
     if isinstance(part, Text):
         return part
     if not isinstance(part, Image):
         what = type(part).__name__.lower()
         raise SensoriumError(where, f"has {what}; this model sees pictures only.")
     assert isinstance(part.source, str)
+    is_web = part.source[:8].lower().startswith(("http://", "https://"))
+    if is_web and allow_remote:
+        return part
     if not part.source.startswith("data:"):
-        raise SensoriumError(where, "has a picture that is not in the request.",
-                             "Send it as a data URL: data:image/png;base64,…")
+        remedy = "Send it as a data URL: data:image/png;base64,…"
+        if is_web:
+            remedy += " (this server fetches none; `sensorium serve --remote-pictures` does)."
+        raise SensoriumError(where, "has a picture that is not in the request.", remedy)
     return Image(decode_data_url(part.source))
 
 
 def _joined(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """Neighbouring turns of one role as one: clients write pictures and words apart, chat templates refuse that."""
-    joined: list[Message] = []
-    for message in messages:
-        if joined and joined[-1].role == message.role:
-            before = joined.pop()
-            between = (Text("\n"),) if before.parts and message.parts else ()
-            message = Message(message.role, (*before.parts, *between, *message.parts))
-        joined.append(message)
+    joined = []
+    for role, turns in groupby(messages, key=lambda message: message.role):
+        first, *others = turns
+        parts = list(first.parts)
+        for message in others:
+            parts += [Text("\n"), *message.parts] if parts and message.parts else message.parts
+        joined.append(Message(role, tuple(parts)) if others else first)
     return tuple(joined)

@@ -6,42 +6,62 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, closing, suppress
 from typing import Any
 from uuid import uuid4
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from sensorium.conversation import Conversation
 from sensorium.engine import Delta, Engine, Logprob, Reply, Sampling
 
+SPARE_S = 10.0  # beyond a reply's own time, for a caller to read what has been said
 
-async def stream_reply(
-    engine: Engine, conversation: Conversation, sampling: Sampling, timeout_s: float
+
+def stream_reply(
+    engine: Engine, conversation: Conversation, sampling: Sampling, timeout_s: float, on_end: Callable[[], object]
 ) -> AsyncGenerator[Delta, None]:
     """The engine's deltas. Leaving the iteration ends the reply at its next token.
 
-    A thread of its own runs the engine; it looks up between tokens whether anybody still listens.
-    Raises TimeoutError when the whole reply takes longer than timeout_s, and what the engine raises.
+    A thread of its own runs the engine, from now on; it looks up between tokens whether anybody still listens.
+    on_end: called in the event loop, once, when the engine works no more on this reply, whoever left before.
+    The iteration raises TimeoutError when the whole reply takes longer than timeout_s, and what the engine raises.
     """
     loop, gone = asyncio.get_running_loop(), threading.Event()
     deltas: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
 
-    def tell(item: Delta | Exception | None) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(deltas.put_nowait, item)
+    def call(what: Callable[..., object], *given: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(what, *given)
 
     def run() -> None:
+        last: Exception | None = None
         try:
             with closing(engine.stream(conversation, sampling)) as stream:  # type: ignore[type-var]
                 for delta in stream:
                     if gone.is_set():
-                        return
-                    tell(delta)
-            tell(None)
+                        break
+                    call(deltas.put_nowait, delta)
         except Exception as error:  # noqa: BLE001 (it is raised again where the reply is awaited)
-            tell(error)
+            last = error
+        finally:
+            call(on_end)  # before the caller hears of the end, so that his next request finds the place free
+            call(deltas.put_nowait, last)
 
-    threading.Thread(target=run, name="reply", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="reply", daemon=True).start()
+    except BaseException:  # no thread is to be had
+        on_end()
+        raise
+    return _told(deltas, gone, timeout_s)
+
+
+async def _told(
+    deltas: asyncio.Queue[Delta | Exception | None], gone: threading.Event, timeout_s: float
+) -> AsyncGenerator[Delta, None]:
+    loop = asyncio.get_running_loop()
     try:
         end = loop.time() + timeout_s
         # Each wait has the time that is left: one timeout around all would belong to the task that began it, and a
@@ -52,6 +72,26 @@ async def stream_reply(
             yield item
     finally:
         gone.set()
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events as they come.
+
+    Whatever happens, `held` is let go of at their end: also when the caller leaves before the first, or reads so slowly
+    that the time is over; the connection breaks off then.
+    """
+
+    def __init__(self, events: AsyncGenerator[str, None], held: AsyncExitStack, timeout_s: float) -> None:
+        headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._events, self._held, self._timeout_s = events, held, timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        end = asyncio.get_running_loop().time() + self._timeout_s + SPARE_S
+        async with self._held, aclosing(self._events):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(end):
+                    await super().__call__(scope, receive, send)
 
 
 class Chunks:

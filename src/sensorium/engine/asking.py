@@ -1,0 +1,37 @@
+"""What every engine asks of a conversation before it answers, without loading anything for it."""
+
+from __future__ import annotations
+
+from sensorium.conversation import Conversation, Image, Text
+from sensorium.engine.base import Card
+from sensorium.errors import SensoriumError
+
+
+def require_question(conversation: Conversation) -> None:
+    """Raises SensoriumError when it is not the user who spoke last: there is nothing to answer."""
+    if conversation.messages[-1].role != "user":
+        raise SensoriumError("conversation", "ends with another turn than the user's; there is nothing to answer.")
+
+
+def require_pictures_only(conversation: Conversation, seen: bool = True) -> None:
+    """Raises SensoriumError at a part that is neither text nor a user's picture. seen: whether the model takes any."""
+    for i, message in enumerate(conversation):
+        where = f"messages[{i}]"
+        for part in message.parts:
+            if not isinstance(part, Text | Image):
+                raise SensoriumError(where, f"has {type(part).__name__.lower()}; this engine takes pictures only.")
+            if isinstance(part, Image) and not seen:
+                raise SensoriumError(where, "has a picture; this model takes text only.", "Use a model that sees.")
+            if isinstance(part, Image) and message.role != "user":
+                raise SensoriumError(where, f"has a picture in a {message.role} turn; only users show pictures.")
+
+
+def require_room(n_tokens: int, n_pictures: int, max_new_tokens: int, card: Card) -> None:
+    """Raises SensoriumError when a prompt of so many tokens leaves no room for a reply of max_new_tokens."""
+    if n_tokens + max_new_tokens > card.context_length:
+        raise SensoriumError(
+            "conversation",
+            f"has {n_tokens} tokens ({n_pictures} pictures of {card.visual_tokens}); with "
+            f"{max_new_tokens} for the reply that is more than the {card.context_length} there is room for.",
+            "Show fewer pictures, start anew, or lower max_new_tokens.",
+        )

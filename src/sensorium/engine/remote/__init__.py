@@ -1,0 +1,1 @@
+"""The engine that asks another program: any endpoint that speaks OpenAI's API."""

@@ -1,0 +1,1 @@
+"""The engine that runs whatever image-text-to-text model transformers loads."""

@@ -1,0 +1,264 @@
+"""Any image-text-to-text model that transformers loads, with its own processor and chat template.
+
+Tokens are grown by the model's own `generate`, since only that knows every architecture's cache and positions; but each
+one is chosen by our sampler, as in the other engines: a logits processor leaves `generate` exactly the chosen token.
+So temperature, top_p, top_k, seed, repetition penalty and stop strings mean the same everywhere, and a reply that
+nobody wants any more is ended from there.
+
+Some architectures keep notes about the prompt in the model itself (Qwen2-VL: positions), so one reply, or one batch of
+them, is grown at a time; others wait. A thread of its own grows a stream, so that a slow reader keeps nobody waiting.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+from typing import Any
+
+import torch
+from PIL import Image as Picture
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor
+
+from sensorium.conversation import Conversation, Image, user
+from sensorium.engine.asking import require_question, require_room
+from sensorium.engine.base import GREEDY, Card, Delta, FinishReason, Reply, Sampling
+from sensorium.engine.prompting import deltas
+from sensorium.engine.sampler import Chosen, TextStream, TokenSampler
+from sensorium.engine.transformers.chat import Chat
+from sensorium.engine.transformers.folder import context_length_of, licence_of_folder, load_folder, read_folder
+from sensorium.errors import SensoriumError
+from sensorium.media import encode_image
+from sensorium.model.device import best_device
+from sensorium.model.quiet import quietly
+
+PROBE_SIZE = (640, 480)  # of the picture whose visual tokens the card tells
+Hear = Callable[[int, int], bool]  # (row, its next token) -> whether the row's reply is over
+
+
+class TransformersEngine:
+    """model, processor: as `load_folder` gives them. batch_size: conversations that `answer` runs together.
+
+    The card's visual tokens are those of a picture of 640x480; models that cut pictures into tiles take more for
+    larger ones.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        name: str,
+        licence: str = "",
+        provenance: dict[str, Any] | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        ends = model.generation_config.eos_token_id
+        self.model, self.chat = model, Chat(processor, ends if isinstance(ends, list) else [ends])
+        self.batch_size = batch_size
+        # What the model never says stays so. Its own ways to sample do not: they are the asker's to choose.
+        self.model.generation_config = GenerationConfig(
+            eos_token_id=sorted(self.chat.stop_ids), pad_token_id=self.chat.tokenizer.pad_token_id,
+            bos_token_id=self.chat.tokenizer.bos_token_id,
+            suppress_tokens=getattr(model.generation_config, "suppress_tokens", None),
+        )  # fmt: skip
+        self._growing = Lock()
+        self.card = _card(model.config, self.chat, name, licence, provenance or {})
+
+    @classmethod
+    def load(cls, folder: Path, name: str | None = None, precision: str = "float32") -> TransformersEngine:
+        """The engine of a folder of transformers', on `best_device`. Raises SensoriumError when it cannot be loaded."""
+        name = name or folder.name
+        with quietly():
+            model, processor = load_folder(folder, name, getattr(torch, precision))
+        about = {"model_type": model.config.model_type, "architecture": type(model).__name__}
+        return cls(model.to(best_device()), processor, name, licence_of_folder(folder), about)
+
+    def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
+        """The reply, piece by piece. Closing the iterator ends it at its next token."""
+        prompt, [n_prompt] = self._prompt([conversation], sampling)
+        with closing(self._tokens(prompt, sampling)) as tokens:  # type: ignore[type-var]
+            for delta in deltas(map(Chosen, tokens), self.chat, sampling):
+                yield replace(delta, n_prompt=n_prompt) if delta.finish else delta
+
+    def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
+        """Replies in the order of the conversations, in batches of like ones; each encodes its own pictures."""
+        kinds: dict[tuple[int, bool], list[int]] = {}
+        for number, conversation in enumerate(conversations):
+            kinds.setdefault(self.chat.kind(conversation), []).append(number)
+        replies: dict[int, Reply] = {}
+        for numbers in kinds.values():
+            for start in range(0, len(numbers), self.batch_size):
+                chosen = numbers[start : start + self.batch_size]
+                replies |= zip(chosen, self._answer([conversations[i] for i in chosen], sampling), strict=True)
+        return [replies[i] for i in range(len(conversations))]
+
+    def _answer(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Reply]:
+        prompt, lengths = self._prompt(conversations, sampling)
+        texts = [TextStream(self.chat.decode, sampling.stop) for _ in lengths]
+        shown, counts = ["" for _ in lengths], [0 for _ in lengths]
+        finish: list[FinishReason] = ["length" for _ in lengths]
+
+        def hear(row: int, token: int) -> bool:
+            if token in self.chat.stop_ids:
+                finish[row] = "stop"
+                return True
+            counts[row] += 1
+            shown[row] += texts[row].push(token)
+            if texts[row].stopped:
+                finish[row] = "stop"
+            return texts[row].stopped
+
+        with self._growing:
+            self._grow(prompt, sampling, hear)
+        return [
+            Reply(shown[i] + texts[i].finish(), finish[i], n_prompt, counts[i]) for i, n_prompt in enumerate(lengths)
+        ]
+
+    def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
+        """log P of each candidate as the next reply, each by one forward of the prompt with it behind."""
+        if not candidates:
+            return []
+        tails = [self._tail(candidate) for candidate in candidates]
+        prompt, _ = self._prompt([conversation], Sampling(max_new_tokens=max(map(len, tails))))
+        with self._growing, torch.inference_mode():
+            return [self._log_p(prompt, tail) for tail in tails]
+
+    def count(self, candidate: str) -> int:
+        """How many tokens `score` sums over for a candidate."""
+        return len(self._tail(candidate))
+
+    def _tail(self, candidate: str) -> list[int]:
+        return self.chat.encode_reply(candidate) + self.chat.turn_end
+
+    def _log_p(self, prompt: dict[str, Tensor], tail: list[int]) -> float:
+        device = self.model.device
+        ids = torch.tensor([tail], device=device)
+        behind = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        length = prompt["input_ids"].shape[1]
+        # Whatever else tells something of each token (its type, for one) tells of words that they are words.
+        grown = {
+            name: torch.cat([value, behind.get(name, torch.zeros_like(ids)).to(value)], dim=1)
+            if value.shape == (1, length) else value
+            for name, value in prompt.items()
+        }  # fmt: skip
+        if "logits_to_keep" in inspect.signature(self.model.forward).parameters:
+            grown["logits_to_keep"] = len(tail) + 1  # type: ignore[assignment]
+        logits = self.model(**grown, use_cache=False).logits[0, -len(tail) - 1 : -1]
+        return float(torch.log_softmax(logits.float(), dim=-1).gather(1, ids[0, :, None]).sum())
+
+    def _prompt(self, conversations: Sequence[Conversation], sampling: Sampling) -> tuple[dict[str, Tensor], list[int]]:
+        """Tensors for the model, and how many tokens each prompt has. Raises SensoriumError where there is no room."""
+        if sampling.constrain is not None or sampling.logprobs is not None:
+            raise SensoriumError("sampling", "this engine neither constrains replies nor tells token probabilities.",
+                                 "Use the torch or llamacpp engine.")
+        for conversation in conversations:
+            require_question(conversation)
+        prepared = self.chat.tensors(conversations)
+        lengths = prepared["attention_mask"].sum(1).tolist()
+        for conversation, n_tokens in zip(conversations, lengths, strict=True):
+            require_room(n_tokens, len(conversation.images), sampling.max_new_tokens, self.card)
+        device, dtype = self.model.device, self.model.dtype
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else None) for name, value in prepared.items()
+        }, lengths
+
+    def _tokens(self, prompt: dict[str, Tensor], sampling: Sampling) -> Iterator[int]:
+        """A reply's tokens, grown in a thread that ends when nobody reads them any more."""
+        said: SimpleQueue[int | Exception | None] = SimpleQueue()
+        unwanted = Event()
+
+        def hear(_: int, token: int) -> bool:
+            said.put(token)
+            return unwanted.is_set() or token in self.chat.stop_ids
+
+        def grow() -> None:
+            try:
+                with self._growing:
+                    if not unwanted.is_set():
+                        self._grow(prompt, sampling, hear)
+                said.put(None)
+            except Exception as error:  # noqa: BLE001 (raised again where the reply is read)
+                said.put(error)
+
+        # No daemon: a process that ended in the midst of torch's work would be aborted.
+        Thread(target=grow, name="transformers").start()
+        try:
+            while (item := said.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            unwanted.set()
+
+    def _grow(self, prompt: dict[str, Tensor], sampling: Sampling, hear: Hear) -> None:
+        """Grow the replies of a batch and tell of each token, until all are over or as long as they may be.
+
+        Whoever calls has taken `_growing`.
+        """
+        chooser = _Chooser(sampling, len(prompt["input_ids"]), min(self.chat.stop_ids), hear)
+        with suppress(_Enough):
+            self.model.generate(**prompt, max_new_tokens=sampling.max_new_tokens, do_sample=False,
+                                logits_processor=[chooser])  # fmt: skip
+
+
+class _Enough(Exception):
+    """Every reply of a batch is over: how a logits processor leaves `generate`."""
+
+
+class _Chooser(LogitsProcessor):
+    """Leaves the token that our sampler chooses, so that `generate`'s own choice is made."""
+
+    def __init__(self, sampling: Sampling, n_rows: int, end_id: int, hear: Hear) -> None:
+        self._samplers = [TokenSampler(sampling) for _ in range(n_rows)]
+        self._said: list[list[int]] = [[] for _ in range(n_rows)]
+        self._running = set(range(n_rows))
+        self._end_id, self._hear = end_id, hear
+        self._is_likeliest = sampling.temperature == 0 and sampling.repetition_penalty == 1
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """scores: logits [rows, vocabulary]; returns 0 at each row's token and -inf elsewhere."""
+        tokens = scores.argmax(-1).tolist() if self._is_likeliest else self._drawn(scores.float().cpu().numpy())
+        for row in sorted(self._running):
+            self._said[row].append(tokens[row])
+            if self._hear(row, tokens[row]):
+                self._running.remove(row)
+        if not self._running:
+            raise _Enough
+        places = torch.tensor(tokens, device=scores.device)[:, None]
+        return torch.full_like(scores, -torch.inf).scatter_(1, places, 0.0)
+
+    def _drawn(self, logits: Any) -> list[int]:
+        return [
+            sampler.choose(logits[row], self._said[row]).id if row in self._running else self._end_id
+            for row, sampler in enumerate(self._samplers)
+        ]
+
+
+def card_of_folder(folder: Path, name: str) -> Card:
+    """The card of a folder's engine, without its weights. Raises SensoriumError as `load_folder`."""
+    with quietly():
+        config, processor, _ = read_folder(folder, name)
+        about = {"model_type": config.model_type, "architecture": ", ".join(config.architectures or ())}
+        return _card(config, Chat(processor), name, licence_of_folder(folder), about)
+
+
+def _card(config: Any, chat: Chat, name: str, licence: str, provenance: dict[str, Any]) -> Card:
+    modalities = ("text", "image") if chat.sees else ("text",)
+    length = context_length_of(config, chat.tokenizer)
+    return Card(name, modalities, length, visual_tokens(chat), licence, provenance)
+
+
+def visual_tokens(chat: Chat) -> int:
+    """What a picture of PROBE_SIZE costs, by preparing a question with one; 0 of a model that sees nothing."""
+    if not chat.sees:
+        return 0
+    grey = Image(encode_image(Picture.new("RGB", PROBE_SIZE, "grey")))
+    shown = chat.tensors([Conversation((user(grey, "a"),))])["input_ids"]
+    if chat.picture_id is not None:
+        return int((shown == chat.picture_id).sum())
+    return int(shown.shape[1] - chat.tensors([Conversation((user("a"),))])["input_ids"].shape[1])
