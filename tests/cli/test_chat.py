@@ -124,6 +124,37 @@ def test_a_conversation_that_ends_with_a_question_is_answered(sensorium, engine,
     assert [m.role for m in engine.asked[0]] == ["system", "user"]
 
 
+def test_constrain_reaches_the_engine(sensorium, engine, model, tmp_path, monkeypatch):
+    from sensorium.engine import YES_NO, Boxes, JsonSchema, OneOf
+
+    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    (tmp_path / "answer.json").write_text(json.dumps(schema))
+    expected = {"yes-no": YES_NO, "boxes": Boxes(), "red| dark blue |é": OneOf(("red", "dark blue", "é")),
+                tmp_path / "answer.json": JsonSchema.of(schema)}
+    asked, stream = [], engine.stream
+    monkeypatch.setattr(engine, "stream", lambda talk, sampling: asked.append(sampling) or stream(talk, sampling))
+    for what in expected:
+        assert sensorium("chat", model, "-q", "Why?", "--constrain", what).code == 0
+    assert sensorium("chat", model, "-q", "Why?").code == 0
+    assert [sampling.constrain for sampling in asked] == [*expected.values(), None]
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("yes_no", "did you mean `yes-no`"), ("red", "write choices, as in 'red|green'"), ("red||green", "no choices"),
+        ("nowhere.json", "cannot be read"), ("bad.json", "is not JSON"), ("list.json", "no JSON object"),
+    ],
+)  # fmt: skip
+def test_a_constraint_that_cannot_be_read_is_said_before_the_model_is_loaded(sensorium, model, tmp_path, monkeypatch,
+                                                                              what, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.json").write_text("{no")
+    (tmp_path / "list.json").write_text("[1]")
+    monkeypatch.setattr("sensorium.engine.loading.load_engine", lambda *a, **k: pytest.fail("was loaded"))
+    assert said.lower() in sensorium("chat", model, "-q", "Why?", "--constrain", what).error.lower()
+
+
 def test_ctrl_c_is_quiet(sensorium, model, monkeypatch):
     def interrupted(name, progress=None, **options):
         raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image as Picture
 
 from sensorium.conversation import Conversation, Image, assistant, system, user
+from sensorium.model.multimodal import ADDED_TOKENS
 from sensorium.rendering import Renderer
 
 from ..serving.conftest import served
@@ -30,6 +32,49 @@ SEVERAL = [
     Conversation((user(BLUE, " and ", RED, " differ?"), assistant("Yes"), user("How? Be careful and helpful."))),
     Conversation((system("Be brief."), user("a " * 30))),
 ]
+
+
+def make_sentencepiece(template: str) -> Any:
+    """A tokenizer of the SentencePiece kind, as Llama 2's: blanks are `▁`, one more before the first word, and what
+    has no word is bytes."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    rules = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    trained = Tokenizer(models.BPE())
+    trained.normalizer = rules
+    trainer = trainers.BpeTrainer(vocab_size=120, show_progress=False)
+    words = ["Yes", "No", "the", "cat", "sat", "on", "a", "mat", '{"a": 1}', "(1,20),(345,6789)"]
+    trained.train_from_iterator([words] * 4, trainer)
+    learned = json.loads(trained.to_str())["model"]
+    tokens = ["<unk>", "<|im_start|>", "<|im_end|>", *(f"<0x{byte:02X}>" for byte in range(256)), *learned["vocab"]]
+    merges = [tuple(merge) for merge in learned["merges"]]
+    vocabulary = {word: i for i, word in enumerate(tokens)}
+    backend = Tokenizer(models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    backend.normalizer = rules
+    backend.decoder = decoders.Sequence([
+        decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)
+    ])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="<|im_end|>", unk_token="<unk>", chat_template=template,
+        additional_special_tokens=["<|im_start|>"],
+    )  # fmt: skip
+    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_renderer(chatml: str) -> Renderer:
+    """Of the tokenizer made by `make_sentencepiece`."""
+    return Renderer(make_sentencepiece(chatml), 4)
+
+
+@pytest.fixture(scope="session")
+def smollm2_renderer(smollm2: Any) -> Renderer:
+    """Of SmolLM2's tokenizer with our tokens."""
+    tokenizer = smollm2[1]()
+    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
+    return Renderer(tokenizer, 4)
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +176,12 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 def any_engine(request: pytest.FixtureRequest, engine_name: str) -> Any:
     """Each engine in turn."""
     return request.getfixturevalue(ENGINES[engine_name])
+
+
+@pytest.fixture(params=["torch", "llamacpp"])
+def local_engine(request: pytest.FixtureRequest) -> Any:
+    """Each engine that chooses tokens itself, in turn, of one model."""
+    return request.getfixturevalue(ENGINES[request.param])
 
 
 @pytest.fixture

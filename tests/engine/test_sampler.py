@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.engine import Sampling
-from sensorium.engine.sampler import TextStream, TokenSampler
+from sensorium.engine.sampler import TextStream, TokenSampler, _fall
 from sensorium.errors import SensoriumError
 
 LOGITS = np.log(np.array([0.5, 0.3, 0.15, 0.05], dtype=np.float32))
@@ -18,7 +21,7 @@ def _drawn(n: int = 2000, **options: object) -> list[float]:
     sampler = TokenSampler(Sampling(**options))
     counts = [0] * 4
     for _ in range(n):
-        counts[sampler.choose(LOGITS, [])] += 1
+        counts[sampler.choose(LOGITS, []).id] += 1
     return [count / n for count in counts]
 
 
@@ -49,13 +52,59 @@ def test_top_p_keeps_the_fewest_that_reach_p():
     # 0.5 + 0.3 = 0.8 first reaches 0.6; 0.5 alone reaches 0.5.
     assert _drawn(temperature=1.0, top_p=0.6) == pytest.approx([0.625, 0.375, 0, 0], abs=0.04)
     assert _drawn(50, temperature=1.0, top_p=0.45) == [1, 0, 0, 0]
+    assert _drawn(50, temperature=1.0, top_p=1e-300) == [1, 0, 0, 0]
     assert min(_drawn(temperature=1.0, top_p=1.0)) > 0
+
+
+def test_a_large_vocabulary_is_drawn_from_by_its_probabilities():
+    """More than a block of sums; in every third place a token that cannot be, and one that has a tenth of it all."""
+    logits = np.full(1000, -np.inf, np.float32)
+    logits[[i for i in range(1000) if i % 3]] = 0
+    logits[700] = np.log(666 / 9)
+    sampler = TokenSampler(Sampling(temperature=1.0))
+    drawn = [sampler.choose(logits, []).id for _ in range(3000)]
+    assert all(i % 3 for i in drawn)
+    assert drawn.count(700) / 3000 == pytest.approx(0.1, abs=0.02)
+    assert sum(i < 500 for i in drawn) / 3000 == pytest.approx(0.9 / 2, abs=0.04)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=600).filter(any), st.floats(0, 1, exclude_max=True))
+def test_what_u_falls_on_has_a_share_and_is_where_the_running_sum_passes_it(shares, u):
+    found = _fall(np.array(shares, np.float32), u)
+    total = math.fsum(shares)
+    assert shares[found] > 0
+    assert math.fsum(shares[:found]) <= u * total * (1 + 1e-9) + 1e-9
+    assert math.fsum(shares[: found + 1]) >= u * total * (1 - 1e-9) - 1e-9
+
+
+def test_log_probabilities_are_those_of_the_model_whatever_the_sampling():
+    tokens = [b"a", b"b", b"c", "é".encode()[:1]]
+    for options in ({}, {"temperature": 2.0, "top_k": 2}, {"repetition_penalty": 3.0}):
+        sampler = TokenSampler(Sampling(logprobs=3, **options), token_bytes=tokens)
+        chosen = sampler.choose(LOGITS + 5, [0])
+        told = {0: 0.5, 1: 0.3, 2: 0.15, 3: 0.05}
+        assert math.exp(chosen.logprob.value) == pytest.approx(told[chosen.id], rel=1e-5)
+        assert chosen.logprob.bytes == tokens[chosen.id]
+        assert [top.text for top in chosen.logprob.top] == ["a", "b", "c"]
+        assert [math.exp(top.value) for top in chosen.logprob.top] == pytest.approx([0.5, 0.3, 0.15], rel=1e-5)
+    sampler = TokenSampler(Sampling(logprobs=4), token_bytes=tokens)
+    last = sampler.choose(LOGITS, []).logprob.top[3]
+    assert (last.text, last.bytes, last.top) == ("\ufffd", b"\xc3", ())
+    assert TokenSampler(Sampling(logprobs=0), token_bytes=tokens).choose(LOGITS, []).logprob.top == ()
+    assert TokenSampler(Sampling()).choose(LOGITS, []).logprob is None
+
+
+def test_equal_tokens_are_told_in_their_order():
+    sampler = TokenSampler(Sampling(logprobs=2), token_bytes=[b"A", b"B", b"C", b"D", b"E"])
+    chosen = sampler.choose(np.zeros(5, np.float32), [])
+    assert [top.text for top in chosen.logprob.top] == ["A", "B"] and chosen.logprob.text == "A"
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_does_not():
     def line(seed: int) -> list[int]:
         sampler = TokenSampler(Sampling(temperature=1.0, seed=seed))
-        return [sampler.choose(LOGITS, []) for _ in range(40)]
+        return [sampler.choose(LOGITS, []).id for _ in range(40)]
 
     assert line(1) == line(1) != line(2)
 
@@ -70,9 +119,9 @@ def test_the_global_random_state_is_not_touched():
 def test_repetition_penalty_divides_positive_and_multiplies_negative_scores():
     logits = np.array([2.0, 1.5, -1.0, -1.2])
     sampler = TokenSampler(Sampling(repetition_penalty=2.0))
-    assert sampler.choose(logits, []) == 0
-    assert sampler.choose(logits, [0, 0]) == 1  # 2.0 / 2 < 1.5
-    assert sampler.choose(np.array([-1.0, -1.5]), [0]) == 1  # -1.0 * 2 < -1.5
+    assert sampler.choose(logits, []).id == 0
+    assert sampler.choose(logits, [0, 0]).id == 1  # 2.0 / 2 < 1.5
+    assert sampler.choose(np.array([-1.0, -1.5]), [0]).id == 1  # -1.0 * 2 < -1.5
     assert logits.tolist() == pytest.approx([2.0, 1.5, -1.0, -1.2])  # the caller's array stays
 
 
@@ -129,6 +178,65 @@ def test_the_beginning_of_a_stop_string_that_comes_to_nothing_is_shown():
 def test_the_earliest_stop_string_ends_the_reply():
     assert "".join(_stream("abcdef", "cd", "bcde")[0]) == "ab"  # `cd` is complete before `bcde`
     assert "".join(_stream("aXbYc", "Y", "X")[0]) == "a"
+
+
+def _streamed(decode: Callable[[list[int]], str], ids: list[int]) -> str:
+    stream = TextStream(decode, ())
+    return "".join([*map(stream.push, ids), stream.finish()])
+
+
+@pytest.fixture(scope="module")
+def broken(smollm2_renderer):
+    """Ids of the tokens that are no whole characters."""
+    decode = smollm2_renderer.tokenizer.backend_tokenizer.decode
+    return [i for i in range(len(smollm2_renderer.tokenizer)) if "\ufffd" in decode([i])]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_pieces_of_any_tokens_joined_are_the_whole_decoded(smollm2_renderer, broken, data):
+    """Tokens of bytes among them, so that characters come apart, never become whole, or one begins inside another."""
+    some = st.one_of(st.integers(0, len(smollm2_renderer.tokenizer) - 1), *[st.sampled_from(broken)] * 2)
+    ids = data.draw(st.lists(some, max_size=80))
+    assert _streamed(smollm2_renderer.decode, ids) == smollm2_renderer.decode(ids).rstrip("\ufffd")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([*"a🦊é\u0fff ", " cat", "</box>", "\n", "Yes the"]), max_size=60))
+def test_pieces_of_a_tokenizer_with_blanks_and_bytes_joined_are_the_whole(sentencepiece_renderer, words):
+    """Each word encoded apart, as a model may say it: blanks before words, runs of bytes, marks in between."""
+    renderer = sentencepiece_renderer
+    ids = [i for word in words for i in ([renderer.marks[word]] if word in renderer.marks else
+                                         renderer.encode_text(word))]
+    assert _streamed(renderer.decode, ids) == renderer.decode(ids)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_broken_reply_of_such_a_tokenizer_loses_nothing_that_is_whole(sentencepiece_renderer, data):
+    """There a broken byte takes the whole ones beside it along, which may have been shown by then."""
+    renderer = sentencepiece_renderer
+    ascii_bytes = range(3, 3 + 128)
+    tokens = [i for i in range(len(renderer.tokenizer)) if i not in ascii_bytes]
+    ids = data.draw(st.lists(st.sampled_from(tokens), max_size=60))
+    streamed, whole = _streamed(renderer.decode, ids), renderer.decode(ids)
+    assert [c for c in whole if c.isalpha() and c.isascii()] == [c for c in streamed if c.isalpha() and c.isascii()]
+
+
+@pytest.mark.parametrize("token", ["a whole word", "\ufffd"])
+def test_a_long_reply_is_not_decoded_again_for_each_token(smollm2_renderer, token):
+    """Neither one of words, nor one of bytes that never become a character."""
+    decoded, n = 0, 1000
+    [broken] = smollm2_renderer.encode_text("🦊")[:1]
+    ids = [broken] * n if token == "\ufffd" else (smollm2_renderer.encode_text(token) * n)[:n]
+
+    def decode(window: list[int]) -> str:
+        nonlocal decoded
+        decoded += len(window)
+        return smollm2_renderer.decode(window)
+
+    assert _streamed(decode, ids) == smollm2_renderer.decode(ids).rstrip("\ufffd")
+    assert decoded < 40 * n
 
 
 @settings(max_examples=200, deadline=None)

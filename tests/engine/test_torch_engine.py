@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
 from sensorium.conversation import Conversation, Image, assistant, user
-from sensorium.engine import Sampling
+from sensorium.engine import JsonSchema, OneOf, Sampling
 from sensorium.engine.torch import TorchEngine
 from sensorium.model.checkpoint import save_model
 from sensorium.model.language import LoraConfig
@@ -137,13 +139,30 @@ def test_inference_mode_does_not_leak_out_of_a_stream(engine):
 def test_replies_that_are_over_leave_the_batch_and_change_nothing_for_the_others(engine, options):
     """Stop strings end the replies one after the other; the batch shrinks when half of them are over."""
     alone = [engine.answer([c], Sampling(max_new_tokens=24, **options))[0].text for c in SEVERAL]
-    stops = tuple(dict.fromkeys(text[n : n + 1] for text, n in zip(alone, (2, 5, 9), strict=False)))
+    whole = [text.replace("\ufffd", "") for text in alone]
+    stops = tuple(dict.fromkeys(text[n : n + 1] for text, n in zip(whole, (2, 5, 9), strict=False)))
     sampling = Sampling(max_new_tokens=24, stop=stops, **options)
     sizes, step = [], engine._step
     engine._step = lambda embeddings, *rest: sizes.append(len(embeddings)) or step(embeddings, *rest)
     together = engine.answer(SEVERAL, sampling)
     assert sizes[0] == len(SEVERAL) and len(set(sizes)) > 1 and sizes == sorted(sizes, reverse=True)
     assert together == [engine.answer([conversation], sampling)[0] for conversation in SEVERAL]
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.8, "seed": 5}])
+def test_a_batch_under_a_constraint_is_each_alone_under_it(engine, options):
+    """Replies of many lengths, so that some are over while others go on under masks of their own."""
+    choices = OneOf(("a", "the cat is red", "no", "a very long thing to say of a picture"))
+    numbers = JsonSchema.of({"type": "array", "items": {"enum": [1, 22, 333]}, "maxItems": 4})
+    for constraint in (choices, numbers):
+        sampling = Sampling(max_new_tokens=60, constrain=constraint, logprobs=1, **options)
+        together = engine.answer(SEVERAL, sampling)
+        alone = [engine.answer([conversation], sampling)[0] for conversation in SEVERAL]
+        assert [(r.text, r.n_tokens, r.finish) for r in together] == [(r.text, r.n_tokens, r.finish) for r in alone]
+        assert all(r.text in choices.choices if constraint is choices else json.loads(r.text) is not None
+                   for r in together)
+        for one, other in zip(together, alone, strict=True):
+            assert [p.value for p in one.logprobs] == pytest.approx([p.value for p in other.logprobs], abs=1e-4)
 
 
 def test_the_card_names_the_licences_that_are_known(small_engine, engine):

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from sensorium.conversation import Conversation, Image, decode_data_url, user
-from sensorium.engine import Sampling
+from sensorium.engine import YES_NO, Boxes, JsonSchema, OneOf, Sampling
 from sensorium.errors import SensoriumError
 
 openai = pytest.importorskip("openai")
@@ -101,6 +101,92 @@ def test_what_is_asked_reaches_the_engine(told, serve, data_url):
 
 
 @pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, JsonSchema.of({"type": "object"})),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "description": "d",
+                                                                     "schema": {"type": "null"}}}},
+         JsonSchema.of({"type": "null"})),
+        ({"constrain": {"choices": ["a", "é"]}}, OneOf(("a", "é"))), ({"constrain": {"yes_no": True}}, YES_NO),
+        ({"constrain": {"boxes": True}}, Boxes()), ({"constrain": {"boxes": 1}}, Boxes(1)),
+        ({"constrain": {"json_schema": {"enum": [1]}}, "response_format": {"type": "text"}},
+         JsonSchema.of({"enum": [1]})),
+    ],
+)  # fmt: skip
+def test_what_a_reply_may_be_reaches_the_engine(told, serve, asked, expected):
+    with serve(told) as address:
+        status, _ = _post(address, ASK | asked)
+    assert status == 200 and told.asked[0][1] == Sampling(max_new_tokens=512, constrain=expected)
+
+
+LIGHT = {
+    "type": "object", "additionalProperties": False, "required": ["colour", "shines"],
+    "properties": {"colour": {"enum": ["red", "blue"]}, "shines": {"type": "array", "items": {"type": "boolean"},
+                                                                    "maxItems": 2}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def tiny_engine(tiny_model):
+    from sensorium.engine.torch import TorchEngine
+
+    return TorchEngine(tiny_model, "told")
+
+
+def test_the_openai_client_gets_json_of_its_schema_whole_and_streamed(tiny_engine, serve):
+    form = {"type": "json_schema", "json_schema": {"name": "light", "schema": LIGHT, "strict": True}}
+    with serve(tiny_engine, max_new_tokens=100) as address:
+        create = _client(address).chat.completions.create
+        for seed in (1, 2):
+            asked = {"model": "told", "messages": ASK["messages"], "response_format": form, "temperature": 1.0,
+                     "seed": seed}
+            whole = create(**asked).choices[0]
+            streamed = "".join(chunk.choices[0].delta.content or "" for chunk in create(**asked, stream=True))
+            assert whole.message.content == streamed and whole.finish_reason == "stop"
+            found = json.loads(streamed)
+            assert list(found) == ["colour", "shines"] and found["colour"] in ("red", "blue")
+            assert set(found["shines"]) <= {True, False}
+        extra = {"constrain": {"choices": ["red", "blue"]}}
+        assert create(model="told", messages=ASK["messages"], extra_body=extra).choices[0].message.content in (
+            "red", "blue")
+
+
+def test_a_schema_that_cannot_be_kept_to_is_the_callers_to_mend(tiny_engine, serve):
+    with serve(tiny_engine, max_new_tokens=100) as address:
+        for stream in (False, True):
+            form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "fish"}}}
+            with pytest.raises(openai.BadRequestError, match="Invalid type: fish"):
+                _client(address).chat.completions.create(
+                    model="told", messages=ASK["messages"], response_format=form, stream=stream
+                )
+        nested = b'{"items": ' * 980 + b"{}" + b"}" * 980
+        body = json.dumps(ASK).encode()[:-1] + b', "constrain": {"json_schema": ' + nested + b"}}"
+        assert _post(address, body)[0] == 400
+
+
+def test_the_openai_client_gets_log_probabilities_whole_and_streamed(tiny_engine, serve):
+    asked = {"model": "told", "messages": ASK["messages"], "logprobs": True, "top_logprobs": 3, "temperature": 1.0,
+             "max_completion_tokens": 20, "seed": 6}
+    conversation = Conversation((user("Hi"),))
+    expected = tiny_engine.answer([conversation], Sampling(20, 1.0, seed=6, logprobs=3))[0].logprobs
+    with serve(tiny_engine, max_new_tokens=100) as address:
+        create = _client(address).chat.completions.create
+        whole = create(**asked).choices[0].logprobs.content
+        chunks = [chunk.choices[0] for chunk in create(**asked, stream=True)]
+        bare = create(**asked | {"top_logprobs": None}).choices[0].logprobs.content
+        without = create(**asked | {"logprobs": None, "top_logprobs": None}).choices[0]
+    assert [(token.token, bytes(token.bytes)) for token in whole] == [(t.text, t.bytes) for t in expected]
+    assert [token.logprob for token in whole] == pytest.approx([t.value for t in expected])
+    assert [[(top.token, bytes(top.bytes)) for top in token.top_logprobs] for token in whole] == [
+        [(top.text, top.bytes) for top in token.top] for token in expected
+    ]
+    assert [token for choice in chunks if choice.logprobs for token in choice.logprobs.content] == whole
+    assert [token.top_logprobs for token in bare] == [[]] * len(whole)
+    assert without.logprobs is None
+
+
+@pytest.mark.parametrize(
     ("changes", "param", "message"),
     [
         ({"messages": []}, "messages", "at least 1 item"),
@@ -118,9 +204,21 @@ def test_what_is_asked_reaches_the_engine(told, serve, data_url):
         ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
         ({"n": 3}, "n", "only one reply"),
         ({"tools": [{"type": "function"}]}, "tools", "not supported"),
-        ({"logprobs": True}, "logprobs", "not supported yet"),
+        ({"top_logprobs": 2}, "top_logprobs", "needs logprobs to be true"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "less than or equal to 20"),
+        ({"logprobs": True, "top_logprobs": -1}, "top_logprobs", "greater than or equal to 0"),
         ({"presence_penalty": 1}, "presence_penalty", "repetition_penalty"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "not supported yet"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type", "'json_object'"),
+        ({"response_format": {"type": "json_schema"}}, "response_format", "json_schema: is missing"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+         "response_format.json_schema.schema", "required"),
+        ({"constrain": {}}, "constrain", "give one of"),
+        ({"constrain": {"yes_no": True, "boxes": 2}}, "constrain", "give one of"),
+        ({"constrain": {"choices": []}}, "constrain.choices", "at least 1 item"),
+        ({"constrain": {"choices": ["a", ""]}}, "constrain", "no choices"),
+        ({"constrain": {"boxes": 0}}, "constrain", "are none"),
+        ({"constrain": {"grammar": "x"}}, "constrain.grammar", "not permitted"),
+        ({"constrain": {"yes_no": True}, "response_format": {"type": "json_object"}}, "constrain", "already"),
         ({"stop": [""]}, "stop", "1 to 256"),
         ({"stream_options": 5}, "stream_options", "valid"),
     ],

@@ -6,6 +6,7 @@ Everything that can be wrong with what was typed is found before the model is lo
 from __future__ import annotations
 
 import contextlib
+import json as json_text  # `json` is an option here
 import shlex
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from sensorium.errors import SensoriumError, did_you_mean
 if TYPE_CHECKING:
     from sensorium.cli.session import Session
     from sensorium.conversation import Conversation, Message
+    from sensorium.engine import Constraint, Sampling
 
 _HELP = """Ask your question and press Enter.
   /image PATH   show a picture with your next question (several are fine)
@@ -43,6 +45,11 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Stop a reply after so many tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, max=10, help="0: always the likeliest word.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Same seed, same reply (matters above temperature 0).")] = 0,
+    constrain: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="What a reply may be: yes-no, boxes, choices as in 'red|green|dark blue', or "
+                                          "a file of a JSON schema, as in answer.json."),
+    ] = None,
     engine: Annotated[
         str, typer.Option(metavar="auto|llamacpp|torch|transformers|remote",
                      help="What computes; auto: what runs the model, and of ours llamacpp where it can, else torch."),
@@ -66,17 +73,22 @@ def chat(
       sensorium chat HuggingFaceTB/SmolVLM-256M-Instruct -i photo.jpg
       sensorium chat http://localhost:11434/v1#llava -i photo.jpg
       sensorium chat -i photo.jpg -q "How many cups are there?" --json
+      sensorium chat -i photo.jpg -q "Is there a cup?" --constrain yes-no
 
     \b
     --json prints: {"model", "reply", "finish": "stop" or "length", "tokens": {"prompt", "reply"},
       "boxes": [{"name", "thousandths": [x1, y1, x2, y2], "pixels": [x1, y1, x2, y2]}], "drawn": PATH or null}
     """
+    from sensorium.engine import Sampling
+
     pictures = image or []
     before = _read_conversation(conversation) if conversation else None
     _check(pictures, before, question, draw, json)
+    allowed = _constraint(constrain) if constrain is not None else None
     find_model(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:
-        session = _session(model, engine, api_key, before, max_new_tokens, temperature, seed, preparation)
+        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, constrain=allowed)
+        session = _session(model, engine, api_key, before, sampling, preparation)
     for path in pictures:
         session.show(path)
     if question is None and (before is None or before.messages[-1].role != "user"):
@@ -134,21 +146,39 @@ def _read_conversation(path: Path) -> Conversation:
     return conversation
 
 
+def _constraint(text: str) -> Constraint:
+    """What `--constrain` asks for. Raises SensoriumError when it cannot be read."""
+    from sensorium.engine.constraint import YES_NO, Boxes, JsonSchema, OneOf
+
+    if text in ("yes-no", "boxes"):
+        return YES_NO if text == "yes-no" else Boxes()
+    if "|" in text:
+        return OneOf(tuple(choice.strip() for choice in text.split("|")))
+    if not text.endswith(".json"):
+        raise SensoriumError("--constrain", f"`{text}` is not known.", f"{did_you_mean(text, ['yes-no', 'boxes'])} Or "
+                             "write choices, as in 'red|green', or name a file that ends in .json.")
+    try:
+        schema = json_text.loads(Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SensoriumError(text, f"cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise SensoriumError(text, f"is not JSON ({error}).", "It should hold a JSON schema.") from error
+    if not isinstance(schema, dict):
+        raise SensoriumError(text, "is no JSON object.", "It should hold a JSON schema.")
+    return JsonSchema.of(schema)
+
+
 def _session(
     model: str,
     engine: str,
     api_key: str | None,
     before: Conversation | None,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
+    sampling: Sampling,
     progress: Preparation,
 ) -> Session:
     from sensorium.cli.session import Session
-    from sensorium.engine import Sampling
     from sensorium.engine.loading import load_engine
 
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     messages: tuple[Message, ...] = before.messages if before else ()
     found = load_engine(model, progress, engine=engine, api_key=api_key)  # type: ignore[arg-type]  # it checks names
     return Session(found, sampling, messages)

@@ -37,7 +37,8 @@ class Sampling:
     Same seed, same reply of an engine that answers nothing else meanwhile.
 
     stop: strings that end the reply and are not part of it. repetition_penalty: divides the scores of tokens already in
-    the reply (CTRL, arXiv:1909.05858); 1 changes nothing. constrain: what the reply may be. logprobs: how many of the
+    the reply (CTRL, arXiv:1909.05858); 1 changes nothing. constrain: what the reply may be; a reply that a stop string
+    or max_new_tokens ends before it is complete is only the beginning of one. logprobs: how many of the
     likeliest tokens to tell beside each token said, 0 for that token alone, None for none.
     Raises SensoriumError for impossible values.
     """
@@ -89,7 +90,8 @@ class Delta:
     """A piece of a reply. The last one has `finish` set and may be empty.
 
     n_tokens: of the reply so far; n_prompt, n_cached: see Reply, in the last piece. logprobs: of the tokens that came
-    since the piece before, by the model's own distribution at temperature 1, before any constraint.
+    since the piece before, by the model's own distribution at temperature 1, before any constraint; all that n_tokens
+    counts, also those of a stop string, and not the one that ends the turn.
     """
 
     text: str
@@ -110,6 +112,15 @@ class Reply:
     n_tokens: int
     n_cached: int = 0
     logprobs: tuple[Logprob, ...] = ()
+
+    @classmethod
+    def of(cls, pieces: Sequence[Delta]) -> Reply:
+        """The reply of all its pieces."""
+        last = pieces[-1]
+        assert last.finish is not None
+        text = "".join(piece.text for piece in pieces)
+        logprobs = tuple(logprob for piece in pieces for logprob in piece.logprobs)
+        return cls(text, last.finish, last.n_prompt, last.n_tokens, last.n_cached, logprobs)
 
 
 class Engine(Protocol):

@@ -11,7 +11,11 @@ from sensorium.errors import SensoriumError
 
 @dataclass(frozen=True)
 class OneOf:
-    """The reply is exactly one of the choices. Raises SensoriumError without choices, or with an empty one."""
+    """The reply is exactly one of the choices. Raises SensoriumError without choices, or with an empty one.
+
+    Said greedily, it is the likeliest token by token, which need not be the likeliest as a whole: that is what
+    `Engine.score` ranks by.
+    """
 
     choices: tuple[str, ...]
 
@@ -22,18 +26,25 @@ class OneOf:
 
 @dataclass(frozen=True)
 class JsonSchema:
-    """The reply is JSON that the schema holds for. schema: JSON text, so that a sampling stays hashable."""
+    """The reply is JSON that the schema holds for. schema: JSON text, so that a sampling stays hashable.
+
+    Where the schema does not say `additionalProperties: false`, an object may have further ones, as JSON Schema has it.
+    """
 
     schema: str
 
     @classmethod
     def of(cls, schema: dict[str, Any]) -> JsonSchema:
-        return cls(json.dumps(schema, sort_keys=True))
+        return cls(json.dumps(schema))  # in its order: so will the properties be written
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """The reply is one or more `<ref>name</ref><box>(x1,y1),(x2,y2)</box>`, at most so many."""
+    """The reply is one or more `<ref>name</ref><box>(x1,y1),(x2,y2)</box>`, in all at most so many boxes.
+
+    A name may have several boxes; between names stand commas. Corners are 0-999 in any order: `grounding` puts them
+    right when it reads them.
+    """
 
     at_most: int = 16
 

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from sensorium.conversation import Conversation
 from sensorium.engine.asking import require_question, require_room
-from sensorium.engine.base import Card, Delta, FinishReason, Sampling
-from sensorium.engine.sampler import TextStream
+from sensorium.engine.base import Card, Delta, FinishReason, Logprob, Sampling
+from sensorium.engine.grammar import Grammars
+from sensorium.engine.sampler import Chosen, TextStream, TokenSampler
 from sensorium.rendering.renderer import Rendered, Renderer
 
 
@@ -37,19 +38,53 @@ def scored_ids(renderer: Renderer, candidate: str) -> list[int]:
     return renderer.encode_reply(candidate) + renderer.turn_end
 
 
-def deltas(tokens: Iterable[int], renderer: Speech, sampling: Sampling) -> Iterator[Delta]:
-    """A reply's tokens as text that can be shown, up to its end: of the turn, at a stop string, or of the tokens."""
-    text, stop_ids = TextStream(renderer.decode, sampling.stop), renderer.stop_ids
-    n_tokens = 0
-    finish: FinishReason = "length"
-    for token in tokens:
-        if token in stop_ids:
-            finish = "stop"
+def make_samplers(grammars: Grammars, sampling: Sampling, n: int = 1) -> list[TokenSampler]:
+    """One for each of n replies. Raises SensoriumError when the sampling's constraint cannot be kept to."""
+    mask = None if sampling.constrain is None else grammars.mask(sampling.constrain)
+    token_bytes = () if sampling.logprobs is None else grammars.token_bytes
+    return [TokenSampler(sampling, mask and mask.copy(), token_bytes) for _ in range(n)]
+
+
+class GrowingReply:
+    """A reply's tokens as text that can be shown, up to its end: of the turn, at a stop string, or of the tokens.
+
+    finish: why it ended, once it has.
+    """
+
+    def __init__(self, renderer: Speech, sampling: Sampling) -> None:
+        self._text, self._stop_ids = TextStream(renderer.decode, sampling.stop), renderer.stop_ids
+        self._logprobs: list[Logprob] = []  # of tokens whose text is not shown yet
+        self.n_tokens = 0
+        self.finish: FinishReason | None = None
+
+    def push(self, chosen: Chosen) -> Delta | None:
+        """What can be shown after one more token, if anything; not to be asked once `finish` is set."""
+        if chosen.id in self._stop_ids:
+            self.finish = "stop"
+            return None
+        self.n_tokens += 1
+        if chosen.logprob is not None:
+            self._logprobs.append(chosen.logprob)
+        piece = self._text.push(chosen.id)
+        if self._text.stopped or chosen.is_last:
+            self.finish = "stop"
+        return Delta(piece, n_tokens=self.n_tokens, logprobs=self._told()) if piece else None
+
+    def end(self) -> Delta:
+        """The last piece, with what was held back."""
+        return Delta(self._text.finish(), self.finish or "length", self.n_tokens, logprobs=self._told())
+
+    def _told(self) -> tuple[Logprob, ...]:
+        told, self._logprobs = tuple(self._logprobs), []
+        return told
+
+
+def deltas(tokens: Iterable[Chosen], renderer: Speech, sampling: Sampling) -> Iterator[Delta]:
+    """A reply's pieces, and its end."""
+    reply = GrowingReply(renderer, sampling)
+    for chosen in tokens:
+        if delta := reply.push(chosen):
+            yield delta
+        if reply.finish:
             break
-        n_tokens += 1
-        if piece := text.push(token):
-            yield Delta(piece, n_tokens=n_tokens)
-        if text.stopped:
-            finish = "stop"
-            break
-    yield Delta(text.finish(), finish, n_tokens)
+    yield reply.end()

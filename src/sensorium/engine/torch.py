@@ -7,7 +7,7 @@ question), then tokens are drawn one by one with the language model's key-value 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from sensorium.conversation import Conversation, Image
-from sensorium.engine.base import GREEDY, Card, Delta, FinishReason, Reply, Sampling
-from sensorium.engine.prompting import deltas, render_prompt, scored_ids
-from sensorium.engine.sampler import TextStream, TokenSampler
+from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
+from sensorium.engine.grammar import Grammars
+from sensorium.engine.prompting import GrowingReply, deltas, make_samplers, render_prompt, scored_ids
+from sensorium.engine.sampler import Chosen, TokenSampler
 from sensorium.media import open_image
 from sensorium.model.attention import use_grouped_attention
 from sensorium.model.batch import Batch
@@ -57,7 +58,7 @@ class TorchEngine:
             use_grouped_attention(model.language)
         self.renderer = Renderer(model.tokenizer, model.tokens_per_picture)
         self.batch_size = batch_size
-        self._stop_ids = self.renderer.stop_ids
+        self._grammars = Grammars(self.renderer)
         self._pictures: OrderedDict[str, Tensor] = OrderedDict()
         length = int(getattr(model.language.config, "max_position_embeddings", 2048))  # type: ignore[union-attr]
         parts = (model.config.vision.part, model.config.language.part)
@@ -80,7 +81,8 @@ class TorchEngine:
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece."""
         prompt = self._prompt(conversation, sampling)
-        tokens = (token for [(_, token)] in self._generate([prompt], sampling, [None]))
+        samplers = make_samplers(self._grammars, sampling)
+        tokens = (chosen for [(_, chosen)] in self._generate([prompt], samplers, lambda _: False))
         for delta in deltas(tokens, self.renderer, sampling):
             yield replace(delta, n_prompt=len(prompt)) if delta.finish else delta
 
@@ -95,24 +97,15 @@ class TorchEngine:
         return [replies[i] for i in range(len(prompts))]
 
     def _answer(self, prompts: list[Rendered], sampling: Sampling) -> list[Reply]:
-        texts = [TextStream(self.renderer.decode, sampling.stop) for _ in prompts]
-        shown = ["" for _ in prompts]
-        finish: list[FinishReason | None] = [None] * len(prompts)
-        counts = [0] * len(prompts)
-        for tokens in self._generate(prompts, sampling, finish):
-            for i, token in tokens:
-                if finish[i] is not None:
-                    continue
-                if token in self._stop_ids:
-                    finish[i] = "stop"
-                    continue
-                counts[i] += 1
-                shown[i] += texts[i].push(token)
-                finish[i] = "stop" if texts[i].stopped else None
-        return [
-            Reply(shown[i] + texts[i].finish(), finish[i] or "length", len(prompts[i]), counts[i])
-            for i in range(len(prompts))
-        ]
+        growing = [GrowingReply(self.renderer, sampling) for _ in prompts]
+        pieces: list[list[Delta]] = [[] for _ in prompts]
+        samplers = make_samplers(self._grammars, sampling, len(prompts))
+        for tokens in self._generate(prompts, samplers, lambda i: growing[i].finish is not None):
+            for i, chosen in tokens:
+                if growing[i].finish is None and (delta := growing[i].push(chosen)):
+                    pieces[i].append(delta)
+        last = [replace(growing[i].end(), n_prompt=len(prompt)) for i, prompt in enumerate(prompts)]
+        return [Reply.of([*before, end]) for before, end in zip(pieces, last, strict=True)]
 
     @torch.inference_mode()
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
@@ -167,38 +160,41 @@ class TorchEngine:
         return fuse(embeddings, tokens, batch.input_ids == self.model.slot_id), batch.attention_mask
 
     def _generate(
-        self, prompts: list[Rendered], sampling: Sampling, over: Sequence[object]
-    ) -> Iterator[list[tuple[int, int]]]:
+        self, prompts: list[Rendered], samplers: list[TokenSampler], is_over: Callable[[int], bool]
+    ) -> Iterator[list[tuple[int, Chosen]]]:
         """(number of the prompt, its next token) of every prompt that still runs, again and again.
 
-        over: kept by whoever iterates; a prompt with something in it is over. Those leave the batch when they are half
-        of it, so that a few long replies do not carry the rest along; until then tokens are chosen for them too.
+        is_over: of a prompt's number, as whoever iterates sees it. Those that are leave the batch when they are half of
+        it, so that a few long replies do not carry the rest along; until then their last token is repeated.
         """
         with torch.inference_mode():
             embeddings, mask = self._embed(prompts, left=True)
         running = list(range(len(prompts)))
-        samplers = [TokenSampler(sampling) for _ in prompts]
+        alive, tokens = list(running), [0] * len(prompts)  # rows of the batch, and the last token of each row
         replies: list[list[int]] = [[] for _ in prompts]
         positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
         cache: Any = None
-        for _ in range(sampling.max_new_tokens):
+        for _ in range(samplers[0].sampling.max_new_tokens):
             # Entered anew for every token: a generator must not leave inference mode switched on for its caller.
             with torch.inference_mode():
                 states, cache = self._step(embeddings, mask, positions, cache)
-                logits = self.model.head(states)
-            tokens = _choose(logits, [samplers[i] for i in running], [replies[i] for i in running])
-            for i, token in zip(running, tokens, strict=True):
-                replies[i].append(token)
-            yield list(zip(running, tokens, strict=True))
-            kept = [row for row, i in enumerate(running) if not over[i]]
-            if not kept:
+                logits = self.model.head(states[alive])
+            numbers = [running[row] for row in alive]
+            chosen = _choose(logits, [samplers[i] for i in numbers], [replies[i] for i in numbers])
+            for row, i, token in zip(alive, numbers, chosen, strict=True):
+                tokens[row] = token.id
+                replies[i].append(token.id)
+            yield list(zip(numbers, chosen, strict=True))
+            alive = [row for row in alive if not is_over(running[row])]
+            if not alive:
                 return
             with torch.inference_mode():
-                if 2 * len(kept) <= len(running):
-                    running, tokens = [running[row] for row in kept], [tokens[row] for row in kept]
-                    rows = torch.tensor(kept, device=mask.device)
+                if 2 * len(alive) <= len(running):
+                    running, tokens = [running[row] for row in alive], [tokens[row] for row in alive]
+                    rows = torch.tensor(alive, device=mask.device)
                     cache.batch_select_indices(rows)
                     mask, positions = mask[rows], positions[rows]
+                    alive = list(range(len(running)))
                 embeddings = self.model.embed_ids(torch.tensor(tokens, device=mask.device)[:, None])
                 mask = torch.cat([mask, mask.new_ones(len(tokens), 1)], dim=1)
                 positions = positions[:, -1:] + 1
@@ -211,12 +207,12 @@ class TorchEngine:
         return output.last_hidden_state[:, -1], output.past_key_values
 
 
-def _choose(logits: Tensor, samplers: Sequence[TokenSampler], replies: Sequence[list[int]]) -> list[int]:
+def _choose(logits: Tensor, samplers: Sequence[TokenSampler], replies: Sequence[list[int]]) -> list[Chosen]:
     """The next token of each reply, as its sampler chooses it; logits [replies, vocabulary].
 
     Where the likeliest token is all that is asked for, one argmax on the model's device does for all replies.
     """
-    if all(s.sampling.temperature == 0 and s.sampling.repetition_penalty == 1 for s in samplers):
-        return logits.argmax(-1).tolist()
+    if all(sampler.is_plain for sampler in samplers):
+        return [Chosen(token) for token in logits.argmax(-1).tolist()]
     rows = logits.float().cpu().numpy()
     return [sampler.choose(row, said) for sampler, row, said in zip(samplers, rows, replies, strict=True)]

@@ -7,7 +7,9 @@ assistant's words and the token that ends its turn. A visual slot is atomic: `<i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -69,8 +71,9 @@ class Renderer:
         self.tokenizer = tokenizer
         self.visual_tokens = visual_tokens
         self.slot_id, self.open_id, self.close_id = tokenizer.convert_tokens_to_ids([slot, image_open, image_close])
-        self._marks = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in _MARKS}
+        self.marks: dict[str, int] = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in _MARKS}
         self._special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+        self.unseen_ids = frozenset(self._special) - set(self.marks.values())  # special, and not part of a reply's text
         # A copy, because the tokenizer's own switch would have to be set and reset around each text, and training
         # renders batches ahead in one thread while another renders validation with the same tokenizer.
         self._plain = _without_added_tokens(tokenizer)
@@ -110,10 +113,11 @@ class Renderer:
 
     def decode(self, ids: list[int]) -> str:
         """Ids -> text as a reader sees it: grounding marks kept, turn ends and slots left out."""
-        kept = set(self._marks.values())
-        return self.tokenizer.decode([i for i in ids if i not in self._special or i in kept])
+        # By the tokenizer itself: transformers would take blanks before commas away, which the model did write.
+        seen = [i for i in ids if i not in self.unseen_ids]
+        return self.tokenizer.backend_tokenizer.decode(seen, skip_special_tokens=False)
 
-    @property
+    @cached_property
     def turn_end(self) -> list[int]:
         """The ids that close an assistant's turn, supervised after its words; the last one is special."""
         probe = Conversation.from_json([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
@@ -136,18 +140,28 @@ class Renderer:
     def encode_reply(self, text: str) -> list[int]:
         """An assistant's words: well-formed grounding becomes the model's own marks, everything else is plain."""
         ids: list[int] = []
+        for piece in self.reply_pieces(text):
+            ids += [piece] if isinstance(piece, int) else self.encode_text(piece)
+        return ids
+
+    def reply_pieces(self, text: str) -> Iterator[str | int]:
+        """An assistant's words in order: plain text, and the ids of the marks of well-formed grounding."""
         position = 0
         for item in parse_grounded(text):
             start, end = item.span
-            ids += self.encode_text(text[position:start])
+            if start > position:
+                yield text[position:start]
             rest = text[start:end]
             while rest:
                 mark = min((m for m in _MARKS if m in rest), key=rest.index, default="")
-                before, _, after = rest.partition(mark) if mark else (rest, "", "")
-                ids += self.encode_text(before) + ([self._marks[mark]] if mark else [])
-                rest = after
+                before, _, rest = rest.partition(mark) if mark else (rest, "", "")
+                if before:
+                    yield before
+                if mark:
+                    yield self.marks[mark]
             position = end
-        return ids + self.encode_text(text[position:])
+        if text[position:]:
+            yield text[position:]
 
     def _turn_end(self, ids: list[int]) -> int:
         """How many ids from the start close the assistant's turn: up to the first special token, included."""

@@ -21,7 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from sensorium import __version__
-from sensorium.engine import Delta, Engine
+from sensorium.engine import Delta, Engine, Reply
 from sensorium.errors import SensoriumError
 from sensorium.serving.described import EVENTS, METRICS, Health, ModelCard, ModelList, ScoreReply, errors
 from sensorium.serving.errors import ApiError
@@ -143,16 +143,14 @@ class _Service:
             deltas = await stack.enter_async_context(aclosing(reply))
             limited = self._timed(deltas, begun)
             first = await anext(limited)  # whatever is wrong with the request shows here, before anything is sent
-            chunks = Chunks(self.engine.card.name)
+            chunks = Chunks(self.engine.card.name, sampling.logprobs is not None)
             if asked.stream:
                 wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
                 events = self._events(chunks, first, limited, n_image_tokens, wants_usage)
                 return EventStream(events, stack.pop_all(), self.settings.reply_timeout_s)
-            text, last = first.text, first
-            async for delta in limited:
-                text, last = text + delta.text, delta
-            self._count(last)
-            return JSONResponse(chunks.whole(text, last, usage_of(last, n_image_tokens)))
+            whole = Reply.of([first, *[delta async for delta in limited]])
+            self._count(whole)
+            return JSONResponse(chunks.whole(whole, usage_of(whole, n_image_tokens)))
 
     async def _events(
         self,
@@ -166,11 +164,11 @@ class _Service:
         yield chunks.first()
         last = first
         try:
-            if first.text:
-                yield chunks.piece(first.text)
+            if first.text or first.logprobs:
+                yield chunks.piece(first)
             async for last in deltas:
-                if last.text:
-                    yield chunks.piece(last.text)
+                if last.text or last.logprobs:
+                    yield chunks.piece(last)
         except (asyncio.CancelledError, GeneratorExit):
             self.metrics.requests.labels("left").inc()
             raise
@@ -200,7 +198,7 @@ class _Service:
             raise ApiError.of(error) from error
         self.metrics.reply.observe(time.perf_counter() - begun)
 
-    def _count(self, last: Delta) -> None:
+    def _count(self, last: Delta | Reply) -> None:
         self.metrics.requests.labels("answered").inc()
         for kind, n in (("prompt", last.n_prompt), ("cached", last.n_cached), ("reply", last.n_tokens)):
             self.metrics.tokens.labels(kind).inc(n)

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field, WithJsonSchema, field_validator
 
 from sensorium.conversation import Conversation, Image, Message, Part, Text, decode_data_url
-from sensorium.engine import Sampling
+from sensorium.engine import YES_NO, Boxes, Constraint, JsonSchema, OneOf, Sampling
+from sensorium.engine.base import MAX_LOGPROBS
 from sensorium.errors import SensoriumError
 from sensorium.serving.described import MESSAGES
 from sensorium.serving.errors import ApiError, unsupported
@@ -30,14 +31,57 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class NamedSchema(BaseModel):
+    """OpenAI's wrapping of a schema; its name says nothing here, and a schema is always kept to, strict or not."""
+
+    model_config = ConfigDict(extra="allow")
+
+    json_schema: dict[str, Any] = Field(alias="schema")
+
+
 class ResponseFormat(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: Literal["text", "json_object", "json_schema"] = "text"
+    json_schema: NamedSchema | None = None
+
+    def constraint(self) -> Constraint | None:
+        """Raises ApiError when it is to be of a schema and there is none."""
+        if self.type == "json_object":
+            return JsonSchema.of({"type": "object"})
+        if self.type == "text":
+            return None
+        if self.json_schema is None:
+            raise ApiError(400, "response_format.json_schema: is missing.", "invalid_request", "response_format")
+        return JsonSchema.of(self.json_schema.json_schema)
+
+
+class Constrain(BaseModel):
+    """Our own: what the reply may be. One of the fields; boxes: how many at most, or just true."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    choices: list[str] | None = Field(default=None, min_length=1)
+    yes_no: Literal[True] | None = None
+    json_schema: dict[str, Any] | None = None
+    boxes: bool | int | None = None
+
+    def constraint(self) -> Constraint:
+        """Raises ApiError unless exactly one is asked for, SensoriumError when that is impossible."""
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise ApiError(400, "constrain: give one of choices, yes_no, json_schema, boxes.", "invalid_request",
+                           "constrain")
+        if self.choices is not None:
+            return OneOf(tuple(self.choices))
+        if self.json_schema is not None:
+            return JsonSchema.of(self.json_schema)
+        if self.boxes is None:
+            return YES_NO
+        return Boxes() if self.boxes is True else Boxes(int(self.boxes))
 
 
 class ChatRequest(BaseModel):
-    """OpenAI's request, and two fields of llama.cpp's and vLLM's: top_k, repetition_penalty.
+    """OpenAI's request; two fields of llama.cpp's and vLLM's: top_k, repetition_penalty; and our own: constrain.
 
     temperature: 0 if left out, other than OpenAI's 1: small models are best at their likeliest word.
     """
@@ -59,9 +103,11 @@ class ChatRequest(BaseModel):
     stop: str | list[str] | None = None
     n: int | None = None
     logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     response_format: ResponseFormat | None = None
+    constrain: Constrain | None = None
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -83,8 +129,22 @@ class ChatRequest(BaseModel):
             max_new_tokens=next(limit for limit in limits if limit is not None),
             seed=(self.seed or 0) % 2**63,
             stop=tuple(stop),
+            constrain=self._constraint(),
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
         )
+
+    def _constraint(self) -> Constraint | None:
+        asked = None if self.response_format is None else self.response_format.constraint()
+        if self.constrain is None:
+            return asked
+        if asked is not None:
+            raise ApiError(400, "constrain: the reply is constrained by response_format already.", "invalid_request",
+                           "constrain")
+        try:
+            return self.constrain.constraint()
+        except SensoriumError as error:
+            raise ApiError.of(error) from error
 
     def _refuse(self) -> None:
         asked = self.model_extra or {}
@@ -93,13 +153,11 @@ class ChatRequest(BaseModel):
                 raise unsupported(name, "is not supported by this server.")
         if self.n not in (None, 1):
             raise unsupported("n", "only one reply a request; ask again with another seed.")
-        if self.logprobs:
-            raise unsupported("logprobs", "is not supported yet.")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ApiError(400, "top_logprobs: needs logprobs to be true.", "invalid_request", "top_logprobs")
         for name in ("frequency_penalty", "presence_penalty"):
             if getattr(self, name):
                 raise unsupported(name, "is not supported; use repetition_penalty.")
-        if self.response_format is not None and self.response_format.type != "text":
-            raise unsupported("response_format", f"`{self.response_format.type}` is not supported yet; only `text`.")
 
     def conversation(self, allow_remote: bool = False) -> Conversation:
         """What is said. allow_remote: leave web addresses of pictures as they are, for `serving.pictures` to fetch.

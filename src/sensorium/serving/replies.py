@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, closing, suppress
 from typing import Any
 from uuid import uuid4
@@ -15,7 +15,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sensorium.conversation import Conversation
-from sensorium.engine import Delta, Engine, Sampling
+from sensorium.engine import Delta, Engine, Logprob, Reply, Sampling
 
 SPARE_S = 10.0  # beyond a reply's own time, for a caller to read what has been said
 
@@ -95,22 +95,27 @@ class EventStream(StreamingResponse):
 
 
 class Chunks:
-    """The JSON objects of one reply, whole or in pieces; they share an id."""
+    """The JSON objects of one reply, whole or in pieces; they share an id.
 
-    def __init__(self, model: str) -> None:
+    tells_logprobs: whether log probabilities were asked for.
+    """
+
+    def __init__(self, model: str, tells_logprobs: bool = False) -> None:
+        self._tells_logprobs = tells_logprobs
         self.head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
 
-    def whole(self, text: str, last: Delta, usage: dict[str, Any]) -> dict[str, Any]:
+    def whole(self, reply: Reply, usage: dict[str, Any]) -> dict[str, Any]:
         """The one object of a reply that is not streamed."""
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": last.finish}
+        message = {"role": "assistant", "content": reply.text, "refusal": None}
+        logprobs = self._told(reply.logprobs)
+        choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": reply.finish}
         return self.head | {"object": "chat.completion", "choices": [choice], "usage": usage}
 
     def first(self) -> str:
         return self._event({"role": "assistant", "content": ""}, None)
 
-    def piece(self, text: str) -> str:
-        return self._event({"content": text}, None)
+    def piece(self, delta: Delta) -> str:
+        return self._event({"content": delta.text}, None, self._told(delta.logprobs))
 
     def last(self, finish: str) -> str:
         return self._event({}, finish)
@@ -118,9 +123,19 @@ class Chunks:
     def usage(self, usage: dict[str, Any]) -> str:
         return event(self.head | {"object": "chat.completion.chunk", "choices": [], "usage": usage})
 
-    def _event(self, delta: dict[str, Any], finish: str | None) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def _event(self, delta: dict[str, Any], finish: str | None, logprobs: dict[str, Any] | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return event(self.head | {"object": "chat.completion.chunk", "choices": [choice]})
+
+    def _told(self, logprobs: Sequence[Logprob]) -> dict[str, Any] | None:
+        if not self._tells_logprobs:
+            return None
+        content = [_token(found) | {"top_logprobs": [_token(top) for top in found.top]} for found in logprobs]
+        return {"content": content, "refusal": None}
+
+
+def _token(logprob: Logprob) -> dict[str, Any]:
+    return {"token": logprob.text, "logprob": logprob.value, "bytes": list(logprob.bytes)}
 
 
 def event(content: dict[str, Any]) -> str:
@@ -128,7 +143,7 @@ def event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-def usage_of(last: Delta, n_image_tokens: int) -> dict[str, Any]:
+def usage_of(last: Delta | Reply, n_image_tokens: int) -> dict[str, Any]:
     """OpenAI's counts, and how many of the prompt's tokens were pictures."""
     details = {"cached_tokens": last.n_cached, "image_tokens": n_image_tokens}
     return {"prompt_tokens": last.n_prompt, "completion_tokens": last.n_tokens,

@@ -21,14 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from sensorium.engine.llamacpp.batch import BatchMemory
 from sensorium.engine.llamacpp.library import Batch, ContextAt, library
 from sensorium.engine.llamacpp.prompt import Array, Key, Prompt
+from sensorium.engine.sampler import Chosen
 from sensorium.errors import SensoriumError
 
 BATCH = 512  # tokens in one step; llama.cpp ends the process when it is given more
 BESIDE = 128  # tokens of prompts in a step that somebody else waits for
 WORTH_COPYING = 32  # tokens; llama.cpp copies the memory of a whole slot, which takes as long as to read about ten
-Choose = Callable[[Array, list[int]], int]
+Choose = Callable[[Array, list[int]], Chosen]
 _REMEDY = "Export the model again, or use the torch engine."
 
 
@@ -46,7 +48,7 @@ class Slot:
 class Job:
     """A reply to be written, or, with `tails`, continuations of the prompt to be scored.
 
-    choose: from logits [vocabulary] and the ids said so far to the next id; never: an id that is not one of them.
+    choose: from logits [vocabulary] and the ids said so far to the next token; never: an id that is not one of them.
     """
 
     prompt: Prompt
@@ -103,6 +105,8 @@ class Decoder:
         self._memory = lib.llama_get_memory(self._context)
         self.width = lib.llama_model_n_embd(self.model)
         self.vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(self.model))
+        self._row = c.c_float * self.vocabulary
+        self._batch = BatchMemory(BATCH, slots)
         self._slots = [Slot(number) for number in range(slots)]
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
@@ -112,15 +116,15 @@ class Decoder:
         self._thread = Thread(target=self._work, name="llama.cpp", daemon=True)
         self._thread.start()
 
-    def reply(self, job: Job) -> Iterator[int]:
+    def reply(self, job: Job) -> Iterator[Chosen]:
         """The job's tokens as they come, the one that stops it too. Closing the iterator ends the job.
 
         job.cached is set when the first token is there. Raises RuntimeError when llama.cpp fails.
         """
         self._enter(job)
         try:
-            while (token := self._result(job)) is not None:
-                yield token
+            while (chosen := self._result(job)) is not None:
+                yield chosen
         finally:
             job.cancelled = True
 
@@ -162,13 +166,12 @@ class Decoder:
     def _work(self) -> None:
         """The thread: until closed, let waiting jobs in and take a step."""
         while True:
-            with self._changed:
-                while not (self._waiting or self._running or self._is_closed):
-                    self._changed.wait()
-                if self._is_closed:
-                    break
             try:
                 with self._changed:
+                    while not (self._waiting or self._running or self._is_closed):
+                        self._changed.wait()
+                    if self._is_closed:
+                        break
                     self._let_in()
                 self._step()
             except Exception as error:  # noqa: BLE001 (whoever waits for a reply must hear of it, whatever it is)
@@ -245,7 +248,7 @@ class Decoder:
                 rows.append((job, list(job.prompt.keys[start:end]), start == last))  # type: ignore[arg-type]
                 room -= end - start
         if rows:
-            self._decode_text([(job.slot, ids, [is_last]) for job, ids, is_last in rows])  # type: ignore[misc]
+            self._decode_text([(job.slot, ids, int(is_last)) for job, ids, is_last in rows])  # type: ignore[misc]
         place = -1
         for job, ids, is_last in rows:
             place += len(ids)
@@ -259,13 +262,13 @@ class Decoder:
     def _say(self, job: Job, logits: Array) -> None:
         assert job.choose is not None
         try:
-            token = job.choose(logits, job.said)
+            chosen = job.choose(logits, job.said)
         except Exception as error:  # noqa: BLE001 (it is this reply's alone)
             self._leave(job, error)
             return
-        job.said.append(token)
-        job.results.put(token)
-        if token in job.stop_ids or len(job.said) == job.max_new_tokens:
+        job.said.append(chosen.id)
+        job.results.put(chosen)
+        if chosen.is_last or chosen.id in job.stop_ids or len(job.said) == job.max_new_tokens:
             self._leave(job, None)
 
     def _score(self, job: Job) -> None:
@@ -275,7 +278,7 @@ class Decoder:
         score = float(job.log_p[tail[0]])
         for start in range(0, len(tail) - 1, BATCH):
             ids = tail[:-1][start : start + BATCH]
-            self._decode_text([(job.slot, list(ids), [True] * len(ids))])
+            self._decode_text([(job.slot, list(ids), len(ids))])
             for i in range(len(ids)):
                 score += float(_log_softmax(self._logits(i, job))[tail[start + i + 1]])
         self._forget(job.slot, len(job.prompt))
@@ -294,15 +297,18 @@ class Decoder:
             start = job.unread
             for at in range(0, len(vectors), BATCH):
                 part = np.ascontiguousarray(vectors[at : at + BATCH], dtype=np.float32)
-                batch = _batch([(job.slot, start + at, [0] * len(part), [])])
-                batch.token, batch.embd = None, part.ctypes.data_as(c.POINTER(c.c_float))
-                self._decode(batch)
+                self._batch.clear()
+                self._batch.add(job.slot.number, start + at, None, len(part), 0)
+                self._decode(self._batch.whole(part))
             job.slot.trail.extend(job.prompt.keys[start : start + len(vectors)])
         return job.unread - begun
 
-    def _decode_text(self, rows: Sequence[tuple[Slot, list[int], list[bool]]]) -> None:
-        """Read ids after each slot's trail; logits are wanted of the last so many as there are flags."""
-        self._decode(_batch([(slot, len(slot.trail), ids, wanted) for slot, ids, wanted in rows]))
+    def _decode_text(self, rows: Sequence[tuple[Slot, list[int], int]]) -> None:
+        """Read ids after each slot's trail; logits are wanted of the last so many."""
+        self._batch.clear()
+        for slot, ids, n_wanted in rows:
+            self._batch.add(slot.number, len(slot.trail), ids, len(ids), n_wanted)
+        self._decode(self._batch.whole())
         for slot, ids, _ in rows:
             slot.trail.extend(ids)
 
@@ -313,25 +319,11 @@ class Decoder:
 
     def _logits(self, place: int, job: Job) -> Array:
         """Logits [vocabulary] of a token of the last batch; they stand in llama.cpp's memory until the next."""
-        logits = np.ctypeslib.as_array(self._library.llama_get_logits_ith(self._context, place), (self.vocabulary,))
+        row = self._row.from_address(self._library.llama_get_logits_ith(self._context, place))
+        logits = np.frombuffer(row, np.float32)
         if job.never is not None:
             logits[job.never] = -np.inf
         return logits
-
-
-def _batch(rows: Sequence[tuple[Slot, int, list[int], list[bool]]]) -> Batch:
-    """(slot, first position, ids, wanted) of stretches -> one batch; wanted: of the last ids, whether with logits."""
-    ids = [i for _, _, stretch, _ in rows for i in stretch]
-    n = len(ids)
-    positions = [start + i for _, start, stretch, _ in rows for i in range(len(stretch))]
-    flags = [flag for _, _, stretch, wanted in rows
-             for flag in [False] * (len(stretch) - len(wanted)) + wanted]
-    owners = []
-    for slot, _, stretch, _ in rows:
-        owner = (c.c_int32 * 1)(slot.number)
-        owners += [c.cast(owner, c.POINTER(c.c_int32))] * len(stretch)
-    return Batch(n, (c.c_int32 * n)(*ids), None, (c.c_int32 * n)(*positions), (c.c_int32 * n)(*[1] * n),
-                 (c.POINTER(c.c_int32) * n)(*owners), (c.c_int8 * n)(*flags))
 
 
 def _log_softmax(logits: Array) -> Array:

@@ -18,12 +18,12 @@ import numpy as np
 
 from sensorium.conversation import Conversation, Image
 from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
+from sensorium.engine.grammar import Grammars
 from sensorium.engine.llamacpp.decoder import Decoder, Job
 from sensorium.engine.llamacpp.prompt import Array, Prompt
 from sensorium.engine.llamacpp.threads import idle_cores
 from sensorium.engine.llamacpp.vision import PictureEncoder
-from sensorium.engine.prompting import deltas, render_prompt, scored_ids
-from sensorium.engine.sampler import TokenSampler
+from sensorium.engine.prompting import deltas, make_samplers, render_prompt, scored_ids
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.media.square import to_square
@@ -53,6 +53,7 @@ class LlamaCppEngine:
         self._files = files = GgufFolder.read(folder)
         threads = threads or idle_cores()
         self.renderer = Renderer(files.tokenizer(), files.visual_tokens)
+        self._grammars = Grammars(self.renderer)
         length = min(context_length or files.context_length, files.context_length)
         self.card = Card(name or folder.name, ("text", "image"), length, files.visual_tokens, files.licence,
                          files.provenance | {"quantization": files.quantization})
@@ -72,8 +73,7 @@ class LlamaCppEngine:
         job = self._job(conversation, sampling)
         with closing(self._decoder.reply(job)) as tokens:  # type: ignore[type-var]
             for delta in deltas(tokens, self.renderer, sampling):
-                last = replace(delta, n_prompt=len(job.prompt), n_cached=job.cached)
-                yield last if delta.finish else delta
+                yield replace(delta, n_prompt=len(job.prompt), n_cached=job.cached) if delta.finish else delta
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """Replies in the order of the conversations, as many at once as there are slots."""
@@ -81,11 +81,7 @@ class LlamaCppEngine:
             return list(pool.map(lambda conversation: self._answer(conversation, sampling), conversations))
 
     def _answer(self, conversation: Conversation, sampling: Sampling) -> Reply:
-        text = ""
-        for delta in self.stream(conversation, sampling):
-            text += delta.text
-        assert delta.finish is not None
-        return Reply(text, delta.finish, delta.n_prompt, delta.n_tokens, delta.n_cached)
+        return Reply.of(list(self.stream(conversation, sampling)))
 
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
         """log P of each candidate as the next reply; the prompt is read once."""
@@ -112,9 +108,9 @@ class LlamaCppEngine:
         self._decoder.close()
 
     def _job(self, conversation: Conversation, sampling: Sampling) -> Job:
-        prompt, choose = self._prompt(conversation, sampling.max_new_tokens), TokenSampler(sampling).choose
-        stop_ids = frozenset(self.renderer.stop_ids)
-        return Job(prompt, choose, sampling.max_new_tokens, stop_ids, self.renderer.slot_id)
+        [sampler] = make_samplers(self._grammars, sampling)
+        prompt, stop_ids = self._prompt(conversation, sampling.max_new_tokens), frozenset(self.renderer.stop_ids)
+        return Job(prompt, sampler.choose, sampling.max_new_tokens, stop_ids, self.renderer.slot_id)
 
     def _prompt(self, conversation: Conversation, max_new_tokens: int) -> Prompt:
         rendered = render_prompt(self.renderer, conversation, max_new_tokens, self.card)

@@ -100,7 +100,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # name: (result, arguments…)
     "llama_memory_seq_rm": (c.c_bool, _P, _I, _I, _I),
     "llama_memory_seq_cp": (None, _P, _I, _I, _I, _I),
     "llama_decode": (_I, _P, Batch),
-    "llama_get_logits_ith": (c.POINTER(c.c_float), _P, _I),
+    "llama_get_logits_ith": (_P, _P, _I),
     "mtmd_init_from_file": (_P, _S, _P, Parameters),
     "mtmd_free": (None, _P),
     "mtmd_bitmap_init": (_P, c.c_uint32, c.c_uint32, c.c_char_p),

@@ -29,7 +29,7 @@ from sensorium.conversation import Conversation, Image, user
 from sensorium.engine.asking import require_question, require_room
 from sensorium.engine.base import GREEDY, Card, Delta, FinishReason, Reply, Sampling
 from sensorium.engine.prompting import deltas
-from sensorium.engine.sampler import TextStream, TokenSampler
+from sensorium.engine.sampler import Chosen, TextStream, TokenSampler
 from sensorium.engine.transformers.chat import Chat
 from sensorium.engine.transformers.folder import context_length_of, licence_of_folder, load_folder, read_folder
 from sensorium.errors import SensoriumError
@@ -82,7 +82,7 @@ class TransformersEngine:
         """The reply, piece by piece. Closing the iterator ends it at its next token."""
         prompt, [n_prompt] = self._prompt([conversation], sampling)
         with closing(self._tokens(prompt, sampling)) as tokens:  # type: ignore[type-var]
-            for delta in deltas(tokens, self.chat, sampling):
+            for delta in deltas(map(Chosen, tokens), self.chat, sampling):
                 yield replace(delta, n_prompt=n_prompt) if delta.finish else delta
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
@@ -234,7 +234,7 @@ class _Chooser(LogitsProcessor):
 
     def _drawn(self, logits: Any) -> list[int]:
         return [
-            sampler.choose(logits[row], self._said[row]) if row in self._running else self._end_id
+            sampler.choose(logits[row], self._said[row]).id if row in self._running else self._end_id
             for row, sampler in enumerate(self._samplers)
         ]
 
