@@ -16,6 +16,7 @@ import typer
 from sensorium import __version__
 from sensorium.cli import data, export, parts
 from sensorium.cli.chat import chat
+from sensorium.cli.correct import correct
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.info import info
 from sensorium.cli.serve import serve
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings=_SETTINGS,
 )
 app.command()(chat)
+app.command()(correct)
 app.command()(evaluate)
 app.command()(info)
 app.command()(serve)

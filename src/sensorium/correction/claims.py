@@ -11,11 +11,11 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from sensorium.correction.answers import Answer, find_answer
+from sensorium.correction.answers import Answer, declared, find_answer
 from sensorium.correction.attributes import Attribute, find_attributes
 from sensorium.correction.language import check_language, read
 from sensorium.correction.mentions import Mention, Source, add_pronouns, find_mentions
-from sensorium.correction.records import Claim, Span
+from sensorium.correction.records import Claim, Span, Thing
 from sensorium.correction.scope import is_denied, is_hedged
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def find_claims(text: str, question: str | None = None, names: Collection[str] =
     asked: list[Claim] = []
     if question and question.strip():
         check_language(question, "question")
-        asked = list(_claims_of(read(question), names, "question"))
+        said_so, places = declared(question)
+        asked = [_moved(claim, places) for claim in _claims_of(read(said_so), names, "question")]
     answer = find_answer(text, question, asked)
     return _numbered([*said, *_from_answer(answer, said, asked)])
 
@@ -84,6 +85,22 @@ def _from_answer(answer: Answer | None, said: list[Claim], asked: list[Claim]) -
     if any(claim.kind == answer.kind and claim.span.start <= start < claim.span.end for claim in said):
         return []  # the sentence says of what, and has been understood already
     return [Claim(id="answer", kind=answer.kind, span=span, thing=answer.thing, value=answer.value, value_span=span)]
+
+
+def _moved(claim: Claim, places: list[int]) -> Claim:
+    """A claim of a question put as a statement, with the characters of the question itself."""
+
+    def span(old: Span) -> Span:
+        at = [places[i] for i in range(old.start, old.end)]
+        return old.model_copy(update={"start": min(at), "end": max(at) + 1})
+
+    def thing(old: Thing | None) -> Thing | None:
+        return old and old.model_copy(update={"span": span(old.span), "head": span(old.head)})
+
+    return claim.model_copy(update={
+        "span": span(claim.span), "thing": thing(claim.thing), "other": thing(claim.other),
+        "value_span": claim.value_span and span(claim.value_span),
+    })  # fmt: skip
 
 
 def _numbered(claims: list[Claim]) -> tuple[Claim, ...]:
