@@ -56,7 +56,8 @@ def find_attributes(doc: Doc, mentions: list[Mention]) -> list[Attribute]:
 
 def _counts(mentions: list[Mention]) -> Iterator[Attribute]:
     """Numbers before a noun. "3+" where the phrase picks some out of more: a red one, one on the left, one more."""
-    named = [mention.thing.name for mention in mentions]
+    # "The dogs" later on means the same ones again; "a dog … one dog" may mean several.
+    named = [m.thing.name for m in mentions if not m.is_pronoun and not _is_definite(m)]
     for mention in mentions:
         if mention.is_pronoun:
             continue
@@ -73,6 +74,10 @@ def _counts(mentions: list[Mention]) -> Iterator[Attribute]:
             yield Attribute("count", f"{number}+" if picks_some else str(number), *_extent(token), mention,
                             asserts=not is_denied(mention.token), is_hedged=is_hedged(mention.token))  # fmt: skip
             break
+
+
+def _is_definite(mention: Mention) -> bool:
+    return any(child.lower_ in ("the", "these", "those", "this", "that", "its", "their") for child in mention.token.children)
 
 
 def _is_restricted(mention: Mention, number: Token) -> bool:

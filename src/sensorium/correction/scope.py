@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 _NO = frozenset({"no", "neither", "nor", "zero"})
 _LACKING = frozenset({"without", "except", "besides", "unlike"})
-_MODALS = frozenset({"might", "may", "could", "would", "should", "can"})
+_MODALS = frozenset({"might", "may", "could"})
 _MAYBE = frozenset({"possibly", "perhaps", "maybe", "probably", "likely", "apparently", "seemingly", "presumably",
                     "potentially", "supposedly"})  # fmt: skip
 _SEEMING = frozenset({"seem", "appear", "look", "suggest", "imply", "suppose", "guess", "think", "believe", "assume",

@@ -22,6 +22,7 @@ from sensorium.data.scenes.facts import neighbours
 from sensorium.data.scenes.vocabulary import Vocabulary
 
 _SHOWS = {f"photo-{key.split('/')[1].replace('_', '-')}": shows for key, shows in PHOTOGRAPHS.items()}
+WORDS = "words"  # the style of lettering in a scene's truth
 _MIXED = "its colour is not one plain colour"
 
 
@@ -57,7 +58,7 @@ class Oracle:
         return frozenset(self.known)
 
     def can(self, claim: Claim) -> bool:
-        return claim.kind in (*KINDS, "colour")
+        return claim.kind in (*KINDS, "colour", "text")
 
     def locate(self, picture: Picture, name: str, meter: Meter) -> Located:
         scene, known = self.scenes.get(picture.digest), look_up(name, self.known)
@@ -74,12 +75,13 @@ class Oracle:
 
     def verify(self, picture: Picture, claims: Sequence[Claim], meter: Meter) -> list[Evidence]:
         return [
-            self._colour(picture, claim, meter) if claim.kind == "colour"
+            self._colour(picture, claim) if claim.kind == "colour"
+            else self._text(picture, claim) if claim.kind == "text"
             else self._boxes.verify(picture, [claim], meter)[0]
             for claim in claims
         ]  # fmt: skip
 
-    def _colour(self, picture: Picture, claim: Claim, meter: Meter) -> Evidence:
+    def _colour(self, picture: Picture, claim: Claim) -> Evidence:
         def said(score: float | None, reason: str, observed: str | None = None) -> Evidence:
             return Evidence(claim=claim.id, verifier=self.name, version=self.version, score=score, aspect="colour",
                             reason=reason, observed=observed)  # fmt: skip
@@ -97,6 +99,17 @@ class Oracle:
         if len(plain) < len(colours) or any(neighbours(colour, claim.value) for colour in plain):
             return said(None, _MIXED)
         return said(0.0, f"it is {' and '.join(sorted(plain))}", plain[0] if len(plain) == 1 else None)
+
+    def _text(self, picture: Picture, claim: Claim) -> Evidence:
+        scene = self.scenes.get(picture.digest)
+        written = [thing for thing in scene.objects if thing.style == WORDS] if scene else []
+        right = next((thing for thing in written if thing.name.lower() == claim.value.lower()), None)
+        shown = right or (written[0] if len(written) == 1 else None)
+        return Evidence(
+            claim=claim.id, verifier=self.name, version=self.version, score=None if shown is None else float(right is shown),
+            aspect="text", reason=f"reads “{shown.name}”" if shown else "nothing is written there",
+            observed=shown.name if shown else None, boxes=(shown.box,) if shown else (),
+        )  # fmt: skip
 
     def _may_be_taken_for(self, name: str, scene: Scene) -> bool:
         seen = {*scene.counts, *_SHOWS.get(scene.background, ())} - {name}
