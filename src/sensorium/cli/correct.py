@@ -28,7 +28,7 @@ def correct(
         str | None, typer.Option(metavar="MODEL", help="A model: asked first where there is no --text; ranks wordings.")
     ] = None,
     verifier: Annotated[
-        list[str] | None, typer.Option(help="Who looks: detector, colour, text, open_vocabulary, asked, oracle; repeat.")
+        list[str] | None, typer.Option(help="Who looks: detector, colour, text, open_vocabulary, asked, oracle.")
     ] = None,
     editor: Annotated[str, typer.Option(metavar="minimal|rewrite", help="Who changes the text.")] = "minimal",
     risk: Annotated[float, typer.Option(help="Edit where the chance of being true is at most this.")] = 0.05,

@@ -16,7 +16,7 @@ from sensorium.correction.verifiers.base import Verifier
 from sensorium.correction.words import words
 
 _ASKS_FOR_ALL = re.compile(
-    r"\b(?:list|name|what (?:things|objects|else)|what (?:is|are|can (?:you|be) (?:see|seen))|which (?:things|objects))\b",
+    r"\b(?:list|name|(?:what|which) (?:things|objects)|what (?:else|is|are|can (?:you|be) (?:see|seen)))\b",
     re.IGNORECASE,
 )
 _SURE = 0.8  # of the locator's own score
@@ -46,5 +46,5 @@ def missing(task: Task, verifiers: Sequence[Verifier]) -> list[Edit]:
         return []
     told = [a(name) if n == 1 else f"{words().spelled(n)} {plural(name)}" for name, n in phrases]
     end = len(task.text.rstrip())
-    return [Edit(start=end, end=end, replacement=" " + there_is(told, phrases[0][1] > 1).replace("There is", "There is also"
-                 ).replace("There are", "There are also"), kind="add", reason="there, and not spoken of")]  # fmt: skip
+    sentence = f" {there_is(told, phrases[0][1] > 1, also=True)}"
+    return [Edit(start=end, end=end, replacement=sentence, kind="add", reason="there, and not spoken of")]

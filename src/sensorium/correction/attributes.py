@@ -1,4 +1,4 @@
-"""What a text says about things it names: number, colour, material, what they do, and words that can be read on them."""
+"""What a text says about things it names: number, colour, material, what they do, and words that can be read there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _INEXACT = frozenset({"about", "around", "approximately", "nearly", "almost", "l
 _BEING = frozenset({"be", "have", "show", "see", "contain", "include", "depict", "feature", "display", "appear", "seem",
                     "look", "consist", "say", "read", "locate", "place", "position", "color", "colour"})  # fmt: skip
 _READING = frozenset({"say", "read", "write", "spell", "print", "label", "state", "display", "sign", "text", "word",
-                      "words", "letters", "letter", "title", "name", "logo", "caption", "message", "inscription"})  # fmt: skip
+                      "words", "letters", "letter", "title", "name", "logo", "caption", "message",
+                      "inscription"})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def _counts(mentions: list[Mention]) -> Iterator[Attribute]:
 
 
 def _is_definite(mention: Mention) -> bool:
-    return any(child.lower_ in ("the", "these", "those", "this", "that", "its", "their") for child in mention.token.children)
+    definite = ("the", "these", "those", "this", "that", "its", "their")
+    return any(child.lower_ in definite for child in mention.token.children)
 
 
 def _is_restricted(mention: Mention, number: Token) -> bool:
@@ -135,7 +137,7 @@ def _described(token: Token, heads: dict[int, Mention]) -> tuple[Mention | None,
 
 def _materials(doc: Doc, heads: dict[int, Mention]) -> Iterator[Attribute]:
     for token in doc:
-        if token.lower_ not in words().materials or token.i in heads and token.dep_ != "pobj":
+        if token.lower_ not in words().materials or (token.i in heads and token.dep_ != "pobj"):
             continue
         mention, denied = _described(token, heads)
         if token.dep_ == "pobj" and token.head.lower_ == "of" and token.head.head.lemma_ == "make":
@@ -154,7 +156,7 @@ def _actions(doc: Doc, heads: dict[int, Mention]) -> Iterator[Attribute]:
             continue
         for mention in subjects(verb, heads)[:1]:
             objects = [child for child in verb.children if child.dep_ in ("dobj", "prt")]
-            last = max([verb, *(edge for child in objects for edge in [child])], key=lambda t: t.i)
+            last = max([verb, *objects], key=lambda token: token.i)
             start, end = verb.idx, last.idx + len(last)
             value = " ".join(doc.text[start:end].split())
             yield Attribute("action", value, start, end, (start, end), mention, asserts=not is_negated(verb),

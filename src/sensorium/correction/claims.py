@@ -105,7 +105,9 @@ def _moved(claim: Claim, places: list[int]) -> Claim:
 
 def _numbered(claims: list[Claim]) -> tuple[Claim, ...]:
     """The claims in order of their place with short names."""
-    ordered = sorted(claims, key=lambda c: (c.span.source == "question", c.span.start, c.kind != "existence", c.span.end))
+    ordered = sorted(
+        claims, key=lambda c: (c.span.source == "question", c.span.start, c.kind != "existence", c.span.end)
+    )
     ids = {claim.id: f"c{number}" for number, claim in enumerate(ordered, start=1)}
     return tuple(
         claim.model_copy(update={"id": ids[claim.id], "parts": tuple(ids[part] for part in claim.parts),

@@ -41,7 +41,7 @@ class Curve(BaseModel):
 
 
 class Combination(BaseModel):
-    """curves: verifier -> aspect -> Curve. weights: of log odds, 1 where none is given. about: what it was fitted on."""
+    """curves: verifier -> aspect -> Curve. weights: of log odds, else 1. about: what it was fitted on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -64,10 +64,7 @@ class Corrector:
         meter = Meter(self.budget)
         claims = done.claims if "claims" in done.has else find_claims(text, question, self.names)
         questions = done.questions if "questions" in done.has else tuple(filter(None, map(pose, claims)))
-        if "evidence" in done.has:
-            evidence = done.evidence
-        else:
-            evidence = self.look(picture, claims, questions, meter)
+        evidence = done.evidence if "evidence" in done.has else self.look(picture, claims, questions, meter)
         verdicts = done.verdicts if "verdicts" in done.has else decide(claims, evidence, self.combination, self.policy)
         task = Task(text, question, picture, claims, verdicts, self.policy, meter, self.engine,
                     lambda other: self._judge(picture, other, question, meter))  # fmt: skip

@@ -111,7 +111,7 @@ def _mention(start: int, end: int, root: Token, long_names: set[tuple[str, ...]]
     end = max(end, last + 1)
     span = Span(start=doc[start].idx, end=doc[end - 1].idx + len(doc[end - 1]), source=source)
     head = Span(start=doc[first].idx, end=doc[last].idx + len(doc[last]), source=source)
-    is_plural = "Plur" in root.morph.get("Number") or root.tag_ in ("NNS", "NNPS")
+    is_plural = root.tag_ in ("NNS", "NNPS")
     return Mention(Thing(name=name, span=span, head=head, is_plural=is_plural), root, start, end, measure=measure)
 
 
@@ -133,7 +133,9 @@ def _long_name(root: Token, start: int, long_names: set[tuple[str, ...]]) -> tup
                 continue
             *before, end = doc[first : last + 1]
             # The head may be inflected wherever it stands: "traffic lights", "pairs of scissors".
-            options = [(t.lower_, t.lemma_.lower()) if t.i == root.i else (t.lower_,) for t in before]
+            options: list[tuple[str, ...]] = [
+                (t.lower_, t.lemma_.lower()) if t.i == root.i else (t.lower_,) for t in before
+            ]
             options.append((end.lower_, end.lemma_.lower()))
             if (name := _spelled(options, long_names)) is not None:
                 return first, last, " ".join(name)

@@ -18,7 +18,9 @@ class Picture:
     """
 
     def __init__(self, source: Image | str | Path | bytes) -> None:
-        self.image = source if isinstance(source, Image) else Image(source if isinstance(source, bytes) else str(source))
+        if not isinstance(source, Image):
+            source = Image(source if isinstance(source, bytes) else str(source))
+        self.image = source
 
     @functools.cached_property
     def digest(self) -> str:

@@ -13,7 +13,7 @@ def pose(claim: Claim) -> Question | None:
     None for answers, whose parts are asked instead, and for things that nobody can name.
     """
     thing = claim.thing
-    if claim.kind == "answer" or (thing is None or thing.name is None) and claim.kind != "text":
+    if claim.kind == "answer" or ((thing is None or thing.name is None) and claim.kind != "text"):
         return None
     phrase = "|".join([claim.kind, thing.name or "" if thing else "", "many" if thing and thing.is_plural else "one",
                        claim.value, claim.other.name or "" if claim.other else ""]).lower()  # fmt: skip

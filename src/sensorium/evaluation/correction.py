@@ -58,7 +58,8 @@ class CorrectionScores:
         named = [(f"fixed, {kind}", tally) for kind, tally in self.fixed.items()]
         everything = Tally(sum(t.right for t in self.fixed.values()), sum(t.of for t in self.fixed.values()))
         named += [("fixed, all", everything), ("harmed claims", self.harmed), ("true captions touched", self.touched),
-                  ("precision of refutations", self.refuted), ("coverage", self.covered), ("recall", self.recalled)]  # fmt: skip
+                  ("precision of refutations", self.refuted), ("coverage", self.covered),
+                  ("recall", self.recalled)]  # fmt: skip
         rows = [(name, _shown(tally)) for name, tally in named if tally.of]
         out, before = self.words
         return [*rows, ("length", f"{out / before:.3f} of {before} words" if before else "-")]

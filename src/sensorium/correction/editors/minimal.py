@@ -53,10 +53,9 @@ class Minimal:
         answer = _answer_edits(task, doc, sure)
         choices = itertools.islice(itertools.product(*ways), _MOST_CANDIDATES)
         candidates = [
-            _fitting([*answer, *itertools.chain.from_iterable(way if isinstance(way, list) else [way] for way in chosen),
-                      *sure, *hedges])
+            _fitting([*answer, *itertools.chain.from_iterable(chosen), *sure, *hedges])
             for chosen in choices
-        ]  # fmt: skip
+        ]
         candidates = [_not_bare(task, edits) for edits in candidates]
         return candidates[_likeliest(task, [apply_edits(task.text, edits) for edits in candidates])]
 
@@ -187,26 +186,22 @@ def _undenied(task: Task, doc: Doc, claim: Claim) -> list[Edit]:
                         child.idx, child.nbor(1).idx, "")  # fmt: skip
                 article = a(child.nbor(1).text).split(" ", 1)[0]
                 return edit(child.idx, child.idx + len(child), in_case_of(child.text, article))
-        clause = token.head.subtree
         start, end = token.head.left_edge.idx, token.idx
     elif claim.value_span is not None:
         span = doc.char_span(claim.value_span.start, claim.value_span.end, alignment_mode="expand")
         if span is None:
             return []
-        verb = span.root
-        while verb.pos_ not in ("VERB", "AUX") and verb.head.i != verb.i:
-            verb = verb.head
-        clause, start, end = verb.subtree, verb.sent.start_char, claim.value_span.end
+        start, end = span.sent.start_char, claim.value_span.end
     else:
         return []
-    del clause
     found = [match for match in _NEGATION.finditer(task.text, start, end)]
     return edit(found[-1].start(), found[-1].end(), "") if found else []
 
 
 def _is_denied_answer(task: Task) -> bool:
-    return any(claim.kind == "answer" and claim.value == "yes" for claim in task.refuted) and bool(
-        task.claims and any(c.kind == "existence" and c in task.refuted for c in task.claims))  # fmt: skip
+    """Whether a Yes is wrong because its thing is not there: then its sentence is denied, not taken apart."""
+    kinds = {(claim.kind, claim.value == "yes") for claim in task.refuted}
+    return ("answer", True) in kinds and ("existence", False) in kinds
 
 
 def _answer_edits(task: Task, doc: Doc, others: list[Edit]) -> list[Edit]:

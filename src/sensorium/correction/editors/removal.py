@@ -5,6 +5,7 @@ The smallest piece goes that leaves a sentence whole. What else the sentence sai
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from spacy.tokens import Span, Token
 
 _NOT_THERE = "not there"
+_OF_A_PHRASE = ("next", "left", "right", "top", "front", "side", "out", "close")  # "on top of", "next to"
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def _unclaimed(token: Token, like: Noun) -> Noun:
 
 def _from_list(text: str, group: list[Noun], lost: list[Noun]) -> list[Edit]:
     ids = tuple(noun.claim.id for noun in lost)
-    ends = [*(_end_before(text, one, after) for one, after in zip(group, group[1:], strict=False)),
-            _last_end(group[-1])]  # fmt: skip
+    ends = [_end_before(text, one, after) for one, after in itertools.pairwise(group)]
+    ends.append(_last_end(group[-1]))
     left = [number for number, one in enumerate(group) if not any(one is other for other in lost)]
     edits: list[Edit] = []
 
@@ -91,7 +93,7 @@ def _from_list(text: str, group: list[Noun], lost: list[Noun]) -> list[Edit]:
         else:
             replace(start, end, "")
     joint = text[ends[-2] : group[-1].start]  # " and ", ", and ", " or "
-    for one, after in zip(left, left[1:], strict=False):
+    for one, after in itertools.pairwise(left):
         if after == one + 1 and after != last:
             continue
         new = joint if after == last else ", "
@@ -135,7 +137,7 @@ def _whole(text: str, group: list[Noun], kept: list[Noun]) -> list[list[Edit]]:
         head = head.head.head  # "a group of people": the group goes
     if head.dep_ == "pobj":
         prep = head.head
-        while prep.head.lower_ in ("next", "left", "right", "top", "front", "side", "out", "close") and prep.head.i < prep.i:
+        while prep.head.lower_ in _OF_A_PHRASE and prep.head.i < prep.i:
             prep = prep.head.head if prep.head.dep_ == "pobj" else prep.head
         if not _carries(prep):
             return [[_cut(text, prep.left_edge.idx, _right(prep), ids)]]
@@ -204,7 +206,7 @@ def _without_blanks(text: str, start: int, end: int, ids: tuple[str, ...]) -> Ed
 
 
 def _cut(text: str, start: int, end: int, ids: tuple[str, ...], joint: bool = False) -> Edit:
-    """A phrase inside a sentence goes with the blank, the comma and the "and" before it; at the front with those after."""
+    """A phrase goes with the blank, the comma and the "and" before it; at the front of a sentence with those after."""
     before = text[:start].rstrip()
     if joint and before.lower().endswith((" and", " but", " while")):
         before = before.rpartition(" ")[0]

@@ -69,12 +69,9 @@ class LocatedVerifier:
         chances = number_chances([found.score for found in located.found])
         observed = max(range(len(chances)), key=chances.__getitem__)
         at_least = claim.value.endswith("+") or located.fit == "narrower"
-        if claimed >= len(chances):
-            score = 0.0
-        else:
-            score = sum(chances[claimed:]) if at_least else chances[claimed]
-        order = "equal" if claimed == observed or at_least and claimed < observed else (
-            "more" if claimed > observed else "fewer")  # fmt: skip
+        score = sum(chances[claimed:]) if at_least else sum(chances[claimed : claimed + 1])
+        is_right = claimed == observed or (at_least and claimed < observed)
+        order = "equal" if is_right else "more" if claimed > observed else "fewer"
         reason = f"{observed} found"
         return self._evidence(claim, min(1.0, score), f"count:{order}", reason, located.found, str(observed))
 

@@ -60,6 +60,6 @@ class OpenVocabulary:
             asked["input_ids"] = inputs["input_ids"]
         found = self._processor.post_process_grounded_object_detection(**asked)[0]
         return suppress([
-            Found(Box.from_pixels(*map(float, box), width, height), min(1.0, float(score)))
-            for box, score in zip(found["boxes"], found["scores"], strict=True)
+            Found(Box.from_unit(x1 / width, y1 / height, x2 / width, y2 / height), min(1.0, float(score)))
+            for (x1, y1, x2, y2), score in zip(found["boxes"].tolist(), found["scores"], strict=True)
         ])  # fmt: skip

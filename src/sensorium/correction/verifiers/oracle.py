@@ -7,7 +7,6 @@ said of something else in the picture, of what the background may show, of colou
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 
 from sensorium.conversation import Image
 from sensorium.correction.memo import Meter
@@ -34,28 +33,14 @@ class Oracle:
     def __init__(self, scenes: dict[str, Scene], vocabulary: Vocabulary | None = None) -> None:
         self.scenes = scenes
         self.vocabulary = vocabulary or Vocabulary.load()
+        self.known = _known(self.vocabulary)
+        self.names = frozenset(self.known)
         self._boxes = LocatedVerifier(self)
 
     @classmethod
     def of(cls, scenes: Iterable[Scene], vocabulary: Vocabulary | None = None) -> Oracle:
         """From scenes whose pictures lie where they say."""
         return cls({Image(scene.image).digest: scene for scene in scenes}, vocabulary)
-
-    @cached_property
-    def known(self) -> dict[str, Known]:
-        found: dict[str, Known] = {}
-        categories: dict[str, list[str]] = {}
-        for entry in self.vocabulary.entries:
-            categories.setdefault(entry.category, []).append(entry.name)
-            for name in (entry.name, *entry.synonyms, entry.counted(1)):
-                found.setdefault(name.lower(), Known((entry.name,), "same"))
-        for category, members in categories.items():
-            found.setdefault(category, Known(tuple(members), "family"))
-        return found
-
-    @cached_property
-    def names(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset(self.known)
 
     def can(self, claim: Claim) -> bool:
         return claim.kind in (*KINDS, "colour", "text")
@@ -106,8 +91,10 @@ class Oracle:
         right = next((thing for thing in written if thing.name.lower() == claim.value.lower()), None)
         shown = right or (written[0] if len(written) == 1 else None)
         return Evidence(
-            claim=claim.id, verifier=self.name, version=self.version, score=None if shown is None else float(right is shown),
-            aspect="text", reason=f"reads “{shown.name}”" if shown else "nothing is written there",
+            claim=claim.id, verifier=self.name, version=self.version,
+            score=None if shown is None else float(right is shown),
+            aspect="text",
+            reason=f"reads “{shown.name}”" if shown else "nothing is written there",
             observed=shown.name if shown else None, boxes=(shown.box,) if shown else (),
         )  # fmt: skip
 
@@ -115,3 +102,16 @@ class Oracle:
         seen = {*scene.counts, *_SHOWS.get(scene.background, ())} - {name}
         return name in _SHOWS.get(scene.background, ()) or any(
             other in self.vocabulary and self.vocabulary.confusable(name, other) for other in seen)  # fmt: skip
+
+
+def _known(vocabulary: Vocabulary) -> dict[str, Known]:
+    """Names, synonyms and measures ("pair of scissors") -> their entry; categories -> all that belong to them."""
+    found: dict[str, Known] = {}
+    categories: dict[str, list[str]] = {}
+    for entry in vocabulary.entries:
+        categories.setdefault(entry.category, []).append(entry.name)
+        for name in (entry.name, *entry.synonyms, entry.counted(1)):
+            found.setdefault(name.lower(), Known((entry.name,), "same"))
+    for category, members in categories.items():
+        found.setdefault(category, Known(tuple(members), "family"))
+    return found
