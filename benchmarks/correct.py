@@ -20,6 +20,7 @@ from pathlib import Path
 
 from sensorium.correction import VERIFIERS, Corrector, Policy, Setting
 from sensorium.correction.fitting import Example, fit
+from sensorium.correction.verifiers.colour import Colour
 from sensorium.correction.verifiers.oracle import Oracle
 from sensorium.data.dataset import Dataset
 from sensorium.data.records import Scene
@@ -41,7 +42,7 @@ def main() -> None:
         if options.captions:
             print(f"{write_captions(rows, options.captions)} captions written to {options.captions}")
         if options.fit:
-            _learn(options, rows)
+            _learn(options, rows, Oracle.of(scenes, vocabulary))
             return
         oracle = [Oracle.of(scenes, vocabulary)]
         verifiers = [VERIFIERS[name](Setting()) for name in options.verifier] if options.verifier else oracle
@@ -70,7 +71,7 @@ def _chosen(options: argparse.Namespace, vocabulary: Vocabulary, split: str, fol
         if options.photographs and not _is_photographed(scene, vocabulary):
             continue
         taken += 1
-        yield lettered(scene, folder) if taken % 4 == 0 and not options.fit else scene
+        yield lettered(scene, folder) if taken % 4 == 0 else scene
 
 
 def _is_photographed(scene: Scene, vocabulary: Vocabulary) -> bool:
@@ -78,10 +79,10 @@ def _is_photographed(scene: Scene, vocabulary: Vocabulary) -> bool:
     return styles == {"stamps"}
 
 
-def _learn(options: argparse.Namespace, rows: list[Planted]) -> None:
+def _learn(options: argparse.Namespace, rows: list[Planted], oracle: Oracle) -> None:
+    """Curves from train scenes. Colour looks into the true boxes: what pixels tell is no matter of the detector."""
     setting = Setting()
-    verifiers = [VERIFIERS[name](setting) for name in options.verifier or ("detector", "colour")]
-    corrector = Corrector(verifiers)
+    corrector = Corrector([*(VERIFIERS[name](setting) for name in ("detector", "text")), Colour(oracle)])
     examples: list[Example] = []
     for number, row in enumerate(rows, start=1):
         report = corrector.correct(row.image, row.text)

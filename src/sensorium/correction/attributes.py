@@ -82,6 +82,15 @@ def _is_definite(mention: Mention) -> bool:
     return any(child.lower_ in definite for child in mention.token.children)
 
 
+def narrowly_denied(mentions: list[Mention], attributes: list[Attribute]) -> set[int]:
+    """Heads of things of which only some are denied: "no red car", "no dog on the left". There may well be others."""
+    described = {one.mention.token.i for one in attributes if one.mention is not None}
+    return {
+        m.token.i for m in mentions
+        if is_denied(m.token) and (m.token.i in described or _is_restricted(m, m.token))
+    }  # fmt: skip
+
+
 def _is_restricted(mention: Mention, number: Token) -> bool:
     """Whether a phrase means some of its things only."""
     noun, name = mention.token, mention.thing.head

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from sensorium.correction.answers import Answer, declared, find_answer
-from sensorium.correction.attributes import Attribute, find_attributes
+from sensorium.correction.attributes import Attribute, find_attributes, narrowly_denied
 from sensorium.correction.language import check_language, read
 from sensorium.correction.mentions import Mention, Source, add_pronouns, find_mentions
 from sensorium.correction.records import Claim, Span, Thing
@@ -46,9 +46,11 @@ def _claims_of(doc: Doc, names: Collection[str], source: Source) -> Iterator[Cla
         return bisect_right(starts, at) - 1 if source == "text" else -1
 
     mentions = add_pronouns(doc, find_mentions(doc, names, source), source)
+    attributes = find_attributes(doc, mentions)
+    narrowed = narrowly_denied(mentions, attributes)
     here: dict[int, str] = {}
     for mention in mentions:
-        if mention.is_pronoun and mention.thing.name is None:
+        if (mention.is_pronoun and mention.thing.name is None) or mention.token.i in narrowed:
             continue
         here[mention.token.i] = f"{source}-{mention.token.i}"
         denied = is_denied(mention.token)
@@ -57,8 +59,9 @@ def _claims_of(doc: Doc, names: Collection[str], source: Source) -> Iterator[Cla
             asserts=not denied, is_hedged=not denied and is_hedged(mention.token),
             sentence=sentence(mention.thing.span.start),
         )  # fmt: skip
-    for number, attribute in enumerate(find_attributes(doc, mentions)):
-        yield _claim(attribute, f"{source}-a{number}", here, source, sentence(attribute.start))
+    for number, attribute in enumerate(attributes):
+        if attribute.mention is None or attribute.mention.token.i not in narrowed:
+            yield _claim(attribute, f"{source}-a{number}", here, source, sentence(attribute.start))
 
 
 def _claim(attribute: Attribute, id: str, here: dict[int, str], source: Source, sentence: int) -> Claim:

@@ -21,7 +21,9 @@ from sensorium.errors import SensoriumError
 COMBINATION_FILE = Path(__file__).with_name("combination.json")
 _EXACT = "oracle"  # says what is so; there is nothing to learn about it
 _CERTAIN = 0.999
-_MOST_UNLEARNED = 0.9  # a verifier that nothing was learned about is never believed further than this
+_MOST_UNLEARNED = 0.96  # a verifier that nothing was learned about is never believed further than this
+_NOT_SEEN = "existence:none"  # how often what is there goes unseen must be learned; until then nothing is denied by it
+_UNSEEN_UNLEARNED = 0.3
 
 
 class Curve(BaseModel):
@@ -62,6 +64,8 @@ class Combination(BaseModel):
             if aspect in curves:
                 return curves[aspect].at(evidence.score)
             aspect = aspect.rpartition(":")[0]
+        if evidence.aspect.startswith(_NOT_SEEN):
+            return _UNSEEN_UNLEARNED
         return min(_MOST_UNLEARNED, max(1 - _MOST_UNLEARNED, evidence.score))
 
     def together(self, evidence: Sequence[Evidence]) -> float:

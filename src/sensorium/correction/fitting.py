@@ -60,9 +60,12 @@ def fit(examples: Iterable[Example], about: str) -> Combination:
 def isotonic(pairs: list[tuple[float, bool]]) -> Curve:
     """The rising step function of least squares through (score, truth), at the middles of its steps."""
     rate = float(np.mean([is_true for _, is_true in pairs]))
+    of_score: dict[float, list[bool]] = defaultdict(list)
+    for score, is_true in pairs:
+        of_score[score].append(is_true)
     blocks: list[list[float]] = []  # of [sum of truths, number, sum of scores]
-    for score, is_true in sorted(pairs):
-        blocks.append([float(is_true), 1.0, score])
+    for score, truths in sorted(of_score.items()):
+        blocks.append([float(sum(truths)), float(len(truths)), score * len(truths)])
         while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]:
             last = blocks.pop()
             blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]

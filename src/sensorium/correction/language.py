@@ -22,13 +22,13 @@ PART = "english-parser-small"
 MAX_CHARACTERS = 100_000
 # Function words that give a language away; those that two of them share are left out.
 _FUNCTION_WORDS = {
-    "English": "the is are there of and an with on it this that to their its has which at by from was not",
+    "English": "the is are there of and an with on it this that to their its has which at by from was not no a in do",
     "German": "der und ist ein eine auf das mit dem den nicht sind im zwei einen neben vor",
     "French": "le les est une dans avec sur il sont des du et deux qui à côté au",
-    "Spanish": "el los las hay una con en es y del dos junto una está sobre por",
-    "Italian": "il una con di e sono nella sul gli che due nel è della una accanto",
-    "Portuguese": "o os uma com em há são do da dois no na e ao lado sobre",
-    "Dutch": "het een en van met op zijn er twee naast niet de aan",
+    "Spanish": "el los las hay una con en es del dos junto una está sobre por",
+    "Italian": "il una con di sono nella sul gli che due nel è della una accanto",
+    "Portuguese": "os uma com em há são da dois na ao lado sobre um é",
+    "Dutch": "het een en van met op zijn er twee naast niet aan",
 }
 _LEAST_WORDS = 3  # fewer words say nothing about a language
 

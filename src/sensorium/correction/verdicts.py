@@ -50,7 +50,8 @@ def _verdict(claim: Claim, evidence: list[Evidence], combination: Combination, p
     chance = together if claim.asserts else 1 - together
     value: VerdictValue = "unknown"
     reason = f"{strongest.reason} ({strongest.verifier})"
-    if min(chances) <= policy.risk and max(chances) >= policy.support:
+    is_learned = all(one.verifier in combination.weights for one in known)
+    if not is_learned and min(chances) <= 1 - policy.support and max(chances) >= policy.support:
         reason = "verifiers disagree: " + "; ".join(f"{one.reason} ({one.verifier})" for one in known)
     elif chance <= policy.risk:
         value = "refuted"
