@@ -90,7 +90,8 @@ def _learn(options: argparse.Namespace, rows: list[Planted], oracle: Oracle) -> 
             claim = report.claim(one.claim)
             examples.append(Example(row.id, one, not is_planted(claim, row)))
         _progress(number, len(rows))
-    about = f"{len(rows)} captions of {options.scenes} {'photographed ' if options.photographs else ''}train scenes"
+    n_scenes = len({row.scene for row in rows})
+    about = f"{len(rows)} captions of {n_scenes} {'photographed ' if options.photographs else ''}train scenes"
     options.fit.write_text(fit(examples, about).model_dump_json(indent=1) + "\n")
     print(f"fitted on {len(examples)} pieces of evidence: {options.fit}")
 

@@ -1,4 +1,4 @@
-"""A drawn scene with its truth, and a corrector that knows that truth: everything but the parser is made on the spot."""
+"""A drawn scene with its truth, and a corrector that knows that truth; only the parser is fetched."""
 
 from __future__ import annotations
 

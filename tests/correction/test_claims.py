@@ -16,8 +16,8 @@ NAMES = {"traffic light", "pair of scissors", "hot dog", "old man"}
 def said(text: str, question: str | None = None) -> list[tuple[object, ...]]:
     """(kind, thing, value, other) of each claim, a denial marked with "not", a guess with "?"."""
     return [
-        (c.kind, c.thing.name if c.thing else None, *([c.value] if c.value else []), *([c.other.name] if c.other else []),
-         *([] if c.asserts else ["not"]), *(["?"] if c.is_hedged else []))
+        (c.kind, c.thing.name if c.thing else None, *([c.value] if c.value else []),
+         *([c.other.name] if c.other else []), *([] if c.asserts else ["not"]), *(["?"] if c.is_hedged else []))
         for c in find_claims(text, question, NAMES)
     ]  # fmt: skip
 

@@ -118,7 +118,8 @@ class Writer:
         return [Reply(self.says, "stop", 9, 9) for _ in conversations]
 
     def score(self, conversation, candidates):
-        return [-float(len(c)) * self.count(c) if self.likes_short else float(len(c)) * self.count(c) for c in candidates]
+        sign = -1.0 if self.likes_short else 1.0
+        return [sign * len(c) * self.count(c) for c in candidates]
 
     def count(self, candidate):
         return len(candidate.split())

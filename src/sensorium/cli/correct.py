@@ -148,9 +148,10 @@ def _corrector(
 
 def _ask(engine: Engine | None, image: Path, question: str | None) -> str:
     from sensorium.conversation import Conversation, Image, user
+    from sensorium.engine import GREEDY
 
     assert engine is not None and question is not None
-    reply = engine.answer([Conversation((user(Image(str(image)), question),))])[0].text
+    reply = engine.answer([Conversation((user(Image(str(image)), question),))], GREEDY)[0].text
     if not reply.strip():
         raise SensoriumError("--engine", "the model said nothing.", "Ask another question.")
     return reply

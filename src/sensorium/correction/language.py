@@ -30,7 +30,7 @@ _FUNCTION_WORDS = {
     "Portuguese": "os uma com em há são da dois na ao lado sobre um é",
     "Dutch": "het een en van met op zijn er twee naast niet aan",
 }
-_LEAST_WORDS = 3  # fewer words say nothing about a language
+_LEAST_WORDS = 3  # different ones; fewer say nothing about a language
 
 
 def check_language(text: str, where: str = "text") -> None:
@@ -44,8 +44,8 @@ def check_language(text: str, where: str = "text") -> None:
     foreign = sum(1 for c in letters if ord(c) > 0x24F)
     if letters and foreign > 0.3 * len(letters):
         raise SensoriumError(where, "is not in a Latin script; only English is supported yet.")
-    spoken = re.findall(r"[^\W\d_]+", text.lower())
-    hits = {name: sum(map(set(list_.split()).__contains__, spoken)) for name, list_ in _FUNCTION_WORDS.items()}
+    spoken = set(re.findall(r"[^\W\d_]+", text.lower()))
+    hits = {name: len(spoken.intersection(own.split())) for name, own in _FUNCTION_WORDS.items()}
     likely = max(hits, key=lambda name: (hits[name], name == "English"))
     if likely != "English" and hits[likely] >= max(_LEAST_WORDS, 2 * hits["English"]):
         raise SensoriumError(where, f"seems to be {likely}; only English is supported yet.")
