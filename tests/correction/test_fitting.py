@@ -51,8 +51,12 @@ def test_of_two_verifiers_the_one_that_was_right_weighs_more():
         truth = number % 2 == 0
         examples.append(seen(0.9 if truth else 0.1, truth, verifier="good", group=str(number)))
         examples.append(seen(0.9 if number % 3 else 0.1, truth, verifier="noise", group=str(number)))
-    weights = fit(examples, "test").weights
-    assert weights["good"] > 2 * weights["noise"]
+    fitted = fit(examples, "test")
+    assert fitted.weights["good"] > fitted.weights["noise"]
+    for truth in (True, False):
+        said = {"good": 0.9 if truth else 0.1, "noise": 0.1 if truth else 0.9}
+        pair = [seen(score, truth, verifier=name) for name, score in said.items()]
+        assert (fitted.together([example.evidence for example in pair]) > 0.5) == truth
 
 
 def test_what_was_never_learned_is_not_believed_to_the_end():

@@ -148,7 +148,7 @@ def _corrector(
 
 def _ask(engine: Engine | None, image: Path, question: str | None) -> str:
     from sensorium.conversation import Conversation, Image, user
-    from sensorium.engine import GREEDY
+    from sensorium.engine.base import GREEDY
 
     assert engine is not None and question is not None
     reply = engine.answer([Conversation((user(Image(str(image)), question),))], GREEDY)[0].text

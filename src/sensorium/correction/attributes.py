@@ -11,7 +11,7 @@ from sensorium.correction.mentions import Mention, by_head
 from sensorium.correction.places import find_places, subjects
 from sensorium.correction.records import ClaimKind
 from sensorium.correction.scope import is_denied, is_hedged, is_negated
-from sensorium.correction.words import words
+from sensorium.correction.words import inflected_verb, words
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
@@ -67,6 +67,8 @@ def _counts(mentions: list[Mention]) -> Iterator[Attribute]:
             number = words().number(token.text)
             if token.lower_ == "single" and token.dep_ == "amod":
                 number = 1
+            if token.head.i != mention.token.i:
+                continue  # "two slices of pizza" counts slices
             if number is None or not number or token.dep_ not in ("nummod", "det", "amod", "compound", "quantmod"):
                 continue
             if any(t.lower_ in _INEXACT for t in doc[max(0, token.i - 2) : token.i]):
@@ -167,7 +169,9 @@ def _actions(doc: Doc, heads: dict[int, Mention]) -> Iterator[Attribute]:
             objects = [child for child in verb.children if child.dep_ in ("dobj", "prt")]
             last = max([verb, *objects], key=lambda token: token.i)
             start, end = verb.idx, last.idx + len(last)
-            value = " ".join(doc.text[start:end].split())
+            # As in "is it doing that?", whatever its form in the text.
+            form = verb.lower_ if verb.tag_ in ("VBG", "VBN") else inflected_verb(verb.text, "VBG")
+            value = " ".join(f"{form} {doc.text[verb.idx + len(verb) : end]}".split())
             yield Attribute("action", value, start, end, (start, end), mention, asserts=not is_negated(verb),
                             is_hedged=is_hedged(verb))  # fmt: skip
 

@@ -41,8 +41,6 @@ def _question(claim: Claim, thing: Thing | None) -> str:
             other = plural(claim.other.name or "") if claim.other.is_plural else claim.other.name
             return f"{are} {the} {RELATION_PHRASES[claim.value]} the {other}?"
         return f"{are} {the} {PLACE_PHRASES[claim.value]} of the image?"
-    if claim.kind == "action":
-        return f"{are} {the} {claim.value}?"
     return f"{are} {the} {claim.value}?"
 
 

@@ -13,6 +13,8 @@ from typing import Literal
 
 import yaml
 
+from sensorium.errors import SensoriumError
+
 _FILE = Path(__file__).with_name("words.yaml")
 Fit = Literal["same", "narrower", "family"]
 
@@ -78,6 +80,17 @@ def words() -> Words:
         coco=coco,
         coco_ids={row["id"]: name for name, row in tree["coco"].items()},
     )
+
+
+def inflected_verb(word: str, tag: str) -> str:
+    """A form of a verb by its Penn tag: ("rides", "VBG") -> "riding". Raises SensoriumError without lemminflect."""
+    try:
+        from lemminflect import getInflection, getLemma
+    except ImportError as error:
+        raise SensoriumError("correction", "needs lemminflect.", "Run `pip install 'sensorium[correct]'`.") from error
+    lemmas = getLemma(word.lower(), upos="VERB")
+    forms = getInflection(lemmas[0] if lemmas else word.lower(), tag)
+    return str(forms[0]) if forms else word
 
 
 def look_up(name: str, known: dict[str, Known]) -> Known | None:

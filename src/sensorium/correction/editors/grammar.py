@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sensorium.correction.records import Edit
-from sensorium.correction.words import words
+from sensorium.correction.words import inflected_verb, words
 from sensorium.data.scenes.vocabulary import inflected
-from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
     from spacy.tokens import Token
@@ -54,12 +53,8 @@ def verb_as(token: Token, singular: bool) -> str | None:
 
 
 def _inflected(token: Token, tag: str) -> str | None:
-    try:
-        from lemminflect import getInflection
-    except ImportError as error:
-        raise SensoriumError("correction", "needs lemminflect.", "Run `pip install 'sensorium[correct]'`.") from error
-    forms = getInflection(token.lemma_, tag)
-    return in_case_of(token.text, forms[0]) if forms and forms[0] != token.text.lower() else None
+    form = inflected_verb(token.text, tag)
+    return in_case_of(token.text, form) if form != token.text.lower() else None
 
 
 def finite(token: Token) -> Token | None:
