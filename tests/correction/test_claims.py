@@ -10,7 +10,7 @@ from sensorium.correction.claims import find_claims
 from sensorium.correction.language import MAX_CHARACTERS
 from sensorium.errors import SensoriumError
 
-NAMES = {"traffic light", "pair of scissors", "hot dog", "old man"}
+NAMES = {"apricot", "traffic light", "pair of scissors", "hot dog", "old man"}
 
 
 def said(text: str, question: str | None = None) -> list[tuple[object, ...]]:
@@ -49,9 +49,12 @@ def said(text: str, question: str | None = None) -> list[tuple[object, ...]]:
         ("A man without a hat.", [("existence", "man"), ("existence", "hat", "not")]),
         ("The dog is not red.", [("existence", "dog"), ("colour", "dog", "red", "not")]),
         ("It might be a dog.", [("existence", "dog", "?")]),
+        ("A dog looks at the camera.", [("existence", "dog")]),
         ("Two slices of pizza.", [("existence", "pizza")]),
         ("A woman rides a horse.",
          [("existence", "woman"), ("action", "woman", "riding a horse"), ("existence", "horse")]),
+        ("The dog is above the apricot.",  # which the parser takes for somebody's name
+         [("existence", "dog"), ("position", "dog", "above", "apricot"), ("existence", "apricot")]),
         ("There is a dog or a cat.", [("existence", "dog", "?"), ("existence", "cat", "?")]),
         ("The image has a warm atmosphere.", []),
     ],

@@ -126,13 +126,19 @@ class Writer:
 
 
 def test_an_engine_chooses_among_the_ways_and_writes_none_of_its_own(scene, vocabulary):
-    text = "The dog chases a cat. The car is blue."
+    text = "A dog is here. The dog chases a cat."
     oracle = [Oracle.of([scene], vocabulary)]
     short = Corrector(oracle, engine=Writer(likes_short=True)).correct(scene.image, text)
     long = Corrector(oracle, engine=Writer(likes_short=False)).correct(scene.image, text)
-    assert short.output == "The car is blue."
-    assert long.output == "There is a dog. The car is blue."
+    assert short.output == "A dog is here."
+    assert long.output == "A dog is here. There is a dog."
     assert short.cost.calls == {"editor": 1}
+
+
+def test_what_is_there_is_not_lost_where_a_parse_goes_wrong(corrector, scene):
+    text = "There are an apple, a piece of cheese, a car, a piece of candy and a dog. The dog is brown."
+    output = corrector.correct(scene.image, text).output
+    assert all(word in output for word in ("apple", "car", "dog")) and "candy" not in output
 
 
 @pytest.mark.parametrize(

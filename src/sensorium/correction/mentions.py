@@ -47,15 +47,15 @@ def by_head(mentions: Iterable[Mention]) -> dict[int, Mention]:
 
 
 def find_mentions(doc: Doc, names: Collection[str], source: Source = "text") -> list[Mention]:
-    """The mentions in order. names: what verifiers know, of which those of several words are looked for."""
-    long_names = {tuple(name.lower().split()) for name in names if " " in name}
+    """The mentions in order. names: what verifiers know: those of several words are taken whole."""
+    known = {tuple(name.lower().split()) for name in names}
     quoted = quotes(doc.text)
     found = []
     for chunk in doc.noun_chunks:
         root = chunk.root
         if any(start <= root.idx < end for start, end in quoted):
             continue
-        if root.pos_ in ("NOUN", "PROPN") and (mention := _mention(chunk.start, chunk.end, root, long_names, source)):
+        if root.pos_ in ("NOUN", "PROPN") and (mention := _mention(chunk.start, chunk.end, root, known, source)):
             found.append(mention)
     return _without_nested(found)
 
@@ -92,13 +92,14 @@ def resolve(pronoun: Token, mentions: Iterable[Mention]) -> Mention | None:
     return subjects[0] if len(subjects) == 1 and not list(subjects[0].token.conjuncts) else None
 
 
-def _mention(start: int, end: int, root: Token, long_names: set[tuple[str, ...]], source: Source) -> Mention | None:
+def _mention(start: int, end: int, root: Token, known: set[tuple[str, ...]], source: Source) -> Mention | None:
     doc = root.doc
-    if long := _long_name(root, start, long_names):
+    if long := _long_name(root, start, known):
         first, last, name = long
     else:
-        if _is_no_thing(root) or (root.pos_ == "PROPN" and look_up(root.lower_, words().coco) is None):
-            return None
+        is_named = (root.lower_,) in known or look_up(root.lower_, words().coco) is not None
+        if _is_no_thing(root) or (root.pos_ == "PROPN" and not is_named):
+            return None  # a person or place; but the parser also takes rare things for names
         first = last = root.i
         while first > start and doc[first - 1].dep_ == "compound" and first <= doc[first - 1].head.i <= last:
             first -= 1
@@ -119,11 +120,13 @@ def _is_no_thing(root: Token) -> bool:
     lemma = root.lemma_.lower()
     if lemma in words().abstract:
         return True
+    if lemma == "camera" and root.dep_ == "pobj" and root.head.lower_ in ("at", "to", "toward", "towards", "for"):
+        return True  # "looking at the camera" speaks of the one behind the picture
     followed_by_of = any(child.lower_ == "of" for child in root.children)
     return lemma in words().measures and followed_by_of
 
 
-def _long_name(root: Token, start: int, long_names: set[tuple[str, ...]]) -> tuple[int, int, str] | None:
+def _long_name(root: Token, start: int, known: set[tuple[str, ...]]) -> tuple[int, int, str] | None:
     """(first token, last, name) of the longest known name around a head noun."""
     doc = root.doc
     for length in range(_LONGEST_NAME, 1, -1):
@@ -137,14 +140,14 @@ def _long_name(root: Token, start: int, long_names: set[tuple[str, ...]]) -> tup
                 (t.lower_, t.lemma_.lower()) if t.i == root.i else (t.lower_,) for t in before
             ]
             options.append((end.lower_, end.lemma_.lower()))
-            if (name := _spelled(options, long_names)) is not None:
+            if (name := _spelled(options, known)) is not None:
                 return first, last, " ".join(name)
     return None
 
 
-def _spelled(options: list[tuple[str, ...]], long_names: set[tuple[str, ...]]) -> tuple[str, ...] | None:
+def _spelled(options: list[tuple[str, ...]], known: set[tuple[str, ...]]) -> tuple[str, ...] | None:
     return next(
-        (name for name in long_names if len(name) == len(options)
+        (name for name in known if len(name) == len(options)
          and all(word in choice for word, choice in zip(name, options, strict=True))), None,
     )  # fmt: skip
 

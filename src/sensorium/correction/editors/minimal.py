@@ -49,7 +49,10 @@ class Minimal:
         sure: list[Edit] = []
         for claim in task.refuted:
             sure += _value_edits(task, doc, claim)
-        ways = [] if _is_denied_answer(task) else removals(task.text, *_nouns(task, doc))
+        ways = [] if _is_denied_answer(task) else [
+            [way for way in place if _spares(task, way)] or [[]]
+            for place in removals(task.text, *_nouns(task, doc))
+        ]  # fmt: skip
         answer = _answer_edits(task, doc, sure)
         choices = itertools.islice(itertools.product(*ways), _MOST_CANDIDATES)
         candidates = [
@@ -60,9 +63,9 @@ class Minimal:
         return candidates[_likeliest(task, [apply_edits(task.text, edits) for edits in candidates])]
 
 
-def _nouns(task: Task, doc: Doc) -> tuple[list[Noun], list[Noun]]:
-    """(mentions of what is not there, mentions of what is), of the text."""
-    gone, kept = [], []
+def _nouns(task: Task, doc: Doc) -> tuple[list[Noun], list[Noun], list[Noun]]:
+    """(mentions of what is not there, mentions of what is, all mentions), of the text."""
+    gone, kept, every = [], [], []
     none_left = {c.needs for c in task.refuted if c.kind == "count" and task.verdict(c).observed == "0"}
     for claim in task.claims:
         if claim.kind != "existence" or claim.span.source != "text" or claim.thing is None:
@@ -71,11 +74,29 @@ def _nouns(task: Task, doc: Doc) -> tuple[list[Noun], list[Noun]]:
         if token is None:
             continue
         noun = Noun(claim, token, claim.thing.span.start, claim.thing.span.end)
+        every.append(noun)
         if claim.asserts and (claim in task.refuted or claim.id in none_left):
             gone.append(noun)
         elif task.verdict(claim).value == "supported" or not claim.asserts:
             kept.append(noun)
-    return gone, kept
+    return gone, kept, every
+
+
+def _spares(task: Task, edits: list[Edit]) -> bool:
+    """Whether everything that was shown to be there is still spoken of when these edits are made."""
+    left: set[str] = set()
+    lost: set[str] = set()
+    for claim in task.claims:
+        thing = claim.thing
+        if claim.kind != "existence" or claim.span.source != "text" or not claim.asserts or thing is None:
+            continue
+        if task.verdict(claim).value != "supported" or thing.name is None:
+            continue
+        word = thing.head.of(task.text).lower()
+        is_cut = any(e.start < thing.head.end and thing.head.start < e.end and word not in e.replacement.lower()
+                     for e in edits if e.kind == "delete")  # fmt: skip
+        (lost if is_cut else left).add(thing.name)
+    return lost <= left
 
 
 def _head(doc: Doc, claim: Claim) -> Token | None:

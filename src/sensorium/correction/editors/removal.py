@@ -29,14 +29,14 @@ class Noun:
     end: int
 
 
-def removals(text: str, gone: list[Noun], kept: list[Noun]) -> list[list[list[Edit]]]:
+def removals(text: str, gone: list[Noun], kept: list[Noun], every: list[Noun]) -> list[list[list[Edit]]]:
     """For each place where something goes, the ways to take it out, best first.
 
-    gone: mentions of what is not there; kept: mentions that were shown to be there.
+    gone: mentions of what is not there; kept: mentions that were shown to be there; every: all mentions.
     """
     places: list[list[list[Edit]]] = []
     done: set[int] = set()
-    all_nouns = {noun.token.i: noun for noun in (*kept, *gone)}
+    all_nouns = {noun.token.i: noun for noun in every}
     for noun in gone:
         if noun.token.i in done:
             continue
@@ -44,7 +44,7 @@ def removals(text: str, gone: list[Noun], kept: list[Noun]) -> list[list[list[Ed
         lost = [one for one in group if any(one is other for other in gone)]
         done |= {one.token.i for one in lost}
         if len(lost) < len(group):
-            places.append([_from_list(text, group, lost)])
+            places.append([_from_list(text, group, lost, every)])
         else:
             places.append(_whole(text, group, kept))
     return places
@@ -73,10 +73,10 @@ def _unclaimed(token: Token, like: Noun) -> Noun:
     return Noun(like.claim, token, token.doc[start].idx, token.idx + len(token))
 
 
-def _from_list(text: str, group: list[Noun], lost: list[Noun]) -> list[Edit]:
+def _from_list(text: str, group: list[Noun], lost: list[Noun], every: list[Noun]) -> list[Edit]:
     ids = tuple(noun.claim.id for noun in lost)
     ends = [_end_before(text, one, after) for one, after in itertools.pairwise(group)]
-    ends.append(_last_end(group[-1]))
+    ends.append(_last_end(group[-1], every))
     left = [number for number, one in enumerate(group) if not any(one is other for other in lost)]
     edits: list[Edit] = []
 
@@ -123,10 +123,11 @@ def _ends_with_joint(text: str) -> bool:
     return text.endswith((" and", " or", ",and"))
 
 
-def _last_end(noun: Noun) -> int:
-    """Where the last member of a list ends: with what depends on it, but for what the whole list shares."""
+def _last_end(noun: Noun, every: list[Noun]) -> int:
+    """Where the last member of a list ends: with what depends on it, unless that speaks of other things."""
     edge = noun.token.right_edge
-    return max(noun.end, edge.idx + len(edge)) if edge.dep_ not in ("punct",) else max(noun.end, edge.idx)
+    end = edge.idx if edge.dep_ == "punct" else edge.idx + len(edge)
+    return noun.end if any(noun.end <= other.start < end for other in every) else max(noun.end, end)
 
 
 def _whole(text: str, group: list[Noun], kept: list[Noun]) -> list[list[Edit]]:
@@ -186,13 +187,18 @@ def _sentence(
     bare = _without_blanks(text, start, end, ids)
     if not stay:
         return [[bare]]
+    elsewhere = {_name(noun) for noun in kept if not sentence.start <= noun.token.i < sentence.end}
     phrases = [text[noun.start : noun.end] for noun in stay]
     phrases = [phrase[0].lower() + phrase[1:] for phrase in phrases]
     phrases = [f"a {phrase[4:]}" if phrase.startswith("the ") and noun.token.tag_ == "NN" else phrase
                for phrase, noun in zip(phrases, stay, strict=True)]  # fmt: skip
     new = there_is(phrases, stay[0].token.tag_ in ("NNS", "NNPS"))
     told = Edit(start=start, end=end, replacement=new, kind="delete", claims=ids, reason=_NOT_THERE)
-    return [[told], [bare]]
+    return [[bare], [told]] if {_name(noun) for noun in stay} <= elsewhere else [[told]]
+
+
+def _name(noun: Noun) -> str | None:
+    return noun.claim.thing.name if noun.claim.thing else None
 
 
 def _without_blanks(text: str, start: int, end: int, ids: tuple[str, ...]) -> Edit:

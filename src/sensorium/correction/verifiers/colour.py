@@ -58,6 +58,8 @@ class Colour:
             return self._said(claim, None, "no one colour is plain in its box")
         # "A red ball" needs one red ball; "the balls are red" all of them.
         score = min(known) if claim.thing.is_plural else max(known)
+        # What is seen in a box is worth no more than the box: the thing may be another one.
+        score = 0.5 + (score - 0.5) * min(1.0, max(found.score for found in boxes))
         top = clear_colour(measured[0]) if len(boxes) == 1 else None
         reason = f"its box is {', '.join(f'{name} {share:.0%}' for name, share in leading(measured[0]))}"
         return self._said(claim, score, reason, top, tuple(found.box for found in boxes))
