@@ -11,13 +11,13 @@ ORDERS = ("errors", "random", "all")
 
 
 def choose(runs: Runs, n: int, order: str = "errors", seed: int = 0) -> list[str]:
-    """Ids of at most n questions (of all, for `all`), in the order of the data.
+    """Ids of at most n questions (of all, for `all`), those about one picture together, else in the order of the data.
 
     Within a kind they are drawn by the seed, a task at a time, so that no task fills the page.
     """
     ids = list(runs.first.samples)
     if order == "all":
-        return ids
+        return _by_picture(runs, ids)
     drawn = ids.copy()
     random.Random(seed).shuffle(drawn)
     if order == "errors":
@@ -26,12 +26,19 @@ def choose(runs: Runs, n: int, order: str = "errors", seed: int = 0) -> list[str
             groups[0 if differs(runs, name) else 1 if _is_error(runs, name) else 2].append(name)
         drawn = [name for group in groups for name in _round_robin(runs, group)]
     chosen = set(drawn[:n])
-    return [name for name in ids if name in chosen]
+    return _by_picture(runs, [name for name in ids if name in chosen])
 
 
 def differs(runs: Runs, name: str) -> bool:
     """Whether two runs were judged differently; of one run, never."""
     return len({view.samples[name].verdict for view in runs.views}) > 1
+
+
+def _by_picture(runs: Runs, names: Iterable[str]) -> list[str]:
+    pictures: dict[str, list[str]] = {}
+    for name in names:
+        pictures.setdefault(runs.first.samples[name].cluster, []).append(name)
+    return [name for group in pictures.values() for name in group]
 
 
 def _is_error(runs: Runs, name: str) -> bool:

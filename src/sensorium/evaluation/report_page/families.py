@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sensorium.evaluation.report_page.view import Bucket, Family
-from sensorium.evaluation.results import Results, Score, shown
+from sensorium.evaluation.results import Results, Score
 
 FEWEST = 3  # buckets; fewer are no shape
 TOPS = (1.0, 100.0, 200.0)
@@ -28,12 +28,6 @@ def families_of(results: Results) -> tuple[list[Score], list[Family]]:
         title = " ".join(level.replace("_", " ") for level in pattern if level not in ("*", "by"))
         found.append(Family(title, buckets, _top(scores)))
     return left, found
-
-
-def table_text(bucket: Bucket) -> tuple[str, str]:
-    """The value and its interval."""
-    interval = "–" if bucket.low is None or bucket.high is None else f"{shown(bucket.low)}–{shown(bucket.high)}"
-    return shown(bucket.value), interval
 
 
 def _grouped(scores: Sequence[Score]) -> dict[tuple[str, ...], list[Score]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.evaluation.benchmarks import BENCHMARKS, Answer, Judged
-from sensorium.evaluation.report_page.families import FEWEST, families_of, table_text
+from sensorium.evaluation.report_page.families import families_of
 from sensorium.evaluation.report_page.view import (
     Answered,
     Bucket,
@@ -19,11 +19,12 @@ from sensorium.evaluation.report_page.view import (
     ScoreTable,
     verdict_of,
 )
-from sensorium.evaluation.results import Results, score_run
+from sensorium.evaluation.results import Results, score_run, shown
 from sensorium.evaluation.run_folder import read_run
 from sensorium.evaluation.scorers import refcoco
 from sensorium.grounding import parse_grounded
 
+INTERVALS = "Intervals are of 95 %, from whole pictures or videos."
 Boxes = tuple[list[Corners], list[Corners]]  # the true ones, those of the reply
 
 
@@ -64,8 +65,8 @@ def benchmark_view(folder: Path, variant: str | None = None) -> RunView:
             (*(known.answered if known else ()), answered), tuple(true), answer.media,
         )  # fmt: skip
     tasks = _tasks(results, samples.values())
-    scores = tuple((score.name, *table_text(Bucket(score.name, score.value, score.low, score.high))) for score in left)
-    rows = ScoreTable("Official scores", ("score", "value", "95 %"), scores, frozenset({1, 2}))
+    scores = tuple((one.name, shown(one.value), f"{shown(one.low)}–{shown(one.high)}") for one in left)
+    rows = ScoreTable(("score", "value", "95 %"), scores, frozenset({1, 2}), INTERVALS)
     return RunView(
         folder=folder,
         model=str(results.model.get("name")),
@@ -73,7 +74,7 @@ def benchmark_view(folder: Path, variant: str | None = None) -> RunView:
         protocol=f"asked as {results.prompt}, scored as {results.variant}",
         variant=results.variant,
         tables=(rows,) if scores else (),
-        families=tuple([tasks, *families] if len(tasks.buckets) >= FEWEST or not families else families),
+        families=tuple([tasks, *families] if len(tasks.buckets) > 1 else families),
         samples=samples,
         unasked=results.unasked,
         remarks=tuple(results.remarks()),

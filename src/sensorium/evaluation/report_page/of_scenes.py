@@ -50,13 +50,15 @@ def scenes_view(folder: Path, vocabulary: Sequence[str] | None = None) -> RunVie
         raise SensoriumError(folder, "holds no replies of a model that saw the pictures.")
     chance = "; ".join(f"{subset}, {meaning}" for subset, meaning in CHANCE_MEANS.items())
     note = f"Blind: every picture replaced by an even grey one of its size. Chance: {chance}."
-    table = ScoreTable("Scores", COLUMNS, tuple(report.rows()), frozenset({2, 3, 4, 5, 6}), note)
+    # The first two columns in one: what a row is of.
+    rows = tuple((measure if len(seen) == 1 else f"{split} {measure}", *cells) for split, measure, *cells in report.rows())
+    table = ScoreTable(COLUMNS[1:], rows, frozenset(range(1, 6)), note)
     model = str(report.model.get("name", folder.name))
     return RunView(
         folder=folder,
         model=model,
         title=str(report.data.get("name") or "scenes"),
-        protocol="asked and scored as scenes, our own protocol",
+        protocol=f"{', '.join(seen)}: asked and scored by our own protocol",
         variant=None,
         tables=(table,),
         families=tuple(_family(split, rows, blind.get(split, []), names) for split, rows in seen.items()),

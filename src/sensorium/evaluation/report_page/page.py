@@ -22,13 +22,13 @@ from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.evaluation.compare import Comparison, Row, compare
 from sensorium.evaluation.report_page.album import SIDE, Album, Shown
 from sensorium.evaluation.report_page.choosing import ORDERS, choose, differs
-from sensorium.evaluation.report_page.families import table_text
 from sensorium.evaluation.report_page.media import Media, benchmark_media, scenes_media
 from sensorium.evaluation.report_page.of_benchmark import benchmark_view
 from sensorium.evaluation.report_page.of_scenes import is_scenes, scenes_view
 from sensorium.evaluation.report_page.radar import Radar, radar
 from sensorium.evaluation.report_page.unparsed import Effect, effects, unparsed
 from sensorium.evaluation.report_page.view import Answered, Bucket, Corners, Runs, RunView, Sample
+from sensorium.evaluation.results import shown
 from sensorium.files import write_whole
 
 HERE = Path(__file__).parent
@@ -162,7 +162,7 @@ def _render(runs: Runs, cards: Sequence[Card], album: Album, sources: Sources, v
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"brief": brief, "points": points, "table_text": table_text, "plural": plural}
+    environment.filters |= {"brief": brief, "points": points, "plural": plural, "together": together}
     style, script = ((HERE / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     page = environment.get_template("report.html").render(
         runs=runs, views=runs.views, letters=LETTERS, families=_families(runs), cards=cards, album=album,
@@ -201,7 +201,7 @@ def _families(runs: Runs) -> list[FamilyTable]:
         rows = []
         for bucket in family.buckets:
             same = [next((one for one in buckets if one.name == bucket.name), None) for _, buckets in series]
-            cells = tuple(table_text(one) if one else ("–", "–") for one in same)
+            cells = tuple(_cells(one, family.top) for one in same)
             rows.append((bucket.name, (*cells, bucket.details), tuple(_mark(one, family.top) for one in same)))
         names = tuple(name for name, _ in series)
         drawn = radar(family.top, series)
@@ -209,11 +209,22 @@ def _families(runs: Runs) -> list[FamilyTable]:
     return found
 
 
+def _cells(bucket: Bucket | None, top: float) -> tuple[str, str]:
+    """The value and its interval; shares with three digits."""
+    if bucket is None:
+        return "–", "–"
+    show = "{:.3f}".format if top <= 1 else shown
+    interval = "–" if bucket.low is None or bucket.high is None else f"{show(bucket.low)}–{show(bucket.high)}"
+    return show(bucket.value), interval
+
+
 def _mark(bucket: Bucket | None, top: float) -> Mark | None:
     if bucket is None:
         return None
-    low, high = (None if bound is None else 100 * bound / top for bound in (bucket.low, bucket.high))
-    return Mark(100 * bucket.value / top, low, high)
+    # An interval from errors may reach beyond what a score can be.
+    bounds = (bucket.value, bucket.low, bucket.high)
+    value, low, high = (None if one is None else min(100.0, max(0.0, 100 * one / top)) for one in bounds)
+    return None if value is None else Mark(value, low, high)
 
 
 def _comparison(found: Comparison) -> Mapping[str, Any]:
@@ -240,6 +251,19 @@ def _rectangle(box: Corners) -> Corners:
     """x, y, width, height within the picture."""
     x1, y1, x2, y2 = (min(1.0, max(0.0, value)) for value in box)
     return x1, y1, max(0.0, x2 - x1), max(0.0, y2 - y1)
+
+
+def together(cards: Sequence[Card]) -> list[list[Card]]:
+    """Questions about one picture in one group, if they follow one another; those with boxes have their own picture."""
+    groups: list[list[Card]] = []
+    for card in cards:
+        last = groups[-1][-1] if groups else None
+        if last and last.sample.cluster == card.sample.cluster and last.shown == card.shown and not last.is_drawn \
+                and not card.is_drawn:  # fmt: skip
+            groups[-1].append(card)
+        else:
+            groups.append([card])
+    return groups
 
 
 def brief(text: str, head: int = HEAD, tail: int = TAIL) -> Markup:

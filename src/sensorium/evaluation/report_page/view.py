@@ -52,9 +52,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Rows of text. numbers: the columns that are set flush right."""
+    """Rows of text. numbers: the columns that are set flush right; note: what the table means."""
 
-    title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: frozenset[int] = frozenset()
