@@ -91,9 +91,9 @@ def _sample(split: str, reply: ScenesReply, right: bool, names: Names) -> Sample
 def _truth(reply: ScenesReply) -> tuple[tuple[tuple[str, str], ...], tuple[Any, ...]]:
     if reply.subset == "grounding":
         box = Box(*reply.truth)
-        return (("box", f"({box.x1},{box.y1}),({box.x2},{box.y2})"),), (box.to_unit(),)
+        return (("true box", f"({box.x1},{box.y1}),({box.x2},{box.y2})"),), (box.to_unit(),)
     if reply.subset == "caption":
-        return (("names", ", ".join(reply.truth)),), ()
+        return (("true names", ", ".join(reply.truth)),), ()
     return (("answer", str(reply.truth)),), ()
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from sensorium.evaluation.report_page.view import Bucket
 
-WIDTH, HEIGHT, RADIUS = 440.0, 330.0, 112.0
+WIDTH, HEIGHT, RADIUS = 456.0, 310.0, 104.0
 FEWEST, MOST = 3, 24  # axes
 RINGS = (0.25, 0.5, 0.75, 1.0)
-LINE_OF = 15  # characters of a label
+LINE_OF = 14  # characters of a label
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ def _wrapped(name: str) -> tuple[str, ...]:
     """At most two lines, the second cut where it is too long."""
     lines = [""]
     for word in name.replace("_", " ").split():
-        if lines[-1] and len(lines[-1]) + len(word) >= LINE_OF:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > LINE_OF:
             lines.append(word)
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()
     kept = [lines[0], " ".join(lines[1:])] if len(lines) > 1 else lines
-    return tuple(one if len(one) <= LINE_OF + 3 else one[: LINE_OF + 2] + "…" for one in kept)
+    return tuple(one if len(one) <= LINE_OF else one[: LINE_OF - 1] + "…" for one in kept)
