@@ -24,7 +24,9 @@ def report(
         str | None, typer.Option(metavar="official|vlmevalkit|lmms-eval|…", help="Whose rules judge the replies.")
     ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Questions that are shown in full.")] = 60,
-    choose: Annotated[str, typer.Option(metavar="errors|random|all", help="Which: errors first, any, or all.")] = "errors",
+    choose: Annotated[
+        str, typer.Option(metavar="errors|random|all", help="Which: errors first, any, or all.")
+    ] = "errors",
     seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
     megabytes: Annotated[float, typer.Option(min=0, help="Of all pictures in the file, at most.")] = 12.0,
     side: Annotated[int, typer.Option(min=16, max=4096, help="Of a picture, at most, in pixels.")] = 480,

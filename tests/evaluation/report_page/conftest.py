@@ -1,4 +1,4 @@
-"""Finished runs to report: of POPE and RefCOCO look-alikes drawn here, and of scenes made of the page's own examples."""
+"""Finished runs to report: of POPE and RefCOCO look-alikes drawn here, and of scenes made of the web page's examples."""
 
 from __future__ import annotations
 
@@ -167,8 +167,8 @@ class Parsed(HTMLParser):
             self._words.append(data)
 
     def all(self, tag: str, **attributes: str) -> list[dict[str, str | None]]:
-        return [found for name, found in self.elements
-                if name == tag and all(found.get(key.rstrip("_")) == value for key, value in attributes.items())]  # fmt: skip
+        wanted = {key.rstrip("_"): value for key, value in attributes.items()}
+        return [found for name, found in self.elements if name == tag and wanted.items() <= found.items()]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_nothing_is_wider_than_a_phone(report, visit, request):
         for width in (390, 320):
             page.set_viewport_size({**PHONE, "width": width})
             assert page.evaluate("document.documentElement.scrollWidth") == width
-            outside = page.evaluate("""() => [...document.querySelectorAll("h1, h2, h3, p, li, .card, .picture, .reply")]
+            outside = page.evaluate("""() => [...document.querySelectorAll("h1, h2, h3, p, li, .picture, .reply")]
                 .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth)
                 .map((element) => element.className || element.tagName)""")
             assert not outside
@@ -175,7 +176,7 @@ def test_headings_follow_one_another_and_pictures_have_names(of_scenes, visit):
     with visit(of_scenes) as page:
         levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4,h5')].map((one) => Number(one.tagName[1]))")
         assert levels[0] == 1 and levels.count(1) == 1
-        assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+        assert all(after - before <= 1 for before, after in pairwise(levels))
         assert page.locator("svg:not([aria-hidden]):not([aria-label])").count() == 0
         assert page.locator("svg.picture[aria-label*='with boxes drawn']").count() == 3
 

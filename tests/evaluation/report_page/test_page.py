@@ -17,6 +17,7 @@ from sensorium.evaluation.compare import compare
 from sensorium.evaluation.report_page import Choice, Sources, make_report
 from sensorium.evaluation.results import score_run, shown
 
+SIZE = (224, 168)  # of the pictures of balls
 HOSTILE = "Yes</pre><script>document.title = 'taken'</script><img src='http://example.org/x' onerror='alert(1)'>"
 
 
@@ -138,7 +139,7 @@ def test_data_of_another_run_is_refused(a_run, balls):
     folder = a_run("m", balls, yes_of_red)
     rows = (balls / "questions.json").read_text().splitlines()
     (balls / "questions.json").write_text("\n".join(rows[:-1]) + "\n")
-    with pytest.raises(SensoriumError, match="is not the data that .* is a run of"):
+    with pytest.raises(SensoriumError, match=r"is not the data that .* is a run of"):
         make_report(folder, sources=Sources(balls))
 
 
@@ -163,8 +164,10 @@ def test_boxes_are_drawn_where_they_are(a_run, boxes, balls, parsed):
         return [[float(found[key]) for key in ("x", "y", "width", "height")] for found in page.all("rect", class_=kind)]
 
     assert drawn("true") == [[52, 40, 120, 120]] * 2
-    assert drawn("said-a")[0] == pytest.approx([224 * 232 / 999, 168 * 238 / 999, 224 * 535 / 999, 168 * 713 / 999], abs=0.1)
-    assert drawn("said-a")[1] == pytest.approx([0, 0, 224 * 499 / 999, 168], abs=0.1)
+    across, down = SIZE[0] / 999, SIZE[1] / 999
+    first, second = drawn("said-a")
+    assert first == pytest.approx([232 * across, 238 * down, (767 - 232) * across, (951 - 238) * down], abs=0.1)
+    assert second == pytest.approx([0, 0, 499 * across, 168], abs=0.1)
 
 
 def test_two_runs_show_the_comparison_and_both_replies_where_they_differ(a_run, balls, parsed):

@@ -50,7 +50,7 @@ def test_buckets_without_an_interval_have_none():
     assert found.series[0].whiskers == ()
 
 
-@pytest.mark.parametrize("n", [1, 2, 25, 120])
+@pytest.mark.parametrize("n", [1, 2, 17, 120])
 def test_two_axes_are_no_shape_and_a_hundred_no_picture(n):
     assert radar(1, [("m", buckets(*[0.5] * n))]) is None
 
@@ -62,4 +62,4 @@ def test_labels_stay_inside_the_drawing():
         width = 8 * max(map(len, label.lines))  # an "a" of 13 px in a wide typeface
         left = {"start": 0, "middle": width / 2, "end": width}[label.anchor]
         assert label.x - left >= 0 and label.x - left + width <= WIDTH
-        assert 10 <= label.y and label.y + 14 * (len(label.lines) - 1) <= HEIGHT
+        assert label.y >= 10 and label.y + 14 * (len(label.lines) - 1) <= HEIGHT

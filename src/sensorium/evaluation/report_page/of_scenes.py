@@ -51,8 +51,9 @@ def scenes_view(folder: Path, vocabulary: Sequence[str] | None = None) -> RunVie
     chance = "; ".join(f"{subset}, {meaning}" for subset, meaning in CHANCE_MEANS.items())
     note = f"Blind: every picture replaced by an even grey one of its size. Chance: {chance}."
     # The first two columns in one: what a row is of.
-    rows = tuple((measure if len(seen) == 1 else f"{split} {measure}", *cells) for split, measure, *cells in report.rows())
-    table = ScoreTable(COLUMNS[1:], rows, frozenset(range(1, 6)), note)
+    said = ((f"{split} " if len(seen) > 1 else "", measure, cells) for split, measure, *cells in report.rows())
+    lines = tuple((split + measure, *cells) for split, measure, cells in said)
+    table = ScoreTable(COLUMNS[1:], lines, frozenset(range(1, 6)), note)
     model = str(report.model.get("name", folder.name))
     return RunView(
         folder=folder,

@@ -9,26 +9,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError, did_you_mean
-from sensorium.evaluation.compare import Comparison, Row, compare
+from sensorium.evaluation.compare import compare
 from sensorium.evaluation.report_page.album import SIDE, Album, Shown
 from sensorium.evaluation.report_page.choosing import ORDERS, choose, differs
 from sensorium.evaluation.report_page.media import Media, benchmark_media, scenes_media
 from sensorium.evaluation.report_page.of_benchmark import benchmark_view
 from sensorium.evaluation.report_page.of_scenes import is_scenes, scenes_view
-from sensorium.evaluation.report_page.radar import Radar, radar
-from sensorium.evaluation.report_page.unparsed import Effect, effects, unparsed
-from sensorium.evaluation.report_page.view import Answered, Bucket, Corners, Runs, RunView, Sample
-from sensorium.evaluation.results import shown
+from sensorium.evaluation.report_page.tables import comparison_table, family_tables
+from sensorium.evaluation.report_page.unparsed import effects, unparsed
+from sensorium.evaluation.report_page.view import Answered, Corners, Runs, RunView, Sample
 from sensorium.files import write_whole
 
 HERE = Path(__file__).parent
@@ -97,34 +95,13 @@ class Card:
         return [(kind, _rectangle(box)) for kind, box in found if all(map(math.isfinite, box))]
 
 
-@dataclass(frozen=True)
-class FamilyTable:
-    """A family of scores over all runs. rows: (name, for each series its value, interval and details, its marks)."""
-
-    title: str
-    top: float
-    series: tuple[str, ...]
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[tuple[str, ...], ...], tuple[Mark | None, ...]], ...]
-    radar: Radar | None
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A value on a line from 0 to 100."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
 def make_report(
     first: Path, second: Path | None = None, sources: Sources | None = None, choice: Choice | None = None,
     variant: str | None = None, version: str = "",
 ) -> Report:  # fmt: skip
     """The report of a run, or of two over the same questions. version: of the program, for the manifest.
 
-    Raises SensoriumError for what is no finished run, for runs that cannot be compared, and for data that is not theirs.
+    Raises SensoriumError for what is no finished run, runs that cannot be compared, and data that is not theirs.
     """
     sources, choice = sources or Sources(), choice or Choice()
     if choice.order not in ORDERS:
@@ -165,8 +142,8 @@ def _render(runs: Runs, cards: Sequence[Card], album: Album, sources: Sources, v
     environment.filters |= {"brief": brief, "points": points, "plural": plural, "together": together}
     style, script = ((HERE / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     page = environment.get_template("report.html").render(
-        runs=runs, views=runs.views, letters=LETTERS, families=_families(runs), cards=cards, album=album,
-        comparison=None if runs.comparison is None else _comparison(runs.comparison), version=version,
+        runs=runs, views=runs.views, letters=LETTERS, families=family_tables(runs), cards=cards, album=album,
+        comparison=None if runs.comparison is None else comparison_table(runs.comparison), version=version,
         has_media=sources.data is not None, listed=LISTED, effects=[effects(view) for view in runs.views],
         unparsed=[unparsed(view) for view in runs.views], verdicts=_verdicts(runs), differing=_differing(runs),
         style=Markup(style), script=Markup(script), style_hash=_digest(style), script_hash=_digest(script),
@@ -174,7 +151,7 @@ def _render(runs: Runs, cards: Sequence[Card], album: Album, sources: Sources, v
     return page.translate(_CONTROL)
 
 
-def _verdicts(runs: Runs) -> list[Mapping[str, int]]:
+def _verdicts(runs: Runs) -> list[dict[str, int]]:
     """How many questions of each run have which verdict."""
     found = []
     for view in runs.views:
@@ -187,64 +164,6 @@ def _verdicts(runs: Runs) -> list[Mapping[str, int]]:
 
 def _differing(runs: Runs) -> int:
     return sum(differs(runs, name) for name in runs.first.samples) if runs.second is not None else 0
-
-
-def _families(runs: Runs) -> list[FamilyTable]:
-    found = []
-    for place, family in enumerate(runs.first.families):
-        if runs.second is None:
-            series = [("seeing" if family.below else runs.first.model, family.buckets)]
-            series += [("blind", family.below)] if family.below else []
-        else:
-            other = next((one for one in runs.second.families[place:] if one.title == family.title), None)
-            series = [("A", family.buckets), ("B", other.buckets if other else ())]
-        rows = []
-        for bucket in family.buckets:
-            same = [next((one for one in buckets if one.name == bucket.name), None) for _, buckets in series]
-            cells = tuple(_cells(one, family.top) for one in same)
-            rows.append((bucket.name, (*cells, bucket.details), tuple(_mark(one, family.top) for one in same)))
-        names = tuple(name for name, _ in series)
-        drawn = radar(family.top, series)
-        found.append(FamilyTable(family.title, family.top, names, family.columns, tuple(rows), drawn))
-    return found
-
-
-def _cells(bucket: Bucket | None, top: float) -> tuple[str, str]:
-    """The value and its interval; shares with three digits."""
-    if bucket is None:
-        return "–", "–"
-    show = "{:.3f}".format if top <= 1 else shown
-    interval = "–" if bucket.low is None or bucket.high is None else f"{show(bucket.low)}–{show(bucket.high)}"
-    return show(bucket.value), interval
-
-
-def _mark(bucket: Bucket | None, top: float) -> Mark | None:
-    if bucket is None:
-        return None
-    # An interval from errors may reach beyond what a score can be.
-    bounds = (bucket.value, bucket.low, bucket.high)
-    value, low, high = (None if one is None else min(100.0, max(0.0, 100 * one / top)) for one in bounds)
-    return None if value is None else Mark(value, low, high)
-
-
-def _comparison(found: Comparison) -> Mapping[str, Any]:
-    overall = found.overall
-    return {
-        "rows": [*map(_row, found.tasks), _row(overall)], "notes": found.notes, "verdict": overall.verdict,
-        "questions": overall.questions, "clusters": overall.difference.mean.clusters,
-    }  # fmt: skip
-
-
-def _row(row: Row) -> Mapping[str, str]:
-    found = row.difference
-    interval, pairs = found.mean.interval, found.mcnemar
-    return {
-        "task": row.task or "all", "A": f"{found.first:.3f}", "B": f"{found.second:.3f}",
-        "B − A": f"{found.mean.value:+.3f}",
-        "95 %": f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "–", "p": f"{row.p:.3g}",
-        "only A : only B": f"{pairs.only_first} : {pairs.only_second}" if pairs else "–",
-        "detectable": "–" if found.smallest is None else f"{found.smallest:.3f}", "B is": row.verdict,
-    }  # fmt: skip
 
 
 def _rectangle(box: Corners) -> Corners:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sensorium.evaluation.report_page.view import Bucket
 
 WIDTH, HEIGHT, RADIUS = 456.0, 310.0, 104.0
-FEWEST, MOST = 3, 24  # axes
+FEWEST, MOST = 3, 16  # axes; the labels of more would cover one another
 RINGS = (0.25, 0.5, 0.75, 1.0)
 LINE_OF = 14  # characters of a label
 
