@@ -1,4 +1,4 @@
-"""Finished runs to report: of POPE and RefCOCO look-alikes drawn here, and of scenes made of the web page's examples."""
+"""Finished runs to report: of POPE and RefCOCO look-alikes drawn here, and of the web page's examples as scenes."""
 
 from __future__ import annotations
 
