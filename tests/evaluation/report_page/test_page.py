@@ -233,6 +233,16 @@ def test_the_dataset_of_other_scenes_is_refused(scenes_run, examples, engine_of)
         make_report(folder, sources=Sources(examples.root))
 
 
+def test_what_would_do_nothing_is_refused(scenes_run, a_run, balls, examples, engine_of):
+    scenes = scenes_run("scenes", engine_of(lambda question, colour: "Yes"))
+    with pytest.raises(SensoriumError, match="other benchmarks than scenes"):
+        make_report(scenes, variant="official")
+    with pytest.raises(SensoriumError, match="have their pictures with them"):
+        make_report(scenes, sources=Sources(examples.root, balls))
+    with pytest.raises(SensoriumError, match="Name the data as well"):
+        make_report(a_run("m", balls, yes_of_red), sources=Sources(None, balls))
+
+
 def test_an_unknown_order_of_samples_names_the_known_ones(a_run, balls):
     with pytest.raises(SensoriumError, match="errors"):
         make_report(a_run("m", balls, yes_of_red), choice=Choice(order="error"))

@@ -106,6 +106,7 @@ def make_report(
     sources, choice = sources or Sources(), choice or Choice()
     if choice.order not in ORDERS:
         raise SensoriumError("order of samples", f"{choice.order!r} is not known.", did_you_mean(choice.order, ORDERS))
+    _check_fits(first, sources, variant)
     dataset = Dataset(sources.data) if sources.data is not None and is_scenes(first) else None
     one = _view(first, variant, dataset)
     comparison = None if second is None else compare(first, second, variant)
@@ -115,6 +116,16 @@ def make_report(
     album = Album(int(choice.megabytes * 1e6), choice.side)
     cards = [_card(runs, name, album, media) for name in choose(runs, choice.samples, choice.order, choice.seed)]
     return Report(_render(runs, cards, album, sources, version), len(cards), len(one.samples), len(album.thumbnails))
+
+
+def _check_fits(run: Path, sources: Sources, variant: str | None) -> None:
+    """What was asked for must do something."""
+    if sources.media is not None and sources.data is None:
+        raise SensoriumError(sources.media, "holds pictures of nothing.", "Name the data as well.")
+    if is_scenes(run) and sources.media is not None:
+        raise SensoriumError(sources.media, "is not needed: scenes have their pictures with them.", "Leave it out.")
+    if is_scenes(run) and variant is not None:
+        raise SensoriumError(f"variant {variant!r}", "is of other benchmarks than scenes.", "Leave it out.")
 
 
 def _view(folder: Path, variant: str | None, dataset: Dataset | None) -> RunView:
