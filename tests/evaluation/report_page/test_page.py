@@ -184,6 +184,17 @@ def test_two_runs_show_the_comparison_and_both_replies_where_they_differ(a_run, 
     assert "Replies to 2 questions were judged differently" in page.text
 
 
+def test_the_manifest_says_what_the_numbers_are_of_and_what_differs(a_run, balls, parsed):
+    first, second = a_run("first", balls, says("No.")), a_run("second", balls, says("Yes."))
+    page = parsed(make_report(first, second, version="1.2.3").html)
+    header = json.loads((first / "replies.jsonl").read_text().splitlines()[0])
+    assert page.text.count(f"data: sha256 {header['data']}") == 2
+    assert "sampling max new tokens: 16, temperature: 0.0" in page.text
+    assert "Written by Sensorium 1.2.3." in page.text
+    # The name of the model and the digest of its weights, on both sides.
+    assert len(page.all("div", class_="differs")) == 4
+
+
 def test_runs_of_other_questions_are_not_shown_side_by_side(a_run, balls):
     first = a_run("first", balls, says("No."))
     rows = (balls / "questions.json").read_text().splitlines()

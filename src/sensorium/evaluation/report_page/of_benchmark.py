@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from sensorium.evaluation.report_page.view import (
     RunView,
     Sample,
     ScoreTable,
+    in_words,
     verdict_of,
 )
 from sensorium.evaluation.results import Results, score_run, shown
@@ -95,22 +95,10 @@ def _answered(answer: Answer, one: Judged, boxes: Sequence[Corners]) -> Answered
 
 def _truth(answer: Answer) -> tuple[tuple[str, str], ...]:
     """What the data says, but for what the question says already."""
-    told = {key: _words(value) for key, value in answer.truth.items() if value not in (None, "", [], {})}
+    told = {key: in_words(value) for key, value in answer.truth.items() if value not in (None, "", [], {})}
     return tuple(
         (key.replace("_", " "), words) for key, words in told.items() if key == "answer" or words not in answer.question
     )
-
-
-def _words(value: Any) -> str:
-    """As a person writes it: `a, b (3 times)` for the ten answers of VQA."""
-    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
-        counts = {one: list(value).count(one) for one in dict.fromkeys(value)}
-        return ", ".join(one if n == 1 else f"{one} ({n} times)" for one, n in counts.items())
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_words(one)}" for key, one in value.items())
-    if isinstance(value, str | int | float):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _tasks(results: Results, samples: Iterable[Sample]) -> Family:
@@ -129,10 +117,10 @@ def _tasks(results: Results, samples: Iterable[Sample]) -> Family:
 def _manifest(results: Results, header: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("model", str(results.model.get("name"))), ("weights and arithmetic", str(results.model.get("identity"))),
-        *((f"model: {key}", _words(value)) for key, value in (results.model.get("provenance") or {}).items()),
-        *((f"data: {key}", _words(value)) for key, value in results.data.items() if value is not None),
+        *((f"model: {key}", in_words(value)) for key, value in (results.model.get("provenance") or {}).items()),
+        *((f"data: {key}", in_words(value)) for key, value in results.data.items() if value is not None),
         ("asked by the protocol of", results.prompt), ("scored by the rules of", results.variant),
-        ("sampling", ", ".join(f"{key} {_words(value)}" for key, value in results.sampling.items() if value != [])),
+        ("sampling", in_words({key.replace("_", " "): value for key, value in results.sampling.items() if value != []})),
         ("replies to each question", str(header["repeats"])),
         ("limit", "none" if results.limit is None else f"{results.limit} pictures of each task"),
         ("questions", f"{results.answered} answered of {results.planned}"),

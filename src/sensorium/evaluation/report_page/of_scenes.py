@@ -13,7 +13,16 @@ from sensorium.evaluation.metrics import wilson, yes_or_no
 from sensorium.evaluation.naming import Names
 from sensorium.evaluation.replies import ScenesReply, read_judged
 from sensorium.evaluation.report import COLUMNS, Report
-from sensorium.evaluation.report_page.view import Answered, Bucket, Family, RunView, Sample, ScoreTable, verdict_of
+from sensorium.evaluation.report_page.view import (
+    Answered,
+    Bucket,
+    Family,
+    RunView,
+    Sample,
+    ScoreTable,
+    in_words,
+    verdict_of,
+)
 from sensorium.evaluation.scoring import CHANCE_MEANS, ENOUGH_OVERLAP, overlap, score_scenes
 from sensorium.grounding import Box, parse_grounded
 
@@ -130,7 +139,7 @@ def _manifest(report: Report, header: Mapping[str, Any], results: Mapping[str, A
     limit = "none" if report.limit is None else f"{report.limit} probes of each subset"
     return [
         ("model", str(report.model.get("name", ""))), ("weights and arithmetic", str(header.get("model"))),
-        *((f"model: {key}", str(value)) for key, value in provenance.items()),
+        *((f"model: {key}", in_words(value)) for key, value in provenance.items()),
         ("data", str(report.data.get("name", ""))), ("data: fingerprint", str(header.get("data"))),
         *((f"data: {key}", str(report.data[key])) for key in ("seed",) if key in report.data),
         ("sampling", "greedy"), ("limit", limit), ("format of results.json", str(results.get("format", "none"))),

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sensorium.evaluation.compare import Comparison
 
@@ -120,3 +121,15 @@ def verdict_of(worth: float, said: str, is_binary: bool) -> Verdict:
     if worth == 1:
         return "right"
     return "wrong" if is_binary or worth == 0 else "partly"
+
+
+def in_words(value: Any) -> str:
+    """As a person writes it: `a, b (3 times)` for the ten answers of VQA."""
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        counts = {one: list(value).count(one) for one in dict.fromkeys(value)}
+        return ", ".join(one if n == 1 else f"{one} ({n} times)" for one, n in counts.items())
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {in_words(one)}" for key, one in value.items())
+    if isinstance(value, str | int | float):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
