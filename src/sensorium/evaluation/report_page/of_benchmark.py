@@ -115,12 +115,13 @@ def _tasks(results: Results, samples: Iterable[Sample]) -> Family:
 
 
 def _manifest(results: Results, header: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sampling = {key.replace("_", " "): value for key, value in results.sampling.items() if value != []}
     return [
         ("model", str(results.model.get("name"))), ("weights and arithmetic", str(results.model.get("identity"))),
         *((f"model: {key}", in_words(value)) for key, value in (results.model.get("provenance") or {}).items()),
         *((f"data: {key}", in_words(value)) for key, value in results.data.items() if value is not None),
         ("asked by the protocol of", results.prompt), ("scored by the rules of", results.variant),
-        ("sampling", in_words({key.replace("_", " "): value for key, value in results.sampling.items() if value != []})),
+        ("sampling", in_words(sampling)),
         ("replies to each question", str(header["repeats"])),
         ("limit", "none" if results.limit is None else f"{results.limit} pictures of each task"),
         ("questions", f"{results.answered} answered of {results.planned}"),
