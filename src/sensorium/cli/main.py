@@ -20,6 +20,7 @@ from sensorium.cli.compare import compare
 from sensorium.cli.correct import correct
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.info import info
+from sensorium.cli.report import report
 from sensorium.cli.rescore import rescore
 from sensorium.cli.serve import serve
 from sensorium.cli.terminal import error_line, note
@@ -39,6 +40,7 @@ app.command()(compare)
 app.command()(correct)
 app.command()(evaluate)
 app.command()(info)
+app.command()(report)
 app.command()(rescore)
 app.command()(serve)
 app.command()(train)
