@@ -71,8 +71,9 @@ def evaluate(
     """Measure a model on a benchmark.
 
     Benchmarks: mme, pope, vqav2, okvqa, textvqa, refcoco, caption (COCO), chartqa, docvqa, infovqa, mathvista, mcq
-    (MMBench, MMStar, …), videomme; and scenes, our own, beside blind scores and chance. Data is read from this disk in
-    the official layout, as lmms-lab's parquet, or as VLMEvalKit's TSV.
+    (MMBench, MMStar, …), videomme, easy-vqa; made of our own scenes, without a licence or a download, scenes-mme,
+    scenes-pope, scenes-caption, scenes-refcoco, and scenes, beside blind scores and chance. Data is read from this disk
+    in the official layout, as lmms-lab's parquet, or as VLMEvalKit's TSV.
 
     Every reply is kept in OUT before anything is scored; a run that was stopped goes on where it was, and
     `sensorium rescore OUT` scores it again by other rules without asking.
