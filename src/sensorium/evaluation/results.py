@@ -5,7 +5,9 @@ The schema is published as `docs/results.schema.json`, made from the classes her
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,6 +116,23 @@ def score_run(folder: Path, variant: str | None = None) -> Results:
 
     Raises SensoriumError for a folder that is no run, damaged or not finished.
     """
+    with _no_search_for_cycles():
+        return _score_run(folder, variant)
+
+
+@contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Of a million replies none is in a cycle, and looking for one again and again takes as long as scoring them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _score_run(folder: Path, variant: str | None) -> Results:
     header, answers = read_run(folder)
     benchmark = BENCHMARKS[header["benchmark"]]
     chosen = benchmark.known_variant(variant, header["prompt"])

@@ -18,6 +18,7 @@ from sensorium.evaluation.probes.base import Probe
 from sensorium.evaluation.scenes import grey_picture
 from sensorium.media import image_size
 
+
 def without_pictures(questions: Sequence[Question]) -> list[Question]:
     return [replace(question, media=tuple) for question in questions]
 
