@@ -78,9 +78,10 @@ serve: $(READY_SERVE)
 	if [ -n "$$PORT" ]; then set -- "$$@" "--port=$$PORT"; fi; \
 	exec $(BIN)/sensorium serve "$$@"
 
-# PYTEST_ARGS goes through PYTEST_ADDOPTS: pytest splits that like a shell and runs nothing of it. The last -m counts.
+# Two processes of one thread each: tests are many and small. PYTEST_ARGS goes through PYTEST_ADDOPTS: pytest splits that
+# like a shell and runs nothing of it. The last -m counts, and the last -n.
 test: $(READY_DEV)
-	@PYTEST_ADDOPTS="$$PYTEST_ADDOPTS -m 'not slow' $$PYTEST_ARGS" $(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 PYTEST_ADDOPTS="$$PYTEST_ADDOPTS -n 2 -m 'not slow' $$PYTEST_ARGS" $(BIN)/python -m pytest
 
 # Also real training runs, and the scenes' real sources where they are installed: minutes.
 test-all: $(READY_DEV)

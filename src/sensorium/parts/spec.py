@@ -1,6 +1,7 @@
 """How a part is named, and where its name leads.
 
-`hub-user/name` (Hugging Face hub), a folder, `package:NAME==VERSION/file`, or the short name of a known part.
+`hub-user/name` (Hugging Face hub), a folder, `package:NAME==VERSION/file` (`…/folder/` for a whole folder), or the
+short name of a known part.
 """
 
 from __future__ import annotations

@@ -1,0 +1,70 @@
+"""Any engine as a verifier: it is asked each claim as a question, by the odds of Yes against No.
+
+What it would say without looking is taken away: the same question about a grey picture of the same size. An engine
+that cannot be reached leaves its claims unknown; it is not tried again for the same picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sensorium.conversation import Conversation, Image, user
+from sensorium.correction.memo import Meter
+from sensorium.correction.picture import Picture
+from sensorium.correction.questions import pose
+from sensorium.correction.records import Claim, Evidence
+from sensorium.correction.verifiers.base import BUDGET, OUTSIDE
+from sensorium.engine import Engine
+from sensorium.errors import SensoriumError
+
+_CANDIDATES = ("Yes", "No")
+
+
+class Asked:
+    """Yes or no by an engine, blind bias taken away."""
+
+    name = "asked"
+    names: frozenset[str] = frozenset()
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.version = f"{engine.card.name}-1"
+        self._blind: dict[tuple[str, tuple[int, int]], float] = {}
+
+    def can(self, claim: Claim) -> bool:
+        return claim.kind != "answer"
+
+    def verify(self, picture: Picture, claims: Sequence[Claim], meter: Meter) -> list[Evidence]:
+        found, failure = [], ""
+        for claim in claims:
+            question = pose(claim)
+            if question is None or failure or not meter.allows():
+                found.append(self._said(claim, None, failure or (BUDGET if question else OUTSIDE)))
+                continue
+            try:
+                odds = self._odds(picture.image, question.text, meter) - self._bias(picture, question.text, meter)
+            except SensoriumError as error:
+                failure = f"the engine could not be asked ({error.what.rstrip('.')})"
+                found.append(self._said(claim, None, failure))
+                continue
+            found.append(self._said(claim, 1 / (1 + math.exp(-max(-30.0, min(30.0, odds)))), f"asked: {question.text}"))
+        return found
+
+    def _odds(self, image: Image, question: str, meter: Meter) -> float:
+        """log P(Yes) - log P(No)."""
+        meter.count(self.name)
+        yes, no = self.engine.score(Conversation((user(image, question),)), _CANDIDATES)
+        return yes - no
+
+    def _bias(self, picture: Picture, question: str, meter: Meter) -> float:
+        key = (question, picture.size)
+        if key not in self._blind:
+            self._blind[key] = self._odds(picture.blank(), question, meter)
+        return self._blind[key]
+
+    def _said(self, claim: Claim, score: float | None, reason: str) -> Evidence:
+        return Evidence(
+            claim=claim.id, verifier=self.name, version=self.version, score=None if score is None else round(score, 4),
+            aspect="" if score is None else claim.kind, reason=reason,
+        )  # fmt: skip

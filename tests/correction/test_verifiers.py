@@ -1,0 +1,194 @@
+"""Verifiers: what each says of a picture that was drawn for it, and what it does not claim to know."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from PIL import Image as PILImage
+from PIL import ImageDraw, ImageFont
+
+from sensorium.correction.claims import find_claims
+from sensorium.correction.memo import Budget, Meter
+from sensorium.correction.picture import Picture
+from sensorium.correction.verifiers import VERIFIERS, Setting
+from sensorium.correction.verifiers.asked import Asked
+from sensorium.correction.verifiers.base import Found
+from sensorium.correction.verifiers.colour import Colour, shares
+from sensorium.correction.verifiers.detector import Detector, suppress
+from sensorium.correction.verifiers.located import LocatedVerifier, is_at, is_beside, number_chances
+from sensorium.correction.verifiers.oracle import Oracle
+from sensorium.correction.words import words
+from sensorium.engine import Card
+from sensorium.errors import SensoriumError
+from sensorium.grounding import Box
+
+
+def scores(verifier, picture, text, meter=None):
+    """(kind, score, observed) of the claims that a verifier looks at."""
+    claims = [claim for claim in find_claims(text, None, verifier.names) if verifier.can(claim)]
+    found = verifier.verify(Picture(picture), claims, meter or Meter())
+    return [(c.kind, e.score, e.observed) for c, e in zip(claims, found, strict=True)]
+
+
+def test_the_oracle_tells_the_truth_and_only_that(scene, vocabulary):
+    oracle = Oracle.of([scene], vocabulary)
+    assert scores(oracle, scene.image, "Two apples and a red car and a zorble.") == [
+        ("existence", 1.0, None), ("count", 0.0, "3"), ("existence", 1.0, None), ("colour", 0.0, "blue"),
+        ("existence", None, None),
+    ]  # fmt: skip
+
+
+def test_the_oracle_does_not_deny_what_something_there_may_be_taken_for(scene_maker, vocabulary, tmp_path):
+    wolf = scene_maker(tmp_path, (("wolf", (100, 100, 500, 500), "brown"),), "wolf")
+    assert "dog" in vocabulary["wolf"].like
+    assert scores(Oracle.of([wolf], vocabulary), wolf.image, "A dog and a cat.") == [
+        ("existence", None, None), ("existence", 0.0, None)
+    ]  # fmt: skip
+
+
+def test_chances_of_a_number_are_those_of_independent_boxes():
+    assert number_chances([]) == [1.0]
+    assert number_chances([0.9, 0.5]) == pytest.approx([0.05, 0.5, 0.45])
+    assert sum(number_chances([0.2, 0.7, 0.99, 0.4])) == pytest.approx(1)
+
+
+def test_sides_leave_a_margin_in_the_middle():
+    at = {x: Box(x - 50, 450, x + 50, 550) for x in (200, 550, 800)}
+    assert [is_at(at[x], "left") for x in (200, 550, 800)] == [True, None, False]
+    assert [is_at(at[x], "right") for x in (200, 550, 800)] == [False, True, True]
+    assert is_beside(at[200], at[800], "left") is True and is_beside(at[800], at[200], "left") is False
+    assert is_beside(at[550], Box(480, 450, 580, 550), "left") is None
+    assert is_beside(Box(110, 110, 190, 190), Box(100, 100, 300, 300), "inside") is True
+
+
+def test_doubles_of_one_class_are_one_thing_and_neighbours_are_two():
+    a, double = Found(Box(0, 0, 400, 400), 0.9), Found(Box(10, 10, 410, 410), 0.8)
+    beside = Found(Box(420, 0, 800, 400), 0.7)
+    assert suppress([double, beside, a]) == (a, beside)
+
+
+def test_coco_has_its_eighty_classes_by_its_own_numbers():
+    assert len(words().coco_ids) == 80 and max(words().coco_ids) == 90
+    assert [words().coco_ids[i] for i in (1, 3, 44, 90)] == ["person", "car", "bottle", "toothbrush"]
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector()
+
+
+def test_the_detector_looks_once_whatever_is_asked(detector):
+    meter, picture = Meter(), "docs/pictures/scene.jpg"
+    first = scores(LocatedVerifier(detector), picture, "A dog, two cars and a pair of scissors.", meter)
+    scores(LocatedVerifier(detector), picture, "A zebra stands above the bus.", meter)
+    assert meter.calls == {"detector": 1}
+    assert first[-1][1] > 0.3  # the scissors, largest in the picture
+
+
+def test_the_detector_says_where_its_words_end(detector):
+    picture = "docs/pictures/scene.jpg"
+    text = "There is a zorble. There is an animal. There is a flower bed."
+    claims = find_claims(text, None, detector.names)
+    evidence = LocatedVerifier(detector).verify(Picture(picture), claims, Meter())
+    assert [e.score for e in evidence] == [None, None, None]
+    assert evidence[0].reason == "outside the vocabulary" and "not all kinds are known" in evidence[1].reason
+
+
+def test_a_spent_budget_leaves_a_new_picture_unseen(detector, scene):
+    meter = Meter(Budget(calls=0))
+    assert scores(LocatedVerifier(detector), scene.image, "A dog.", meter) == [("existence", None, None)]
+    assert meter.calls == {}
+
+
+def test_colour_is_counted_inside_the_box_without_its_surroundings(scene, vocabulary):
+    colour = Colour(Oracle.of([scene], vocabulary))
+    assert shares(Picture(scene.image).pixels, scene.objects[1].box)["blue"] > 0.9
+    found = scores(colour, scene.image, "A blue car and a red car. The apples are green. The apples are blue.")
+    assert [(score > 0.9, observed) for _, score, observed in found] == [
+        (True, "blue"), (False, "blue"), (True, None), (False, None)
+    ]  # fmt: skip
+
+
+def test_colours_that_run_into_one_another_are_not_told_apart(scene_maker, vocabulary, tmp_path):
+    scene = scene_maker(tmp_path, (("ball", (200, 200, 700, 700), "red"), ("cup", (0, 0, 150, 150), "blue")), "near")
+    found = scores(Colour(Oracle.of([scene], vocabulary)), scene.image, "A pink cup. A purple cup. A red cup.")
+    assert [score for _, score, _ in found][1] is None and [score for _, score, _ in found][2] < 0.1
+
+
+def test_words_are_read_and_other_words_in_their_place_refute(tmp_path):
+    picture = PILImage.new("RGB", (400, 160), "white")
+    ImageDraw.Draw(picture).text((40, 40), "BAKERY", fill="black", font=ImageFont.load_default(size=64))
+    picture.save(tmp_path / "sign.png")
+    text = VERIFIERS["text"](Setting())
+    said = 'A sign says "Bakery". Another sign says "Museum".'
+    right, wrong = scores(text, tmp_path / "sign.png", said)
+    assert right[1] > 0.9 and wrong[1] < 0.1 and wrong[2] == "BAKERY"
+    PILImage.new("RGB", (80, 80), "white").save(tmp_path / "blank.png")
+    assert scores(text, tmp_path / "blank.png", 'A sign says "Bakery".') == [("text", None, None)]
+
+
+class Sees:
+    """An engine whose log odds of Yes are `lit` about a picture and `dark` about a grey one."""
+
+    card = Card("sees", ("text", "image"), 1024, 1)
+
+    def __init__(self, lit: float, dark: float) -> None:
+        self.lit, self.dark, self.asked = lit, dark, []
+
+    def score(self, conversation, candidates):
+        is_grey = isinstance(conversation.images[0].source, bytes)
+        self.asked.append((conversation.messages[0].text, is_grey))
+        return [(self.dark if is_grey else self.lit) if c == "Yes" else 0.0 for c in candidates]
+
+    def count(self, candidate):
+        return 1
+
+
+def test_an_engine_is_believed_only_beyond_what_it_says_blindly(scene):
+    engine = Sees(lit=3.0, dark=2.0)
+    found = scores(Asked(engine), scene.image, "A dog. The dog is running. A dog.")
+    assert found[0][1] == pytest.approx(1 / (1 + math.exp(-1.0)), abs=1e-4)
+    assert ("Is the dog running?", False) in engine.asked
+    assert sum(is_grey for _, is_grey in engine.asked) == len({question for question, _ in engine.asked})
+
+
+def test_a_verifier_that_cannot_be_built_says_what_it_needs():
+    for name, need in (("asked", "needs an engine"), ("oracle", "needs the truth")):
+        with pytest.raises(SensoriumError, match=need):
+            VERIFIERS[name](Setting())
+
+
+@pytest.fixture(scope="module")
+def tiny_owl(tmp_path_factory):
+    """A random OWL-ViT of a few thousand weights with its processor, saved as transformers has it."""
+    import torch
+    from transformers import (
+        CLIPTokenizer,
+        OwlViTConfig,
+        OwlViTForObjectDetection,
+        OwlViTImageProcessor,
+        OwlViTProcessor,
+    )
+
+    folder = tmp_path_factory.mktemp("owl")
+    letters = [chr(c) for c in range(97, 123)]
+    vocabulary = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    tokenizer = CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=[])
+    tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = OwlViTConfig(
+        text_config={**tower, "vocab_size": len(vocabulary), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1},
+        vision_config={**tower, "image_size": 32, "patch_size": 16}, projection_dim=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    OwlViTForObjectDetection(config).save_pretrained(folder)
+    OwlViTProcessor(OwlViTImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def test_any_phrase_can_be_looked_for_through_transformers(tiny_owl, scene):
+    verifier = VERIFIERS["open_vocabulary"](Setting(detector=str(tiny_owl)))
+    meter = Meter()
+    found = scores(verifier, scene.image, "A zorble and a dog. A zorble.", meter)
+    assert len(found) == 3 and found[0] == found[2] and meter.calls == {"open_vocabulary": 2}
+    assert all(score is not None and 0 <= score <= 1 for _, score, _ in found)
