@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sensorium.cli.main import app
 from sensorium.evaluation.card import benchmarks_table, put_into_card, read_results
+from sensorium.parts import KNOWN, fetch
 
 FORMS = ("scenes-mme", "scenes-pope", "scenes-caption", "scenes-refcoco", "easy-vqa")
 CARD = Path(__file__).parents[1] / "src" / "sensorium" / "model" / "default" / "README.md"
@@ -28,10 +29,7 @@ def main() -> None:
     _sensorium("evaluate", "scenes", "--data", options.scenes, "--out", out / "scenes", *common)
     runs = []
     for name in options.forms:
-        data = options.scenes
-        if name == "easy-vqa":
-            data = out / "easy-vqa-data"
-            _sensorium("data", "build", "easy-vqa", "--out", data)
+        data = fetch(KNOWN["easy-vqa"].package) if name == "easy-vqa" else options.scenes
         probes = ["--probe", "no-picture", "--probe", "shuffled"]
         _sensorium("evaluate", name, "--data", data, "--out", out / name, *probes, *common)
         runs.append(read_results(out / name))

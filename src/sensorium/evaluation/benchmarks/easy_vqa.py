@@ -1,7 +1,8 @@
 """easy-vqa: questions about one coloured shape a picture (package `easy-vqa` of the package index, MIT).
 
-`sensorium data build easy-vqa --out DIR` fetches it once; nothing of it is shipped. Layout: `test/questions.json`, rows
-[question, answer, picture], and `test/images/PICTURE.png`. One of thirteen answers each; its task is the answer's kind.
+`sensorium parts fetch easy-vqa` fetches it once and says where it lies; nothing of it is shipped. Layout:
+`test/questions.json`, rows [question, answer, picture], and `test/images/PICTURE.png`. One of thirteen answers each; a
+question's task is the kind of its answer.
 
 variants: `official`, the reply is the answer, but for case, blanks and a final period; `named`, the answer is the only
 one of the thirteen that the reply names, so that whole sentences count.
@@ -32,7 +33,7 @@ ANSWERS = {
 def read(data: Data, prompt: str) -> Iterator[Question]:
     path = data.path if data.path.is_file() else data.path / (data.split or "test") / "questions.json"
     if not path.is_file():
-        raise SensoriumError(path, "is not there.", "Fetch it: sensorium data build easy-vqa --out DIR")
+        raise SensoriumError(path, "is not there.", "Fetch it: sensorium parts fetch easy-vqa")
     rows = read_json(path)
     for number, row in enumerate(rows if isinstance(rows, list) else ()):
         where = f"{path} row {number}"
