@@ -3,13 +3,14 @@
 #
 #   make serve                                                       a page in the browser, and an API; PORT, MODEL
 #   make chat IMAGE=photo.jpg QUESTION="What is in the picture?"     one answer; without arguments an interactive chat
+#   make scores SCENES=runs/scenes                                   measure the default anew, for its model card
 #   make test                                                        the tests that take seconds; test-all: all of them
 #
 # A second start finds the stamps newer than what they depend on, and begins at once without the network.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev chat serve test test-all check clean
+.PHONY: help setup setup-dev chat serve test test-all check scores clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -89,6 +90,11 @@ test-all: $(READY_DEV)
 check: $(READY_DEV)
 	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/mypy
+
+# Hours on two cores. SCENES: a folder of `sensorium data build scenes`; SCORES_ARGS: see benchmarks/scores.py --help.
+SCENES ?= runs/scenes
+scores: $(READY)
+	@$(BIN)/python benchmarks/scores.py --scenes "$(SCENES)" $(SCORES_ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/sensorium.egg-info

@@ -36,3 +36,20 @@ def test_first_answer_tells_where_the_time_goes(tiny_model, tmp_path):
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     assert found["first_byte_s"] > 0
     assert sum(found["steps_s"].values()) > found["steps_s"]["loading the engine"] > 0
+
+
+def test_stored_replies_are_scored(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--stored", "600", "--json"])
+    runpy.run_path(str(BENCHMARKS / "evaluate.py"), run_name="__main__")
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["replies"], found["aim"]) == (600, pytest.approx(0.036))
+    assert 0.4 < found["accuracy"] < 0.6, "replies are drawn without looking at the truth"
+
+
+@pytest.mark.slow
+def test_a_run_asks_what_one_question_after_the_other_asks(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--pictures", "3", "--rounds", "1", "--json"])
+    runpy.run_path(str(BENCHMARKS / "evaluate.py"), run_name="__main__")
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["questions"] == 6 and found["same replies"] >= 4, "of a random model, near ties may fall either way"
+    assert found["ratio"] > 0

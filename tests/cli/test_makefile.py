@@ -57,7 +57,7 @@ def test_without_arguments_it_is_an_interactive_chat(clone):
     ("target", "given", "expected"),
     [
         ("test", [], ["-n", "2", "-m", "not slow"]),
-        ("test", ["-k", "text or data", "tests/data"], ["-n", "2", "-m", "not slow", "-k", "text or data", "tests/data"]),
+        ("test", ["-k", "text or data", "tests"], ["-n", "2", "-m", "not slow", "-k", "text or data", "tests"]),
         ("test", ["-k", "$HOME `id` $(shell id) *"], ["-n", "2", "-m", "not slow", "-k", "$HOME `id` $(shell id) *"]),
         ("test-all", [], []),
         ("test-all", ["-m", "slow"], ["-m", "slow"]),

@@ -183,7 +183,7 @@ def test_a_derived_folder_is_built_once_for_each_content():
 def test_known_parts_are_pinned_licensed_and_have_a_role():
     for part in KNOWN.values():
         assert part.package.sha256 and len(part.package.sha256) == 64
-        assert part.licence and part.role in ("vision", "language", "detector", "parser")
+        assert part.licence and part.role in ("vision", "language", "detector", "parser", "benchmark")
 
 
 def test_a_talkative_pip_does_not_stand_still(index, tmp_path, monkeypatch):

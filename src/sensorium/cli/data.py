@@ -102,6 +102,33 @@ def speech(
         emit(f"{kept} of {count} answers are in {out}")
 
 
+@app.command("export-benchmark")
+def export_benchmark(
+    benchmark: Annotated[str, typer.Argument(help="scenes-mme, scenes-pope, scenes-caption or scenes-refcoco.")],
+    data: Annotated[Path, typer.Option("--data", "-d", help="A dataset of scenes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder that is not there yet.")],
+    split: Annotated[str | None, typer.Option(help="One split; all test splits if left out.")] = None,
+    json: Json = False,
+) -> None:
+    """Write one of the benchmarks made of scenes in the official files of its namesake, pictures with them.
+
+    So that other programs can ask them as well: MME's folders, POPE's lines, Qwen-VL's lines of boxes, AMBER's
+    annotations. `sensorium evaluate` needs none of this.
+
+    \b
+    Example:
+      sensorium data export-benchmark scenes-mme --data runs/scenes --split test_style --out runs/scenes-mme
+    """
+    from sensorium.evaluation.benchmarks.layouts import Data
+    from sensorium.evaluation.benchmarks.official import write_official
+
+    count = write_official(benchmark, Data(data, split=split), out)
+    if json:
+        emit_json({"benchmark": benchmark, "folder": str(out), "questions": count})
+    else:
+        emit(f"{count} questions are in {out}")
+
+
 @app.command()
 def show(
     dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],

@@ -22,7 +22,7 @@ SCENES = "scenes"
 _OF_SCENES = ("blind", "speech")
 _OF_BENCHMARKS = (
     "media", "prompt", "variant", "max_new_tokens", "temperature", "seed", "repeats", "batch_size", "workers",
-    "ray_address", "cache",
+    "ray_address", "cache", "probe", "probe_base", "training_data",
 )  # fmt: skip
 
 
@@ -53,6 +53,16 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=1, help="Engines that answer at once, by Ray; one needs no Ray.")] = 1,
     ray_address: Annotated[str | None, typer.Option(help="Of a cluster; this machine if left out.")] = None,
     cache: Annotated[bool, typer.Option(help="Use replies that were given before, in any run.")] = True,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(metavar="no-picture|grey|shuffled|rotate|slots", help="Also ask changed questions; repeatable."),
+    ] = None,
+    probe_base: Annotated[
+        str | None, typer.Option(metavar="MODEL|untrained", help="Of blind probes: the base model, for the leakage.")
+    ] = None,
+    training_data: Annotated[
+        Path | None, typer.Option(help="A dataset or sources.yaml; look for the test's texts and pictures in it.")
+    ] = None,
     blind: Annotated[bool, typer.Option(help="Of scenes: also ask with grey pictures.")] = True,
     speech: Annotated[bool, typer.Option(help="Of scenes: also compare plain talk with the untrained model.")] = True,
     precision: Annotated[
@@ -71,11 +81,15 @@ def evaluate(
     """Measure a model on a benchmark.
 
     Benchmarks: mme, pope, vqav2, okvqa, textvqa, refcoco, caption (COCO), chartqa, docvqa, infovqa, mathvista, mcq
-    (MMBench, MMStar, …), videomme; and scenes, our own, beside blind scores and chance. Data is read from this disk in
-    the official layout, as lmms-lab's parquet, or as VLMEvalKit's TSV.
+    (MMBench, MMStar, …), videomme, easy-vqa; made of our own scenes, without a licence or a download, scenes-mme,
+    scenes-pope, scenes-caption, scenes-refcoco, and scenes, beside blind scores and chance. Data is read from this disk
+    in the official layout, as lmms-lab's parquet, or as VLMEvalKit's TSV.
 
     Every reply is kept in OUT before anything is scored; a run that was stopped goes on where it was, and
     `sensorium rescore OUT` scores it again by other rules without asking.
+
+    Probes ask the same questions without the picture, with a grey one, with another question's (shuffled); with the
+    options rotated; or for a word of the test's own sentences (slots). What they find is in results.json.
 
     \b
     Examples:
@@ -83,6 +97,7 @@ def evaluate(
       sensorium evaluate scenes --data runs/scenes --out quick --split test_seen --limit 20 --no-blind --no-speech
       sensorium evaluate mme --data MME_Benchmark_release_version --out runs/mme --engine auto
       sensorium evaluate mcq --data MMBench_DEV_EN.tsv --out runs/mmbench --prompt official --workers 4
+      sensorium evaluate scenes-mme --data runs/scenes --out runs/blind --probe no-picture --probe grey
       sensorium evaluate pope --data coco --media val2014 --out runs/pope --temperature 0.7 --repeats 5
     """
     _check_benchmark(benchmark, out)
@@ -99,6 +114,7 @@ def evaluate(
     _refuse(context, _OF_SCENES, "is of `scenes` alone.")
     if repeats > 1 and not temperature:
         raise SensoriumError("--repeats", "greedy replies are all the same.", "Choose a --temperature above 0.")
+    from sensorium.cli.evaluate_probes import Asked, ask_base, ask_probes, check_probes, compare_with_training
     from sensorium.engine.base import Sampling
     from sensorium.evaluation.benchmarks import BENCHMARKS, Data
     from sensorium.evaluation.identity import engine_identity
@@ -109,6 +125,7 @@ def evaluate(
     chosen = BENCHMARKS[benchmark]
     asked_as = chosen.known_prompt(prompt)
     chosen.known_variant(variant, asked_as)
+    check_probes(probe or (), probe_base)
     if split and len(split) > 1:
         raise SensoriumError("--split", "one word at most; it chooses among the files of the data.")
     source = Data(data, media, split[0] if split else None)
@@ -118,11 +135,18 @@ def evaluate(
         questions = limited(chosen.read(source, asked_as), limit)
         with closing(_asker(chosen, load, workers, ray_address, preparation)) as asker:
             identity = engine_identity(model, asker.card, precision)
-            folder = RunFolder(out, _asked(chosen, asked_as, source, identity, sampling))
+            header = _asked(chosen, asked_as, source, identity, sampling)
+            folder = RunFolder(out, header)
             known = ResponseCache(default_path()) if cache else None
             about = {"model": {"name": asker.card.name, "provenance": asker.card.provenance}, "limit": limit,
                      "data_about": {"name": source.path.name, "layout": source.layout}}  # fmt: skip
             run(questions, asker, folder, identity, sampling, repeats, known, batch_size, preparation, about)
+            asked = Asked(asker, identity, sampling, known, batch_size, header, about)
+            ask_probes(probe or (), questions, asked, out, preparation)
+        if probe_base is not None:
+            ask_base(probe_base, load, questions, asked, out, preparation)
+        if training_data is not None:
+            compare_with_training(questions, training_data, out, preparation)
     _finish(out, variant, json)
 
 

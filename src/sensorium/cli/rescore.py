@@ -59,6 +59,8 @@ def show_results(results: Results, json: bool) -> None:
         emit_json(results.model_dump(mode="json"))
         return
     _print(results.table())
+    if (probes := results.probes.table()) is not None:
+        _print(probes)
     for remark in results.remarks():
         note(f"note: {remark}")
 

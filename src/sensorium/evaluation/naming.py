@@ -53,12 +53,16 @@ class Names:
 
     def find(self, text: str) -> list[str]:
         """The names in the text, each once, in the order of their first mention."""
-        found: dict[str, None] = {}
+        return list(dict.fromkeys(self.mentions(text)))
+
+    def mentions(self, text: str) -> list[str]:
+        """The name of every mention, repeats kept."""
+        found = []
         for match in self._pattern.finditer(text) if self._pattern else ():
             form = _spaced(match[0])
             if form not in _HOMOGRAPHS or _is_noun(text, match):
-                found[self._owner[form]] = None
-        return list(found)
+                found.append(self._owner[form])
+        return found
 
 
 def _spaced(form: str) -> str:

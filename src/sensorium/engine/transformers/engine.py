@@ -32,6 +32,7 @@ from sensorium.engine.prompting import deltas
 from sensorium.engine.sampler import Chosen, TextStream, TokenSampler
 from sensorium.engine.transformers.chat import Chat
 from sensorium.engine.transformers.folder import context_length_of, licence_of_folder, load_folder, read_folder
+from sensorium.engine.transformers.pictures import share_pictures
 from sensorium.errors import SensoriumError
 from sensorium.media import encode_image
 from sensorium.model.device import best_device
@@ -60,6 +61,7 @@ class TransformersEngine:
         ends = model.generation_config.eos_token_id
         self.model, self.chat = model, Chat(processor, ends if isinstance(ends, list) else [ends])
         self.batch_size = batch_size
+        share_pictures(model)
         # What the model never says stays so. Its own ways to sample do not: they are the asker's to choose.
         self.model.generation_config = GenerationConfig(
             eos_token_id=sorted(self.chat.stop_ids), pad_token_id=self.chat.tokenizer.pad_token_id,
@@ -86,7 +88,7 @@ class TransformersEngine:
                 yield replace(delta, n_prompt=n_prompt) if delta.finish else delta
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
-        """Replies in the order of the conversations, in batches of like ones; each encodes its own pictures."""
+        """Replies in the order of the conversations, in batches of like ones."""
         kinds: dict[tuple[int, bool], list[int]] = {}
         for number, conversation in enumerate(conversations):
             kinds.setdefault(self.chat.kind(conversation), []).append(number)

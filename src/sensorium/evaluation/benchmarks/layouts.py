@@ -1,8 +1,9 @@
-"""Where a benchmark's data lies on this disk, and in which of three layouts.
+"""Where a benchmark's data lies on this disk, and in which layout.
 
 - `tsv`: VLMEvalKit's one table with pictures in it, a `.tsv` file or a folder that holds one;
 - `parquet`: lmms-lab's, as the Hugging Face hub has it: a `.parquet` file or a folder with some;
-- `official`: the authors' own files, which each benchmark reads by itself, and pictures beside them.
+- `official`: the authors' own files, which each benchmark reads by itself, and pictures beside them;
+- `scenes`: our own, a folder of `sensorium data build scenes`, of which the `scenes-…` benchmarks are made.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from pathlib import Path
 from typing import Literal
 
 from sensorium.conversation import Image, Video
+from sensorium.data.dataset import Dataset
+from sensorium.data.records import TEST_SPLITS
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks.tables import SpreadsheetTable, Table
 from sensorium.parts.package import sha256_of
 
-Layout = Literal["official", "parquet", "tsv"]
+Layout = Literal["official", "parquet", "tsv", "scenes"]
 _QUESTION_FILES = (".json", ".jsonl", ".txt", ".p", ".csv")  # of official layouts; the rest are pictures
+_SCENES_FILES = ("scenes.jsonl", "probes.jsonl")
 
 
 class MissingMedia(SensoriumError):
@@ -47,6 +51,8 @@ class Data:
 
     @cached_property
     def layout(self) -> Layout:
+        if (self.path / "dataset.json").is_file():
+            return "scenes"
         if self.path.suffix == ".tsv" or self._found("*.tsv"):
             return "tsv"
         return "parquet" if self.path.suffix == ".parquet" or self._found("**/*.parquet") else "official"
@@ -56,6 +62,8 @@ class Data:
         """The files with the questions, pictures left out where they are files of their own."""
         if self.path.is_file():
             return [self.path]
+        if self.layout == "scenes":
+            return [self.scenes.folder(split) / name for split in self.scene_splits for name in _SCENES_FILES]
         if self.layout == "official":
             return [path for path in self._found("**/*") if path.suffix in _QUESTION_FILES]
         return self._found("*.tsv") if self.layout == "tsv" else self._found("**/*.parquet")
@@ -66,8 +74,27 @@ class Data:
         lines = (f"{path.name} {sha256_of(path)}\n" for path in self.files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
+    @cached_property
+    def scenes(self) -> Dataset:
+        """The dataset of the layout `scenes`. Raises SensoriumError for any other folder."""
+        return Dataset(self.path)
+
+    @cached_property
+    def scene_splits(self) -> list[str]:
+        """The one that was named, or all test splits that there are."""
+        splits = [self.split] if self.split else [name for name in TEST_SPLITS if name in self.scenes.splits]
+        for name in splits:
+            self.scenes.folder(name)
+        if not splits:
+            remedy = f"Name one with --split: {', '.join(self.scenes.splits)}."
+            raise SensoriumError(self.path, "has none of the test splits.", remedy)
+        return splits
+
     def table(self) -> Table:
         """The rows of the layouts `tsv` and `parquet`."""
+        if self.layout == "scenes":
+            remedy = "Ask scenes-mme, scenes-pope, scenes-caption, scenes-refcoco or scenes."
+            raise SensoriumError(self.path, "is a dataset of scenes, not this benchmark.", remedy)
         if self.layout == "parquet":
             from sensorium.evaluation.benchmarks.parquet import ParquetTable
 

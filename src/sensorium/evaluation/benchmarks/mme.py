@@ -77,16 +77,31 @@ def _picture(folder: Path, stem: str) -> tuple[Image, ...]:
     raise MissingMedia(folder / stem, "this picture is not there.")
 
 
+def asked(question: str, prompt: str) -> str:
+    """The question as a protocol puts it."""
+    return question.replace(_REQUEST, "") + SHORT_ANSWER if prompt == "lmms-eval" else question
+
+
 def _question(
     task: str, pair: str, turn: int, question: str, answer: str, prompt: str, where: str, media: Any
 ) -> Question:
     truth = one_of(answer.strip().lower(), ("yes", "no"), where, "answer")
-    text = question.replace(_REQUEST, "") + SHORT_ANSWER if prompt == "lmms-eval" else question
-    return Question(f"{pair}#{turn}", pair, task, text, {"answer": truth, "question": question}, media, where)
+    about = {"answer": truth, "question": question}
+    return Question(f"{pair}#{turn}", pair, task, asked(question, prompt), about, media, where)
 
 
 def score(answers: Sequence[Answer], variant: str) -> Outcome:
     """Pictures of which one question has no answer are left out, and counted in the notes."""
+    replies, lost = in_pairs(answers)
+    outcome = mme.score(replies, variant)
+    return Outcome("mme", variant, outcome.values, outcome.intervals, (*lost, *outcome.notes))
+
+
+def in_pairs(answers: Sequence[Answer]) -> tuple[dict[str, list[mme.MmeReply]], tuple[str, ...]]:
+    """subtask -> replies, the two about one picture side by side; and what must be noted of pictures left out.
+
+    Raises SensoriumError when no picture has both.
+    """
     pairs: dict[tuple[str, str], list[Answer]] = {}
     for answer in answers:
         pairs.setdefault((answer.task, answer.cluster), []).append(answer)
@@ -98,10 +113,8 @@ def score(answers: Sequence[Answer], variant: str) -> Outcome:
         )
     if not replies:
         raise SensoriumError("mme", "no picture has both of its questions answered.")
-    outcome = mme.score(replies, variant)
     lost = len(pairs) - len(whole)
-    note = (f"{lost} pictures have one question without its twin and are left out",) if lost else ()
-    return Outcome("mme", variant, outcome.values, outcome.intervals, (*note, *outcome.notes))
+    return replies, (f"{lost} pictures have one question without its twin and are left out",) if lost else ()
 
 
 def judge(answers: Sequence[Answer], variant: str) -> list[Judged]:

@@ -122,12 +122,17 @@ def _corners(row: Mapping[str, Any], where: str) -> Corners:
     return x, y, x + width, y + height
 
 
+def asked(phrase: str, prompt: str) -> str:
+    """The request for a phrase's box as a protocol puts it."""
+    return _PROMPTS[prompt].format(phrase)
+
+
 def _question(
     name: str, picture: str, task: str, phrase: str, box: Corners, size: tuple[float, float], prompt: str, where: str,
     media: Any,
 ) -> Question:  # fmt: skip
     truth = {"phrase": phrase, "box": list(box), "width": size[0], "height": size[1]}
-    return Question(name, picture, task, _PROMPTS[prompt].format(phrase), truth, media, where)
+    return Question(name, picture, task, asked(phrase, prompt), truth, media, where)
 
 
 def _reply(one: Answer) -> refcoco.BoxReply:

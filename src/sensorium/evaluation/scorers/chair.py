@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.intervals import Clusters
@@ -46,6 +47,14 @@ class ChairReply:
 
     truth: frozenset[str]
     caption: str
+
+
+class Mentions(Protocol):
+    """Whoever knows which classes a caption names: the authors' table, or a vocabulary of one's own."""
+
+    def mentions(self, caption: str, /) -> list[str]:
+        """The class of every mention, in order, repeats kept."""
+        ...
 
 
 class Synonyms:
@@ -148,7 +157,7 @@ def _add_instances(truth: dict[int | str, set[str]], path: Path, synonyms: Synon
         truth.setdefault(told.name(i, "image_id"), set()).add(names[category])
 
 
-def score(replies: Sequence[ChairReply], synonyms: Synonyms, variant: str = "official") -> Outcome:
+def score(replies: Sequence[ChairReply], synonyms: Mentions, variant: str = "official") -> Outcome:
     """Percent, as the tool prints it: `chair_s` of captions, `chair_i` of mentions (repeats count), `recall` of the
     classes that are there, and `words` a caption has on average, without which the others say little."""
     known_variant(variant, VARIANTS)
