@@ -312,6 +312,13 @@ def test_templates_that_write_a_space_before_answers(tokenizer_maker, text_only)
     prompt = chat.tensors([Conversation((user("a"),))])["input_ids"][0].tolist()
     assert prompt + chat.encode_reply("cat") + chat.turn_end == whole
     assert chat.decode(chat.encode_reply("cat")) == "cat"
+    engine = TransformersEngine(text_only[0], tokenizer, "spaced")
+    for constraint, said in ((OneOf(("cat",)), "cat"), (JsonSchema.of({"const": "cat"}), '"cat"')):
+        [reply] = engine.answer([Conversation((user("a"),))], Sampling(constrain=constraint, logprobs=0))
+        assert reply.text == said and reply.finish == "stop"
+        assert b"".join(token.bytes for token in reply.logprobs).decode() in (said, f" {said}")
+    forced = engine.answer([Conversation((user("a"),))], Sampling(constrain=OneOf(("cat",)), logprobs=0))[0].logprobs
+    assert b"".join(token.bytes for token in forced) == b" cat"  # as it was trained on
 
 
 @pytest.mark.parametrize(

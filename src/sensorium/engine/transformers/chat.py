@@ -56,6 +56,8 @@ class Chat:
         self._control = set(marks) | (set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
         self.marks = {mark: i for i, mark in marks.items() if mark in MARKS}
         self.unseen_ids = frozenset(self._control | {tokenizer.unk_token_id}) - {None} - set(self.marks.values())
+        special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._hidden = (special | set(tokenizer.all_special_ids)) - set(self.marks.values())
         self._preparing = Lock()  # padding is a setting of the tokenizer, not of a call
         self._anchor, self._lead, self.turn_end = self._look_at_template()
         ends = (*end_ids, tokenizer.eos_token_id, self.turn_end[-1])
@@ -86,8 +88,9 @@ class Chat:
             return len(conversation.images), any(self._has_marks(turn) for turn in turns)
 
     def decode(self, ids: list[int]) -> str:
-        """A reply's words; special tokens, and the space that templates write before answers, left out."""
-        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """A reply's words and boxes; special tokens, and the space that templates write before answers, left out."""
+        seen = [i for i in ids if i not in self._hidden]
+        text = self.tokenizer.decode(seen, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text.removeprefix(self._lead)
 
     def encode_reply(self, text: str) -> list[int]:
