@@ -12,11 +12,13 @@ from PIL import Image
 from sensorium.errors import SensoriumError
 from sensorium.grounding import (
     CONVENTIONS,
+    MARKS,
     Box,
     Grounded,
     draw_grounded,
     format_grounded,
     from_convention,
+    marks_apart,
     parse_grounded,
     to_convention,
 )
@@ -187,3 +189,12 @@ def test_a_box_is_drawn_where_it_is():
     assert (min(x for x, _ in touched), max(x for x, _ in touched)) == pytest.approx((50, 150), abs=1)
     assert (min(y for _, y in touched), max(y for _, y in touched)) == pytest.approx((25, 75), abs=1)
     assert drawn.getpixel((100, 50)) == (0, 0, 0)
+
+
+@given(st.lists(st.sampled_from([*MARKS, "a cat", " ", "(1,2),(3,4)", "<box>(1,2),(3,4)</box>", "<"])).map("".join))
+def test_marks_apart_are_all_of_the_text_and_marks_only_of_what_is_read_as_boxes(text):
+    pieces = list(marks_apart(text))
+    assert "".join(piece for piece, _ in pieces) == text and all(piece for piece, _ in pieces)
+    marks = [piece for piece, is_mark in pieces if is_mark]
+    assert marks.count("<box>") == marks.count("</box>") == sum(len(item.boxes) for item in parse_grounded(text))
+    assert marks.count("<ref>") == marks.count("</ref>") <= len(parse_grounded(text))

@@ -7,6 +7,7 @@ A `Box` is always in thousandths of the picture, corners ordered; everything els
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
@@ -16,6 +17,7 @@ from sensorium.errors import SensoriumError
 SCALE = 1000  # a coordinate is floor(1000 * fraction), so 0–999
 
 REF_OPEN, REF_CLOSE, BOX_OPEN, BOX_CLOSE = "<ref>", "</ref>", "<box>", "</box>"
+MARKS = (REF_OPEN, REF_CLOSE, BOX_OPEN, BOX_CLOSE)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ _POINT = r"\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)"
 _BOX = re.compile(rf"<box>\s*{_POINT}\s*,\s*{_POINT}\s*</box>")
 # The blanks belong to the name: free ones in front would be tried again from each of them, quadratic in a long row.
 _GROUND = re.compile(rf"(?:<ref>(?P<name>[^<]*)</ref>\s*)?(?P<boxes>(?:{_BOX.pattern}\s*)+)")
+_MARK = re.compile(f"({'|'.join(MARKS)})")
 
 
 def format_grounded(name: str, *boxes: Box) -> str:
@@ -109,6 +112,19 @@ def parse_grounded(text: str) -> list[Grounded]:
         end = match.start() + len(match[0].rstrip())
         found.append(Grounded((match["name"] or "").strip(), boxes, (match.start(), end)))
     return found
+
+
+def marks_apart(text: str) -> Iterator[tuple[str, bool]]:
+    """A reply in pieces that are all of it: (mark, True) for those of well-formed grounding, (text, False)."""
+    position = 0
+    for item in parse_grounded(text):
+        start, end = item.span
+        if start > position:
+            yield text[position:start], False
+        yield from ((piece, piece in MARKS) for piece in _MARK.split(text[start:end]) if piece)
+        position = end
+    if text[position:]:
+        yield text[position:], False
 
 
 def to_convention(box: Box, convention: str, width: int, height: int) -> tuple[float, float, float, float]:

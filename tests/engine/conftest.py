@@ -178,12 +178,6 @@ def any_engine(request: pytest.FixtureRequest, engine_name: str) -> Any:
     return request.getfixturevalue(ENGINES[engine_name])
 
 
-@pytest.fixture(params=["torch", "llamacpp"])
-def local_engine(request: pytest.FixtureRequest) -> Any:
-    """Each engine that chooses tokens itself, in turn, of one model."""
-    return request.getfixturevalue(ENGINES[request.param])
-
-
 @pytest.fixture
 def renderer(request: pytest.FixtureRequest, engine_name: str) -> Renderer:
     """How the model of that engine is asked: what an engine says of tokens is compared with this."""

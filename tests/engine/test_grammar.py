@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from sensorium.engine import YES_NO, Boxes, JsonSchema, OneOf, Sampling
 from sensorium.engine.grammar import MAX_CHARACTERS, Grammars
 from sensorium.engine.sampler import TokenSampler
+from sensorium.engine.transformers.chat import Chat
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box, format_grounded, parse_grounded
 from sensorium.rendering import Renderer
+
+from .conftest import make_sentencepiece
 
 
 @pytest.fixture(scope="module")
@@ -219,9 +222,15 @@ def test_a_schema_made_to_burst_is_refused_or_goes_on_in_bounds(grammars, render
         assert error.where == "constrain" and "\n" not in error.what
 
 
+@pytest.fixture(params=["renderer", "chat"])
+def sentencepiece(request, sentencepiece_renderer, chatml):
+    """Such a tokenizer as our own models have it, and as folders of transformers' do."""
+    return sentencepiece_renderer if request.param == "renderer" else Chat(make_sentencepiece(chatml))
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_a_tokenizer_that_begins_with_a_blank_keeps_to_constraints_too(sentencepiece_renderer, seed):
-    renderer = sentencepiece_renderer
+def test_a_tokenizer_that_begins_with_a_blank_keeps_to_constraints_too(sentencepiece, seed):
+    renderer = sentencepiece
     grammars = Grammars(renderer)
     choices = ("Yes", "No the cat", "é🦊 \n", "a\nb <box>c")
     assert renderer.decode(_said(grammars, renderer, OneOf(choices), seed)) in choices
@@ -232,8 +241,8 @@ def test_a_tokenizer_that_begins_with_a_blank_keeps_to_constraints_too(sentencep
     assert json.loads(renderer.decode(_said(grammars, renderer, schema, seed)))["a"] in ("the cat", "<box>")
 
 
-def test_what_such_a_tokenizer_is_taught_to_say_is_allowed(sentencepiece_renderer):
-    renderer, box = sentencepiece_renderer, format_grounded("the cat", Box(1, 20, 345, 678))
+def test_what_such_a_tokenizer_is_taught_to_say_is_allowed(sentencepiece):
+    renderer, box = sentencepiece, format_grounded("the cat", Box(1, 20, 345, 678))
     for constraint, said in [(OneOf(("Yes", "No cat")), "No cat"), (Boxes(2), box), (OneOf((box,)), box),
                              (JsonSchema.of({"const": {"a": 1}}), '{"a": 1}')]:
         mask = Grammars(renderer).mask(constraint)

@@ -447,6 +447,27 @@ def test_constraints_become_a_schema_and_choices_words_again(ask, replay):
             list(engine.stream(HI, Sampling(constrain=constraint)))
 
 
+def test_our_own_server_is_told_a_constraint_as_it_is_and_its_words_are_the_reply(ask, replay):
+    replay.models = [{"id": "m", "owned_by": "sensorium"}]
+    engine = ask(lambda asked: _events(_chunk({"content": "N"}) + _chunk({"content": "o"}, "stop"))
+                 if asked.get("stream") else _said("No"))
+    schema = {"type": "array", "items": {"const": "é"}}
+    for constraint in (YES_NO, JsonSchema.of(schema), Boxes(3)):
+        assert engine.answer([HI], Sampling(constrain=constraint))[0].text == "No"
+        assert [delta.text for delta in engine.stream(HI, Sampling(constrain=constraint))] == ["N", "o", ""]
+    assert not any("response_format" in asked for asked in replay.asked)
+    assert [asked["constrain"] for asked in replay.asked[::2]] == [
+        {"choices": ["Yes", "No"]}, {"json_schema": schema}, {"boxes": 3}]
+
+
+@pytest.mark.parametrize("who", ["sensorium", "others"])
+def test_a_schema_that_is_no_json_is_never_sent(ask, replay, who):
+    replay.models = [{"id": "m", "owned_by": who}]
+    with pytest.raises(SensoriumError, match="constrain: the schema is not JSON"):
+        ask(_said("No")).answer([HI], Sampling(constrain=JsonSchema("{")))
+    assert replay.asked == []
+
+
 def test_a_large_picture_is_shrunk_where_that_is_wanted(ask, replay):
     data = io.BytesIO()
     Picture.new("RGB", (300, 150), "red").save(data, "PNG")

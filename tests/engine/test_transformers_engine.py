@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from sensorium.conversation import Audio, Conversation, Image, assistant, system, user
-from sensorium.engine import YES_NO, Sampling
+from sensorium.engine import Boxes, JsonSchema, OneOf, Sampling
 from sensorium.engine.transformers.chat import Chat
 from sensorium.engine.transformers.engine import TransformersEngine, card_of_folder
 from sensorium.engine.transformers.folder import count_parameters
 from sensorium.errors import SensoriumError
+from sensorium.grounding import parse_grounded
 from sensorium.media import open_image
 
 from .conftest import ASKED, BLUE, RED, SEVERAL
@@ -212,8 +213,9 @@ def test_boxes_that_the_model_said_are_its_tokens_and_those_typed_are_not(transf
 
     assert n_marks(user("Where?"), assistant(box), user("Sure?")) == 4
     assert n_marks(user(box)) == n_marks(user("Where?"), assistant("<box>1</box>"), user("Sure?")) == 0
-    with pytest.raises(SensoriumError, match=r"candidate '<\|im_end\|>': holds marks"):
-        transformers_engine.score(ASKED, ["<|im_end|>"])
+    assert sum(i in marks for i in chat.encode_reply(f"<|im_end|> {box} <ref>")) == 4
+    assert chat.stop_ids.isdisjoint(chat.encode_reply("<|im_end|>"))
+    assert transformers_engine.count("<|im_end|>") > len("im_end")
 
 
 def test_a_mark_that_cannot_be_kept_apart_is_refused(text_only):
@@ -226,6 +228,8 @@ def test_a_mark_that_cannot_be_kept_apart_is_refused(text_only):
     chat = Chat(tokenizer)
     with pytest.raises(SensoriumError, match="holds marks that this model's tokenizer keeps for itself"):
         chat.tensors([Conversation((user("Say ＜think＞."),))])
+    with pytest.raises(SensoriumError, match="reply '＜think＞': holds marks"):
+        chat.encode_reply("＜think＞")
     assert chat.tensors([Conversation((user("Say <think>."),))])["input_ids"].shape[1] > len("<think>")
 
 
@@ -275,9 +279,24 @@ def test_what_it_cannot_do_is_refused(text_only, idefics3):
         blind.answer([ASKED])
     with pytest.raises(SensoriumError, match="has audio"):
         seeing.answer([Conversation((user(Audio("a.wav")),))])
-    for sampling in (Sampling(constrain=YES_NO), Sampling(logprobs=2)):
-        with pytest.raises(SensoriumError, match="neither constrains replies nor tells token probabilities"):
-            blind.answer(SEVERAL[1:2], sampling)
+
+
+def test_other_architectures_keep_to_constraints_and_tell_how_likely_each_token_was(tiny_engine):
+    """Their tokenizers have no marks of grounding: these are spelled."""
+    choices, questions = OneOf(("Yes", "No, never", "<|im_end|> 猫")), _questions(tiny_engine)
+    said = tiny_engine.answer(questions, Sampling(max_new_tokens=60, temperature=1.0, constrain=choices, logprobs=1))
+    assert all(reply.text in choices.choices and reply.finish == "stop" for reply in said)
+    for reply in said:
+        assert b"".join(token.bytes for token in reply.logprobs).decode() == reply.text
+        assert all(token.value <= token.top[0].value < 0 for token in reply.logprobs)
+    boxed = tiny_engine.answer(questions[:1], Sampling(max_new_tokens=400, temperature=1.0, constrain=Boxes(1)))[0]
+    if boxed.finish == "stop":
+        assert [len(item.boxes) for item in parse_grounded(boxed.text)] == [1]
+    assert boxed.text.startswith("<ref>")
+    schema = JsonSchema.of({"type": "array", "items": {"enum": ["a", 1]}, "minItems": 2, "maxItems": 2})
+    deltas = list(tiny_engine.stream(questions[-1], Sampling(max_new_tokens=60, constrain=schema)))
+    found = json.loads("".join(delta.text for delta in deltas))
+    assert len(found) == 2 and set(found) <= {"a", 1}
 
 
 def test_templates_that_write_a_space_before_answers(tokenizer_maker, text_only):
@@ -293,6 +312,13 @@ def test_templates_that_write_a_space_before_answers(tokenizer_maker, text_only)
     prompt = chat.tensors([Conversation((user("a"),))])["input_ids"][0].tolist()
     assert prompt + chat.encode_reply("cat") + chat.turn_end == whole
     assert chat.decode(chat.encode_reply("cat")) == "cat"
+    engine = TransformersEngine(text_only[0], tokenizer, "spaced")
+    for constraint, said in ((OneOf(("cat",)), "cat"), (JsonSchema.of({"const": "cat"}), '"cat"')):
+        [reply] = engine.answer([Conversation((user("a"),))], Sampling(constrain=constraint, logprobs=0))
+        assert reply.text == said and reply.finish == "stop"
+        assert b"".join(token.bytes for token in reply.logprobs).decode() in (said, f" {said}")
+    forced = engine.answer([Conversation((user("a"),))], Sampling(constrain=OneOf(("cat",)), logprobs=0))[0].logprobs
+    assert b"".join(token.bytes for token in forced) == b" cat"  # as it was trained on
 
 
 @pytest.mark.parametrize(

@@ -38,20 +38,20 @@ def _shown(url: str) -> dict[str, object]:
 ASK = {"model": "told", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def test_the_openai_client_gets_the_engines_reply(small_engine, serve, data_url):
+def test_the_openai_client_gets_the_engines_reply(tiny_engine, serve, data_url):
     parts = [{"type": "image_url", "image_url": {"url": data_url, "detail": "low"}},
              {"type": "text", "text": "What is in the picture?"}]
-    with serve(small_engine) as address:
+    with serve(tiny_engine) as address:
         name = _client(address).models.list().data[0].id
         reply = _client(address).chat.completions.create(
             model=name, messages=[{"role": "user", "content": parts}], max_completion_tokens=8, temperature=0
         )
     asked = Conversation((user(Image(decode_data_url(data_url)), "What is in the picture?"),))
-    expected = small_engine.answer([asked], Sampling(max_new_tokens=8))[0]
+    expected = tiny_engine.answer([asked], Sampling(max_new_tokens=8))[0]
     assert reply.choices[0].message.content == expected.text
     assert reply.choices[0].finish_reason == expected.finish
     assert reply.usage.prompt_tokens == expected.n_prompt and reply.usage.completion_tokens == expected.n_tokens
-    assert reply.usage.prompt_tokens_details.image_tokens == 64
+    assert reply.usage.prompt_tokens_details.image_tokens == tiny_engine.card.visual_tokens == 4
 
 
 def test_a_streamed_reply_has_openais_chunks_in_their_order(told, serve):
@@ -156,10 +156,13 @@ def test_a_schema_that_cannot_be_kept_to_is_the_callers_to_mend(tiny_engine, ser
     with serve(tiny_engine, max_new_tokens=100) as address:
         for stream in (False, True):
             form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "fish"}}}
-            with pytest.raises(openai.BadRequestError, match="Invalid type: fish"):
-                _client(address).chat.completions.create(
-                    model="told", messages=ASK["messages"], response_format=form, stream=stream
-                )
+            own = {"extra_body": {"constrain": {"json_schema": {"type": "fish"}}}}
+            for field, asked in (("response_format", {"response_format": form}), ("constrain", own)):
+                with pytest.raises(openai.BadRequestError, match="Invalid type: fish") as refused:
+                    _client(address).chat.completions.create(
+                        model="told", messages=ASK["messages"], stream=stream, **asked
+                    )
+                assert refused.value.param == field and refused.value.body["message"].startswith(f"{field}: ")
         nested = b'{"items": ' * 980 + b"{}" + b"}" * 980
         body = json.dumps(ASK).encode()[:-1] + b', "constrain": {"json_schema": ' + nested + b"}}"
         assert _post(address, body)[0] == 400

@@ -102,11 +102,11 @@ def test_callers_who_open_and_say_nothing_stop_nobody(told, serve):
         ("data:image/png;base64," + base64.b64encode(b"GIF89a" + b"%PDF-1.4" * 40).decode(), ""),
     ],
 )
-def test_pictures_that_are_traps_are_refused_by_a_real_engine(small_engine, serve, url, said):
-    with serve(small_engine) as address:
-        body = _asking(url).replace(b"MODEL", small_engine.card.name.encode())
+def test_pictures_that_are_traps_are_refused_by_a_real_engine(tiny_engine, serve, url, said):
+    with serve(tiny_engine, max_new_tokens=4) as address:
+        body = _asking(url).replace(b"MODEL", tiny_engine.card.name.encode())
         status, found = _sent(address, body)
-    assert status == 400 and said in found["error"]["message"]
+    assert status == 400 and said in found["error"]["message"] and "tokens" not in found["error"]["message"]
 
 
 def test_callers_take_turns_and_those_who_go_lose_their_place():

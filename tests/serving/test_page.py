@@ -28,7 +28,7 @@ pytest.importorskip("gradio", reason="the page is part of the extra `serve`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright to drive a browser")
 
 from sensorium.conversation import Conversation, Image, user  # noqa: E402
-from sensorium.engine import Sampling  # noqa: E402
+from sensorium.engine import YES_NO, Boxes, Card, Sampling  # noqa: E402
 from sensorium.errors import SensoriumError  # noqa: E402
 from sensorium.grounding import draw_grounded, parse_grounded  # noqa: E402
 from sensorium.media import open_image  # noqa: E402
@@ -180,16 +180,26 @@ def test_settings_reach_the_engine_and_an_answer_is_made_again_with_new_ones(ser
         page.fill("#max-tokens input", "2")
         page.fill("#seed input", "7")
         page.keyboard.press("Tab")
+        page.locator("#form").get_by_label(ENGLISH["yes_no"]).check()
         ask(page, "Again?")
         says(page, "one two")
         free(page)
         page.fill("#seed input", "8")
         page.keyboard.press("Tab")
+        page.locator("#form").get_by_label(ENGLISH["boxes"]).check()
         page.click("#chat [aria-label=Retry]")
         playwright.expect(page.locator("#chat [aria-label=Retry]")).to_be_visible(timeout=1000 * WAIT_S)
         free(page)
-    assert [sampling for _, sampling in told.asked] == [Sampling(2, 0.5, 0.8, seed=seed) for seed in (7, 8)]
+    assert [sampling for _, sampling in told.asked] == [
+        Sampling(2, 0.5, 0.8, seed=seed, constrain=form) for seed, form in ((7, YES_NO), (8, Boxes()))]
     assert [len(conversation.messages) for conversation, _ in told.asked] == [1, 1]
+
+
+def test_a_model_that_sees_nothing_is_not_asked_for_boxes(serve, told, visit):
+    told.card = Card("blind", ("text",), 1000, 0)
+    with serve(told, page=True) as address, visit(address) as page:
+        shown = page.inner_text("#form").split("\n")
+    assert shown == [ENGLISH[key] for key in ("form", "free", "yes_no")]
 
 
 def test_stop_ends_the_reply_and_keeps_what_was_said(serve, told, visit):
@@ -216,8 +226,8 @@ def test_a_closed_tab_ends_its_reply(serve, told, visit):
             says(page, "0")
         end = time.monotonic() + WAIT_S
         while not told.left and time.monotonic() < end:
-            told.go.release()  # a token now and then, as an engine goes on
-            time.sleep(0.02)
+            told.go.release()  # a token now and then, as an engine goes on, and never all before the end
+            time.sleep(0.1)
     assert told.left == 1
 
 
@@ -267,6 +277,10 @@ def test_what_goes_wrong_is_said_where_the_answer_would_be(serve, told, visit, t
         told.error = None
         ask(page, "Now?")
         says(page, "one two three")
+        free(page)
+        metrics = page.request.get(f"{address}/metrics").text()
+    ended = dict(re.findall(r'sensorium_requests_total{status="(\w+)"} (\S+)', metrics))
+    assert ended == {"refused": "1.0", "failed": "1.0", "answered": "1.0"}  # as the API counts them
     assert [message.text for message in told.asked[-1][0]] == ["Now?"]
 
 
@@ -362,7 +376,8 @@ def test_a_chinese_browser_gets_chinese(serve, told, visit):
     told.words = BOXED
     with serve(told, page=True) as address, visit(address, locale="zh-CN") as page:
         labels = page.inner_text("#side")
-        for key in ("last_reply", "nothing_yet", "settings", "temperature", "max_tokens", "seed", "new", "export_json"):
+        for key in ("last_reply", "nothing_yet", "settings", "form", "free", "yes_no", "boxes", "temperature",
+                    "max_tokens", "seed", "new", "export_json"):  # fmt: skip
             assert CHINESE[key] in labels, key
         assert page.get_attribute("#ask textarea", "placeholder") == CHINESE["ask"]
         assert CHINESE["empty"] in page.inner_text("#chat")
@@ -389,6 +404,7 @@ def test_it_fits_a_phone_and_a_laptop_and_is_dark_where_that_is_wanted(serve, to
                 assert width <= options["viewport"]["width"]
                 if options is laptop:
                     assert height <= options["viewport"]["height"]
+                    assert page.evaluate("(e => e.scrollHeight <= e.clientHeight)(document.querySelector('#side'))")
                 field = page.locator("#ask").bounding_box()
                 assert field["y"] + field["height"] <= options["viewport"]["height"]  # the question is in reach
                 ground = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -22,16 +22,16 @@ def _post(address: str, body: object) -> tuple[int, dict]:
         return error.code, json.loads(error.read())
 
 
-def test_scores_and_counts_are_the_engines(small_engine, serve, data_url):
+def test_scores_and_counts_are_the_engines(tiny_engine, serve, data_url):
     picture = {"type": "image_url", "image_url": {"url": data_url}}
     messages = [{"role": "user", "content": [picture, {"type": "text", "text": "What?"}]}]
-    name, candidates = small_engine.card.name, ["A cat", "No"]
-    with serve(small_engine) as address:
+    name, candidates = tiny_engine.card.name, ["A cat", "No"]
+    with serve(tiny_engine) as address:
         status, found = _post(address, {"model": name, "messages": messages, "candidates": candidates})
     asked = Conversation((user(Image(decode_data_url(data_url)), "What?"),))
     assert status == 200 and found["model"] == name and [row["index"] for row in found["data"]] == [0, 1]
-    assert [row["logprob"] for row in found["data"]] == pytest.approx(small_engine.score(asked, candidates), rel=1e-4)
-    assert [row["tokens"] for row in found["data"]] == [small_engine.count(c) for c in candidates]
+    assert [row["logprob"] for row in found["data"]] == pytest.approx(tiny_engine.score(asked, candidates), rel=1e-4)
+    assert [row["tokens"] for row in found["data"]] == [tiny_engine.count(c) for c in candidates]
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_a_port_that_is_taken_is_named():
 
 def test_a_server_on_this_machine_ends_a_stream_after_ctrl_c_and_then_itself(tiny_model, tmp_path):
     folder = save_model(tiny_model, tmp_path / "tiny", ["connector"], {})
-    command = [sys.executable, "-m", "sensorium", "serve", str(folder), "--engine", "torch", "--port", "0"]
+    command = [sys.executable, "-m", "sensorium", "serve", str(folder), "--engine", "torch", "--port", "0", "--no-page"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
         try:

@@ -12,7 +12,7 @@ JSON is written as Python's json writes it, `{"a": 1, "b": [2]}`: free blanks ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from threading import Lock
 from typing import Any, Protocol
@@ -21,8 +21,7 @@ import numpy as np
 
 from sensorium.engine.constraint import Boxes, Constraint, JsonSchema, OneOf
 from sensorium.errors import SensoriumError
-from sensorium.grounding import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
-from sensorium.rendering.renderer import Renderer
+from sensorium.grounding import BOX_CLOSE, BOX_OPEN, MARKS, REF_CLOSE, REF_OPEN
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MAX_CHARACTERS = 32_000  # of a schema, or of all choices
@@ -34,6 +33,29 @@ _LIMITS: dict[str, Any] = {
 }  # fmt: skip
 _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False}
 _PROBE = "a é🦊\n"
+
+
+class Spelling(Protocol):
+    """How a model writes its replies: a Renderer, or what another engine has in its place.
+
+    tokenizer: transformers' own; marks: those of grounding that are tokens of the model; unseen_ids: special tokens
+    that are no part of a reply's text.
+    """
+
+    tokenizer: Any
+    marks: dict[str, int]
+    unseen_ids: frozenset[int]
+
+    @property
+    def stop_ids(self) -> set[int]: ...
+
+    def encode_text(self, text: str) -> list[int]: ...
+
+    def encode_reply(self, text: str) -> list[int]: ...
+
+    def reply_pieces(self, text: str) -> Iterator[str | int]: ...
+
+    def decode(self, ids: list[int]) -> str: ...
 
 
 class TokenMask(Protocol):
@@ -116,7 +138,7 @@ class Grammars:
     for all threads.
     """
 
-    def __init__(self, renderer: Renderer) -> None:
+    def __init__(self, renderer: Spelling) -> None:
         self._renderer = renderer
         self._making = Lock()
 
@@ -170,9 +192,18 @@ class Grammars:
         return sayable
 
     @cached_property
+    def _lead(self) -> str:
+        """What may stand before a reply's first word where the model is used to it; decoding takes it away."""
+        return self._optional(self._renderer.encode_reply("a"))
+
+    @cached_property
     def _blank(self) -> str:
-        """Where the tokenizer writes a blank before the first word, which decoding takes away, it may come first."""
-        return '" "? ' if self.token_bytes[self._renderer.encode_text("a")[0]].startswith(b" ") else ""
+        """What may stand before the first word after a mark: the blank that some tokenizers write there."""
+        return self._optional(self._renderer.encode_text("a"))
+
+    def _optional(self, ids: list[int]) -> str:
+        before = b"".join(self.token_bytes[i] for i in ids).decode(errors="replace").removesuffix("a")
+        return f"{_quoted(before)}? " if before.isspace() else ""
 
     def _choice(self, choice: str) -> list[int]:
         renderer, text = self._renderer, choice.encode(errors="replace").decode()  # as `encode_text` does
@@ -193,13 +224,17 @@ class Grammars:
         return GrammarMask(matcher, self._sayable)
 
     def _json(self, schema: JsonSchema) -> str:
-        return f"start: {self._blank}json\njson: %json {_schema(schema.schema)}"
+        return f"start: {self._lead}json\njson: %json {_schema(schema.schema)}"
 
     def _boxes(self, boxes: Boxes) -> str:
-        """A name and its boxes, again and again, separated by commas: the form of `grounding`."""
+        """A name and its boxes, again and again, separated by commas: the form of `grounding`.
+
+        Marks that are no tokens of the model are spelled.
+        """
         if boxes.at_most > MAX_BOXES:
             raise SensoriumError("constrain", f"{boxes.at_most} boxes are more than {MAX_BOXES}.", "Ask for fewer.")
-        mark = {name: f"<[{token}]>" for name, token in self._renderer.marks.items()}
+        mark = {name: _quoted(name) for name in MARKS}
+        mark |= {name: f"<[{token}]>" for name, token in self._renderer.marks.items()}
         number = "(0|[1-9][0-9]{0,2})"
         point = rf"\({number},{number}\)"
         return "\n".join((
@@ -222,7 +257,7 @@ class _PlainTokenizer:
     is_tokenizer_wrapper = True
     bos_token_id = None
 
-    def __init__(self, renderer: Renderer, tokens: list[bytes]) -> None:
+    def __init__(self, renderer: Spelling, tokens: list[bytes]) -> None:
         self._encode, self.tokens = renderer.encode_text, tokens
         self.eos_token_id = min(renderer.stop_ids)
         self.special_token_ids = sorted(renderer.unseen_ids | set(renderer.marks.values()))

@@ -41,8 +41,8 @@ Any build of llama.cpp runs the two GGUF files by themselves:
 
     llama-server -m {name}/model.gguf --mmproj {name}/mmproj.gguf --jinja
 
-Mind: it writes prompts as text, so that a mark such as `<|im_end|>` in a question becomes the token, and it has its own
-way of shrinking pictures; Sensorium does neither.""",
+Mind: it writes prompts as text, so that a mark such as `<|im_end|>` in a question becomes the token, and it may show a
+picture in pieces and as a whole unless its size is the model's own (see the table); Sensorium does neither.""",
 }
 
 

@@ -16,11 +16,9 @@ from tokenizers import Tokenizer
 
 from sensorium.conversation import Conversation, Image, Part, Text
 from sensorium.errors import SensoriumError
-from sensorium.grounding import parse_grounded
+from sensorium.grounding import MARKS, marks_apart
 from sensorium.model.labels import IGNORE
 from sensorium.rendering.template import Piece, pieces, require_images_only
-
-_MARKS = ("<ref>", "</ref>", "<box>", "</box>")
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Renderer:
         self.tokenizer = tokenizer
         self.visual_tokens = visual_tokens
         self.slot_id, self.open_id, self.close_id = tokenizer.convert_tokens_to_ids([slot, image_open, image_close])
-        self.marks: dict[str, int] = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in _MARKS}
+        self.marks: dict[str, int] = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in MARKS}
         self._special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
         self.unseen_ids = frozenset(self._special) - set(self.marks.values())  # special, and not part of a reply's text
         # A copy, because the tokenizer's own switch would have to be set and reset around each text, and training
@@ -146,22 +144,8 @@ class Renderer:
 
     def reply_pieces(self, text: str) -> Iterator[str | int]:
         """An assistant's words in order: plain text, and the ids of the marks of well-formed grounding."""
-        position = 0
-        for item in parse_grounded(text):
-            start, end = item.span
-            if start > position:
-                yield text[position:start]
-            rest = text[start:end]
-            while rest:
-                mark = min((m for m in _MARKS if m in rest), key=rest.index, default="")
-                before, _, rest = rest.partition(mark) if mark else (rest, "", "")
-                if before:
-                    yield before
-                if mark:
-                    yield self.marks[mark]
-            position = end
-        if text[position:]:
-            yield text[position:]
+        for piece, is_mark in marks_apart(text):
+            yield self.marks[piece] if is_mark else piece
 
     def _turn_end(self, ids: list[int]) -> int:
         """How many ids from the start close the assistant's turn: up to the first special token, included."""

@@ -117,14 +117,8 @@ class _Service:
         """The answer; one that never begins is counted here, the others where they end."""
         try:
             return await self._answer(asked, caller)
-        except asyncio.CancelledError:
-            self.metrics.requests.labels("left").inc()
-            raise
-        except ApiError as error:
-            self.metrics.requests.labels("refused" if error.status < 500 else "failed").inc()
-            raise
-        except Exception:
-            self.metrics.requests.labels("failed").inc()
+        except (asyncio.CancelledError, Exception) as error:
+            self.metrics.broken_off(error)
             raise
 
     async def _answer(self, asked: ChatRequest, caller: str) -> Response:
@@ -141,7 +135,7 @@ class _Service:
         reply = stream_reply(self.engine, conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
         async with AsyncExitStack() as stack:
             deltas = await stack.enter_async_context(aclosing(reply))
-            limited = self._timed(deltas, begun)
+            limited = self._limited(self.metrics.timed(deltas, begun), asked)
             first = await anext(limited)  # whatever is wrong with the request shows here, before anything is sent
             chunks = Chunks(self.engine.card.name, sampling.logprobs is not None)
             if asked.stream:
@@ -149,7 +143,7 @@ class _Service:
                 events = self._events(chunks, first, limited, n_image_tokens, wants_usage)
                 return EventStream(events, stack.pop_all(), self.settings.reply_timeout_s)
             whole = Reply.of([first, *[delta async for delta in limited]])
-            self._count(whole)
+            self.metrics.answered(whole)
             return JSONResponse(chunks.whole(whole, usage_of(whole, n_image_tokens)))
 
     async def _events(
@@ -169,39 +163,29 @@ class _Service:
             async for last in deltas:
                 if last.text or last.logprobs:
                     yield chunks.piece(last)
-        except (asyncio.CancelledError, GeneratorExit):
-            self.metrics.requests.labels("left").inc()
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            self.metrics.broken_off(error)
             raise
         except Exception as error:  # noqa: BLE001 (the caller hears of it here or not at all)
-            self.metrics.requests.labels("failed").inc()
+            self.metrics.broken_off(error)
             yield event(_told(error).body)
             return
         yield chunks.last(last.finish or "stop")
         if wants_usage:
             yield chunks.usage(usage_of(last, n_image_tokens))
         yield "data: [DONE]\n\n"
-        self._count(last)
+        self.metrics.answered(last)
 
-    async def _timed(self, deltas: AsyncIterator[Delta], begun: float) -> AsyncIterator[Delta]:
-        """The deltas, timed for the metrics; a reply that takes too long is an error."""
-        n_seen = 0
+    async def _limited(self, deltas: AsyncIterator[Delta], asked: ChatRequest) -> AsyncIterator[Delta]:
+        """The deltas; a reply that takes too long is an error, and what the engine refuses is the caller's."""
         try:
             async for delta in deltas:
-                n_seen += 1
-                if n_seen == 1:
-                    self.metrics.first_token.observe(time.perf_counter() - begun)
                 yield delta
         except TimeoutError:
             what = f"The reply took longer than {self.settings.reply_timeout_s:g} s (reply_timeout_s)."
             raise ApiError(504, what, "reply_timeout") from None
         except SensoriumError as error:
-            raise ApiError.of(error) from error
-        self.metrics.reply.observe(time.perf_counter() - begun)
-
-    def _count(self, last: Delta | Reply) -> None:
-        self.metrics.requests.labels("answered").inc()
-        for kind, n in (("prompt", last.n_prompt), ("cached", last.n_cached), ("reply", last.n_tokens)):
-            self.metrics.tokens.labels(kind).inc(n)
+            raise asked.refusal(error) from error
 
     async def models(self) -> dict[str, Any]:
         return {"object": "list", "data": [self._described()]}

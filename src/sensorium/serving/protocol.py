@@ -146,6 +146,12 @@ class ChatRequest(BaseModel):
         except SensoriumError as error:
             raise ApiError.of(error) from error
 
+    def refusal(self, error: SensoriumError) -> ApiError:
+        """What an engine refuses, by the name of the field of this request that asked for it."""
+        if error.where == "constrain" and self.constrain is None:
+            error = SensoriumError("response_format", error.what, error.remedy)
+        return ApiError.of(error)
+
     def _refuse(self) -> None:
         asked = self.model_extra or {}
         for name in ("tools", "functions", "audio", "logit_bias"):

@@ -15,8 +15,8 @@ from typing import Any
 from sensorium.conversation import Conversation, Image, Message, Text, user
 from sensorium.engine.asking import require_pictures_only, require_question
 from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
-from sensorium.engine.constraint import OneOf
-from sensorium.engine.remote.constrained import response_format, unpacked
+from sensorium.engine.constraint import Constraint, OneOf
+from sensorium.engine.remote.constrained import constrain_field, response_format, unpacked
 from sensorium.engine.remote.endpoint import Endpoint, choice
 from sensorium.engine.remote.replies import read_stream, read_whole
 from sensorium.errors import SensoriumError
@@ -64,9 +64,10 @@ class RemoteEngine:
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece. Closing the iterator closes the connection, at which servers stop.
 
-        A choice (`OneOf`) comes in one piece, since its beginning is not a reply yet.
+        A choice (`OneOf`) comes in one piece from other servers than ours, which wrap it in JSON.
         """
-        where, constraint = self._endpoint.where, sampling.constrain
+        where, packed = self._endpoint.where, self._packed(sampling)
+        is_wrapped = isinstance(packed, OneOf)
         request = self._request(conversation, sampling)
         with self._endpoint.asking(self._model), closing(self._create(request, stream=True)) as chunks:
             whole, has_logprobs = "", False
@@ -74,10 +75,10 @@ class RemoteEngine:
                 whole, has_logprobs = whole + delta.text, has_logprobs or bool(delta.logprobs)
                 if delta.finish:
                     _require_logprobs(sampling, has_logprobs or not whole, where)
-                    shown = unpacked(whole, constraint, where) if delta.finish == "stop" else whole
-                    yield replace(delta, text=shown if _is_wrapped(sampling) else "")
+                    shown = unpacked(whole, packed, where) if packed and delta.finish == "stop" else whole
+                    yield replace(delta, text=shown if is_wrapped else "")
                 else:
-                    yield replace(delta, text="") if _is_wrapped(sampling) else delta
+                    yield replace(delta, text="") if is_wrapped else delta
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """Replies in the order of the conversations, several asked for at once."""
@@ -85,13 +86,12 @@ class RemoteEngine:
             return list(pool.map(lambda conversation: self._answer(conversation, sampling), conversations))
 
     def _answer(self, conversation: Conversation, sampling: Sampling) -> Reply:
-        where = self._endpoint.where
+        where, packed = self._endpoint.where, self._packed(sampling)
         request = self._request(conversation, sampling)
         with self._endpoint.asking(self._model):
             reply = read_whole(self._create(request, stream=False), where, sampling.max_new_tokens)
         _require_logprobs(sampling, bool(reply.logprobs) or not reply.text, where)
-        text = unpacked(reply.text, sampling.constrain, where) if reply.finish == "stop" else reply.text
-        return replace(reply, text=text)
+        return replace(reply, text=unpacked(reply.text, packed, where)) if packed and reply.finish == "stop" else reply
 
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
         """log P of each candidate, of our own server. Raises SensoriumError where the server is another."""
@@ -140,9 +140,15 @@ class RemoteEngine:
             extra |= dict.fromkeys(("repetition_penalty", "repeat_penalty"), sampling.repetition_penalty)
         if sampling.logprobs is not None:
             request |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-        if sampling.constrain is not None:
-            request["response_format"] = response_format(sampling.constrain)
+        if packed := self._packed(sampling):
+            request["response_format"] = response_format(packed)
+        elif sampling.constrain:
+            extra["constrain"] = constrain_field(sampling.constrain)
         return request | ({"extra_body": extra} if extra else {})
+
+    def _packed(self, sampling: Sampling) -> Constraint | None:
+        """The constraint that the server is told as a JSON schema; ours is told it as it is."""
+        return None if self._is_ours else sampling.constrain
 
     def _create(self, request: dict[str, Any], stream: bool) -> Any:
         """Ask. A server that refuses a field's spelling, and says so, is asked again in the other, now and later."""
@@ -187,11 +193,6 @@ class RemoteEngine:
                 url = to_data_url(part, self._max_side)
                 content.append({"type": "image_url", "image_url": {"url": url}})
         return content
-
-
-def _is_wrapped(sampling: Sampling) -> bool:
-    """Whether the reply comes in JSON that is not to be shown."""
-    return isinstance(sampling.constrain, OneOf)
 
 
 def _require_logprobs(sampling: Sampling, are_there: bool, where: str) -> None:

@@ -6,13 +6,15 @@ tokenizer splits and which it drops: so neither it nor the processor, which look
 (transformers has `sanitize_control_tokens` for this, which many of its processors do not know of.) What comes out is
 checked: it must hold exactly the control tokens of the same conversation without those texts, or it is refused. An
 answer's well-formed boxes are its own and not somebody's typing.
+
+For `engine.grammar` it is what a Renderer is for our own models.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -22,12 +24,11 @@ from jinja2 import TemplateError
 from sensorium.conversation import Conversation, Image, Message, Text
 from sensorium.engine.asking import require_pictures_only
 from sensorium.errors import SensoriumError
-from sensorium.grounding import parse_grounded
+from sensorium.grounding import MARKS, marks_apart
 from sensorium.media import open_image
 
 # Of a private use plane: stands for an answer's words where a template is looked at; splits marks that were typed.
 _WORDS, _SPLIT = "\U000f0010", "\U000f0011"
-_MARKS = ("<ref>", "</ref>", "<box>", "</box>")
 _MARKS_TYPED = "holds marks that this model's tokenizer keeps for itself"
 _REMEDY = "Write them in another way, for example with a space inside."
 Turns = list[dict[str, Any]]
@@ -53,6 +54,10 @@ class Chat:
         self._marks = re.compile("|".join(map(re.escape, sorted(marks.values(), key=len, reverse=True))) or "(?!)")
         self._can_split = _split_at(tokenizer, _SPLIT)
         self._control = set(marks) | (set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
+        self.marks = {mark: i for i, mark in marks.items() if mark in MARKS}
+        self.unseen_ids = frozenset(self._control | {tokenizer.unk_token_id}) - {None} - set(self.marks.values())
+        special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._hidden = (special | set(tokenizer.all_special_ids)) - set(self.marks.values())
         self._preparing = Lock()  # padding is a setting of the tokenizer, not of a call
         self._anchor, self._lead, self.turn_end = self._look_at_template()
         ends = (*end_ids, tokenizer.eos_token_id, self.turn_end[-1])
@@ -83,20 +88,37 @@ class Chat:
             return len(conversation.images), any(self._has_marks(turn) for turn in turns)
 
     def decode(self, ids: list[int]) -> str:
-        """A reply's words; special tokens, and the space that templates write before answers, left out."""
-        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """A reply's words and boxes; special tokens, and the space that templates write before answers, left out."""
+        seen = [i for i in ids if i not in self._hidden]
+        text = self.tokenizer.decode(seen, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text.removeprefix(self._lead)
 
     def encode_reply(self, text: str) -> list[int]:
-        """An answer's words as they stand behind the prompt. Raises SensoriumError for marks other than boxes'."""
+        """An answer's words as they stand behind the prompt; well-formed boxes are the model's own marks.
+
+        Raises SensoriumError for other marks that cannot be kept apart.
+        """
         if not text:
             return []
         with self._preparing:
             if self._has_control(_without_boxes(text)):
-                raise SensoriumError(f"candidate {text!r}", f"{_MARKS_TYPED}.", _REMEDY)
+                text = "".join(piece if is_mark else self._split([piece])[0] for piece, is_mark in marks_apart(text))
+                self._require_plain(_without_boxes(text))
             before, whole = self._ids(self._anchor), self._ids(self._anchor + self._lead + text)
             # Where the words merge with what stands before them, they are said by themselves, as after any prompt.
             return whole[len(before) :] if whole[: len(before)] == before else self._ids(text)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Plain characters only. Raises SensoriumError for marks that cannot be kept apart."""
+        with self._preparing:
+            if self._has_control(text):
+                self._require_plain(text := self._split([text])[0])
+            return self._ids(text)
+
+    def reply_pieces(self, text: str) -> Iterator[str | int]:
+        """An assistant's words in order: plain text, and the ids of the marks of well-formed grounding."""
+        for piece, is_mark in marks_apart(text):
+            yield self.marks.get(piece, piece) if is_mark else piece
 
     @cached_property
     def picture_id(self) -> int | None:
@@ -138,6 +160,11 @@ class Chat:
         inside = {place for match in marks for place in range(match.start() + 1, match.end())}
         places = itertools.count()
         return ["".join(f"{_SPLIT}{c}" if next(places) in inside else c for c in text) for text in texts]
+
+    def _require_plain(self, text: str) -> None:
+        """Raises SensoriumError when splitting has not kept the tokenizer from its marks, or leaves traces."""
+        if not self._can_split or self._has_control(text):
+            raise SensoriumError(f"reply {text.replace(_SPLIT, '')!r}", f"{_MARKS_TYPED}.", _REMEDY)
 
     def _has_control(self, text: str) -> bool:
         return not self._control.isdisjoint(self._ids(text))
@@ -222,12 +249,4 @@ def _plain(text: str) -> str:
 
 def _without_boxes(text: str) -> str:
     """The text with the marks of well-formed grounding taken out: a model may say them, and have said them."""
-    kept, position = "", 0
-    for item in parse_grounded(text):
-        start, end = item.span
-        grounded = text[start:end]
-        for mark in _MARKS:
-            grounded = grounded.replace(mark, " ")
-        kept += text[position:start] + grounded
-        position = end
-    return kept + text[position:]
+    return "".join(" " if is_mark else piece for piece, is_mark in marks_apart(text))

@@ -2,8 +2,8 @@
 
 Tokens are grown by the model's own `generate`, since only that knows every architecture's cache and positions; but each
 one is chosen by our sampler, as in the other engines: a logits processor leaves `generate` exactly the chosen token.
-So temperature, top_p, top_k, seed, repetition penalty and stop strings mean the same everywhere, and a reply that
-nobody wants any more is ended from there.
+So temperature, top_p, top_k, seed, repetition penalty, constraints and stop strings mean the same everywhere, and a
+reply that nobody wants any more is ended from there.
 
 Some architectures keep notes about the prompt in the model itself (Qwen2-VL: positions), so one reply, or one batch of
 them, is grown at a time; others wait. A thread of its own grows a stream, so that a slow reader keeps nobody waiting.
@@ -27,19 +27,19 @@ from transformers import GenerationConfig, LogitsProcessor
 
 from sensorium.conversation import Conversation, Image, user
 from sensorium.engine.asking import require_question, require_room
-from sensorium.engine.base import GREEDY, Card, Delta, FinishReason, Reply, Sampling
-from sensorium.engine.prompting import deltas
-from sensorium.engine.sampler import Chosen, TextStream, TokenSampler
+from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
+from sensorium.engine.grammar import Grammars
+from sensorium.engine.prompting import GrowingReply, deltas, make_samplers
+from sensorium.engine.sampler import Chosen, TokenSampler
 from sensorium.engine.transformers.chat import Chat
 from sensorium.engine.transformers.folder import context_length_of, licence_of_folder, load_folder, read_folder
 from sensorium.engine.transformers.pictures import share_pictures
-from sensorium.errors import SensoriumError
 from sensorium.media import encode_image
 from sensorium.model.device import best_device
 from sensorium.model.quiet import quietly
 
 PROBE_SIZE = (640, 480)  # of the picture whose visual tokens the card tells
-Hear = Callable[[int, int], bool]  # (row, its next token) -> whether the row's reply is over
+Hear = Callable[[int, Chosen], bool]  # (row, its next token) -> whether the row's reply is over
 
 
 class TransformersEngine:
@@ -68,6 +68,7 @@ class TransformersEngine:
             bos_token_id=self.chat.tokenizer.bos_token_id,
             suppress_tokens=getattr(model.generation_config, "suppress_tokens", None),
         )  # fmt: skip
+        self._grammars = Grammars(self.chat)
         self._growing = Lock()
         self.card = _card(model.config, self.chat, name, licence, provenance or {})
 
@@ -83,8 +84,9 @@ class TransformersEngine:
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece. Closing the iterator ends it at its next token."""
         prompt, [n_prompt] = self._prompt([conversation], sampling)
-        with closing(self._tokens(prompt, sampling)) as tokens:  # type: ignore[type-var]
-            for delta in deltas(map(Chosen, tokens), self.chat, sampling):
+        [sampler] = make_samplers(self._grammars, sampling)
+        with closing(self._tokens(prompt, sampler)) as tokens:  # type: ignore[type-var]
+            for delta in deltas(tokens, self.chat, sampling):
                 yield replace(delta, n_prompt=n_prompt) if delta.finish else delta
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
@@ -101,25 +103,19 @@ class TransformersEngine:
 
     def _answer(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Reply]:
         prompt, lengths = self._prompt(conversations, sampling)
-        texts = [TextStream(self.chat.decode, sampling.stop) for _ in lengths]
-        shown, counts = ["" for _ in lengths], [0 for _ in lengths]
-        finish: list[FinishReason] = ["length" for _ in lengths]
+        growing = [GrowingReply(self.chat, sampling) for _ in lengths]
+        pieces: list[list[Delta]] = [[] for _ in lengths]
 
-        def hear(row: int, token: int) -> bool:
-            if token in self.chat.stop_ids:
-                finish[row] = "stop"
-                return True
-            counts[row] += 1
-            shown[row] += texts[row].push(token)
-            if texts[row].stopped:
-                finish[row] = "stop"
-            return texts[row].stopped
+        def hear(row: int, chosen: Chosen) -> bool:
+            if delta := growing[row].push(chosen):
+                pieces[row].append(delta)
+            return growing[row].finish is not None
 
+        samplers = make_samplers(self._grammars, sampling, len(lengths))
         with self._growing:
-            self._grow(prompt, sampling, hear)
-        return [
-            Reply(shown[i] + texts[i].finish(), finish[i], n_prompt, counts[i]) for i, n_prompt in enumerate(lengths)
-        ]
+            self._grow(prompt, samplers, hear)
+        last = [replace(reply.end(), n_prompt=n_prompt) for reply, n_prompt in zip(growing, lengths, strict=True)]
+        return [Reply.of([*before, end]) for before, end in zip(pieces, last, strict=True)]
 
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
         """log P of each candidate as the next reply, each by one forward of the prompt with it behind."""
@@ -155,9 +151,6 @@ class TransformersEngine:
 
     def _prompt(self, conversations: Sequence[Conversation], sampling: Sampling) -> tuple[dict[str, Tensor], list[int]]:
         """Tensors for the model, and how many tokens each prompt has. Raises SensoriumError where there is no room."""
-        if sampling.constrain is not None or sampling.logprobs is not None:
-            raise SensoriumError("sampling", "this engine neither constrains replies nor tells token probabilities.",
-                                 "Use the torch or llamacpp engine.")
         for conversation in conversations:
             require_question(conversation)
         prepared = self.chat.tensors(conversations)
@@ -169,20 +162,20 @@ class TransformersEngine:
             name: value.to(device, dtype if value.is_floating_point() else None) for name, value in prepared.items()
         }, lengths
 
-    def _tokens(self, prompt: dict[str, Tensor], sampling: Sampling) -> Iterator[int]:
+    def _tokens(self, prompt: dict[str, Tensor], sampler: TokenSampler) -> Iterator[Chosen]:
         """A reply's tokens, grown in a thread that ends when nobody reads them any more."""
-        said: SimpleQueue[int | Exception | None] = SimpleQueue()
+        said: SimpleQueue[Chosen | Exception | None] = SimpleQueue()
         unwanted = Event()
 
-        def hear(_: int, token: int) -> bool:
-            said.put(token)
-            return unwanted.is_set() or token in self.chat.stop_ids
+        def hear(_: int, chosen: Chosen) -> bool:
+            said.put(chosen)
+            return unwanted.is_set() or chosen.is_last or chosen.id in self.chat.stop_ids
 
         def grow() -> None:
             try:
                 with self._growing:
                     if not unwanted.is_set():
-                        self._grow(prompt, sampling, hear)
+                        self._grow(prompt, [sampler], hear)
                 said.put(None)
             except Exception as error:  # noqa: BLE001 (raised again where the reply is read)
                 said.put(error)
@@ -197,14 +190,14 @@ class TransformersEngine:
         finally:
             unwanted.set()
 
-    def _grow(self, prompt: dict[str, Tensor], sampling: Sampling, hear: Hear) -> None:
+    def _grow(self, prompt: dict[str, Tensor], samplers: list[TokenSampler], hear: Hear) -> None:
         """Grow the replies of a batch and tell of each token, until all are over or as long as they may be.
 
         Whoever calls has taken `_growing`.
         """
-        chooser = _Chooser(sampling, len(prompt["input_ids"]), min(self.chat.stop_ids), hear)
+        chooser = _Chooser(samplers, min(self.chat.stop_ids), hear)
         with suppress(_Enough):
-            self.model.generate(**prompt, max_new_tokens=sampling.max_new_tokens, do_sample=False,
+            self.model.generate(**prompt, max_new_tokens=samplers[0].sampling.max_new_tokens, do_sample=False,
                                 logits_processor=[chooser])  # fmt: skip
 
 
@@ -215,28 +208,32 @@ class _Enough(Exception):
 class _Chooser(LogitsProcessor):
     """Leaves the token that our sampler chooses, so that `generate`'s own choice is made."""
 
-    def __init__(self, sampling: Sampling, n_rows: int, end_id: int, hear: Hear) -> None:
-        self._samplers = [TokenSampler(sampling) for _ in range(n_rows)]
-        self._said: list[list[int]] = [[] for _ in range(n_rows)]
-        self._running = set(range(n_rows))
-        self._end_id, self._hear = end_id, hear
-        self._is_likeliest = sampling.temperature == 0 and sampling.repetition_penalty == 1
+    def __init__(self, samplers: list[TokenSampler], end_id: int, hear: Hear) -> None:
+        self._samplers = samplers
+        self._said: list[list[int]] = [[] for _ in samplers]
+        self._running = set(range(len(samplers)))
+        self._over, self._hear = Chosen(end_id), hear
+        self._is_likeliest = all(sampler.is_plain for sampler in samplers)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """scores: logits [rows, vocabulary]; returns 0 at each row's token and -inf elsewhere."""
-        tokens = scores.argmax(-1).tolist() if self._is_likeliest else self._drawn(scores.float().cpu().numpy())
+        chosen = self._likeliest(scores) if self._is_likeliest else self._drawn(scores.float().cpu().numpy())
         for row in sorted(self._running):
-            self._said[row].append(tokens[row])
-            if self._hear(row, tokens[row]):
+            self._said[row].append(chosen[row].id)
+            if self._hear(row, chosen[row]):
                 self._running.remove(row)
         if not self._running:
             raise _Enough
-        places = torch.tensor(tokens, device=scores.device)[:, None]
+        places = torch.tensor([token.id for token in chosen], device=scores.device)[:, None]
         return torch.full_like(scores, -torch.inf).scatter_(1, places, 0.0)
 
-    def _drawn(self, logits: Any) -> list[int]:
+    @staticmethod
+    def _likeliest(scores: Tensor) -> list[Chosen]:
+        return [Chosen(token) for token in scores.argmax(-1).tolist()]
+
+    def _drawn(self, logits: Any) -> list[Chosen]:
         return [
-            sampler.choose(logits[row], self._said[row]).id if row in self._running else self._end_id
+            sampler.choose(logits[row], self._said[row]) if row in self._running else self._over
             for row, sampler in enumerate(self._samplers)
         ]
 

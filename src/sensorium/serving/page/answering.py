@@ -35,7 +35,10 @@ class Refusal(Exception):
 
 @dataclass
 class Answer:
-    """A reply under way. status: what goes on, in the words of the page; times in seconds of `time.perf_counter`."""
+    """A reply under way. status: what goes on, in the words of the page; times in seconds of `time.perf_counter`.
+
+    asked_at: when the engine was, which those who wait for their turn are not to blame it for.
+    """
 
     asked_at: float
     status: str = ""
@@ -94,7 +97,6 @@ class Desk:
                     yield answer
             if task.cancelled():
                 answer.is_stopped = True
-                self.metrics.requests.labels("left").inc()
             elif error := task.exception():
                 raise self._refusal(error, language) from error
         finally:
@@ -112,25 +114,22 @@ class Desk:
             share = f" {done / total:.0%}" if total else " …"
             answer.status = say(language, "loading", engine=engine_name, what=what + share)
 
-        engine = await self.engines.get(engine_name, loading)
-        answer.status = say(language, "waiting")
-        await self.queue.enter(caller)
-        answer.status = say(language, "thinking")
-        answer.asked_at = time.perf_counter()
-        reply = stream_reply(engine, conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
-        async with aclosing(reply) as deltas:
-            async for delta in deltas:
-                answer.take(delta)
-        self._count(answer)
-
-    def _count(self, answer: Answer) -> None:
-        self.metrics.requests.labels("answered").inc()
-        self.metrics.reply.observe(time.perf_counter() - answer.asked_at)
-        if answer.first_token_s is not None:
-            self.metrics.first_token.observe(answer.first_token_s)
-        if last := answer.last:
-            for kind, n in (("prompt", last.n_prompt), ("cached", last.n_cached), ("reply", last.n_tokens)):
-                self.metrics.tokens.labels(kind).inc(n)
+        begun = answer.asked_at
+        try:
+            engine = await self.engines.get(engine_name, loading)
+            answer.status = say(language, "waiting")
+            await self.queue.enter(caller)
+            answer.status = say(language, "thinking")
+            answer.asked_at = time.perf_counter()
+            reply = stream_reply(engine, conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
+            async with aclosing(reply) as deltas:
+                async for delta in self.metrics.timed(deltas, begun):
+                    answer.take(delta)
+        except (asyncio.CancelledError, Exception) as error:
+            self.metrics.broken_off(error)
+            raise
+        if answer.last is not None:
+            self.metrics.answered(answer.last)
 
     def _check(self, conversation: Conversation, language: str) -> None:
         """What the API would refuse of such a conversation, and what only a page can have."""
@@ -147,11 +146,9 @@ class Desk:
     def _refusal(self, error: BaseException, language: str) -> BaseException:
         """The error as a person can read it; what is nobody's to mend here stays what it is."""
         if isinstance(error, TimeoutError):
-            self.metrics.requests.labels("failed").inc()
             return Refusal(say(language, "timeout", seconds=f"{self.settings.reply_timeout_s:g}"))
         if isinstance(error, SensoriumError | ApiError):
             return Refusal(str(error))
-        self.metrics.requests.labels("failed").inc()
         return Refusal(say(language, "failed")) if isinstance(error, RuntimeError) else error
 
 

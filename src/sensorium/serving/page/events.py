@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.conversation import Conversation, Message, Part, Text
-from sensorium.engine import Sampling
+from sensorium.engine import YES_NO, Boxes, Constraint, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.serving.page.answering import Answer, Desk, Refusal
 from sensorium.serving.page.examples import EXAMPLES
@@ -26,6 +26,7 @@ from sensorium.serving.page.words import language_of, say
 
 LONGEST_QUESTION = 100_000  # characters: far beyond what any model reads, well below what fills a server
 MOST_TALKS = 1000  # that the server keeps; of a tab left open longer, the page begins anew
+FORMS: dict[str, Constraint | None] = {"free": None, "yes_no": YES_NO, "boxes": Boxes()}  # of an answer
 _FREE: dict[str, Any] = {"submit_btn": True, "stop_btn": False}  # the text field's button while nobody answers
 _BUSY: dict[str, Any] = {"submit_btn": False, "stop_btn": True}
 
@@ -33,7 +34,7 @@ Updates = list[Any]  # of the text field, the chat, the figures
 
 
 class Events:
-    """settings, in each event: engine, temperature, top p, longest reply, seed, as they stand on the page."""
+    """settings, in each event: engine, form, temperature, top p, longest reply, seed, as they stand on the page."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk, self.talks = desk, Talks(MOST_TALKS)
@@ -41,12 +42,18 @@ class Events:
     def _talk(self, request: gradio.Request) -> Talk:
         return self.talks.of(str(request.session_hash))
 
-    def greet(self, request: gradio.Request) -> tuple[str, str]:
-        """The line about the model and the empty figures, in the language of who came."""
+    @property
+    def forms(self) -> list[str]:
+        """What an answer may be asked to be; a model that sees nothing has nothing to draw boxes around."""
+        return [name for name in FORMS if name != "boxes" or "image" in self.desk.card.modalities]
+
+    def greet(self, request: gradio.Request) -> tuple[str, str, Any]:
+        """The line about the model, the empty figures and the forms of an answer, in the language of who came."""
         language, card = _language(request), self.desk.card
         key = "sees" if "image" in card.modalities else "reads"
         line = say(language, key, visual=card.visual_tokens, context=card.context_length)
-        return html.escape(line), figures(None, 0, card, language)
+        forms = gradio.update(choices=[(say(language, name), name) for name in self.forms])
+        return html.escape(line), figures(None, 0, card, language), forms
 
     async def ask(self, request: gradio.Request, box: dict[str, Any], *settings: Any) -> AsyncIterator[Updates]:
         """What was written, about the pictures that came with it."""
@@ -175,11 +182,12 @@ def _question(text: str, paths: list[Path], language: str) -> Message:
     return Message("user", (*pictures, Text(text.strip())))
 
 
-def _sampling(temperature: float, top_p: float, max_new_tokens: float, seed: float | None) -> Sampling:
+def _sampling(form: str, temperature: float, top_p: float, max_new_tokens: float, seed: float | None) -> Sampling:
     """Raises SensoriumError for values that no slider gives."""
     try:
-        return Sampling(int(max_new_tokens), float(temperature), float(top_p), seed=int(seed or 0) % 2**63)
-    except (TypeError, ValueError, OverflowError) as error:
+        return Sampling(int(max_new_tokens), float(temperature), float(top_p), seed=int(seed or 0) % 2**63,
+                        constrain=FORMS[form])  # fmt: skip
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SensoriumError("settings", "are not numbers.", "Fill the empty ones in.") from error
 
 

@@ -13,7 +13,7 @@ from sensorium.serving.page.gate import EXAMPLES_FOLDER
 from sensorium.serving.page.look import DOWNLOAD, ICON
 from sensorium.serving.page.quiet_gradio import FOLDER, gradio
 from sensorium.serving.page.shown import copy_for_page
-from sensorium.serving.page.words import TRANSLATIONS
+from sensorium.serving.page.words import TRANSLATIONS, say
 
 I18N = gradio.I18n(**TRANSLATIONS)
 _Text: Any = I18N  # Gradio's own types allow translated text in fewer places than Gradio does
@@ -23,16 +23,17 @@ def build_page(desk: Desk) -> Any:
     """The page as Gradio's Blocks."""
     with gradio.Blocks(title="Sensorium", analytics_enabled=False, fill_width=True, fill_height=True) as page:
         events = Events(desk)
-        widgets = _Widgets(desk)
+        widgets = _Widgets(desk, events.forms)
         widgets.connect(events)
-        page.load(events.greet, None, [widgets.line, widgets.figures], show_progress="hidden")
+        greeted = [widgets.line, widgets.figures, widgets.form]
+        page.load(events.greet, None, greeted, show_progress="hidden")
     return page
 
 
 class _Widgets:
     """What stands where."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, forms: list[str]) -> None:
         self.desk = desk
         card = desk.card
         sees = "image" in card.modalities
@@ -53,6 +54,10 @@ class _Widgets:
                 )  # fmt: skip
             with gradio.Column(scale=1, min_width=260, elem_id="side"):
                 self.figures = gradio.HTML(elem_id="figures", padding=False)
+                self.form = gradio.Radio(
+                    [(say("en", name), name) for name in forms], value=forms[0], label=_Text("form"), elem_id="form",
+                    render=False,
+                )  # fmt: skip
                 self.settings = self._settings()
                 self.new = gradio.Button(_Text("new"), elem_id="new", size="sm")
                 with gradio.Row(elem_id="exports"):
@@ -63,12 +68,13 @@ class _Widgets:
         self.file = gradio.Textbox(visible="hidden", elem_id="file")
 
     def _settings(self) -> list[Any]:
-        """Engine, temperature, top p, longest reply, seed."""
+        """Engine, form of the answer, temperature, top p, longest reply, seed."""
         names = self.desk.engines.names
         longest = self.desk.card.context_length
         with gradio.Accordion(_Text("settings"), open=True, elem_id="settings"):
             engine = gradio.Radio(list(names), value=names[0], label=_Text("engine"), elem_id="engine",
                                   visible=len(names) > 1)  # fmt: skip
+            self.form.render()
             temperature = gradio.Slider(0, 2, value=0, step=0.05, label=_Text("temperature"), elem_id="temperature")
             top_p = gradio.Slider(0.05, 1, value=1, step=0.05, label=_Text("top_p"), elem_id="top-p")
             with gradio.Row():
@@ -77,7 +83,7 @@ class _Widgets:
                     label=_Text("max_tokens"), elem_id="max-tokens", min_width=100,
                 )  # fmt: skip
                 seed = gradio.Number(0, precision=0, minimum=0, label=_Text("seed"), elem_id="seed", min_width=100)
-        return [engine, temperature, top_p, n_tokens, seed]
+        return [engine, self.form, temperature, top_p, n_tokens, seed]
 
     def connect(self, events: Events) -> None:
         """Which click is which event. Our own queue decides who waits, so Gradio's lets everything through."""
