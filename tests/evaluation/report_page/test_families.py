@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sensorium.evaluation.benchmarks import BENCHMARKS, Answer
+from sensorium.evaluation.probes.findings import Findings
 from sensorium.evaluation.report_page.families import families_of
 from sensorium.evaluation.results import Results, Score, headlines
 from sensorium.evaluation.scorers import videomme
@@ -12,6 +13,7 @@ def results_of(scores):
     return Results(
         benchmark="pope", variant="official", prompt="official", model={}, data={}, sampling={}, limit=None, planned=0,
         answered=0, unasked={}, unread=0, cut_off=0, scores=scores, tasks=[], stability=None, values={}, notes=[],
+        probes=Findings.model_construct(),
     )  # fmt: skip
 
 
