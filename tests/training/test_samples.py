@@ -159,6 +159,30 @@ def test_annotations_left_out_are_counted_beside_the_samples(folder, renderer, o
     assert measure(samples, renderer, quiet).faults == found.faults  # from the cache
 
 
+def with_faults(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One stage over captions and boxes: a caption without its picture, one that is too long, a box left out."""
+    image = {"id": 1, "file_name": "0.png", "width": 40, "height": 30}
+    boxes = [{"id": i, "image_id": 1, "category_id": 1, "bbox": box, "iscrowd": 0}
+             for i, box in enumerate([[2, 2, 10, 10], [90, 90, 10, 10]])]
+    content = {"images": [image], "annotations": boxes, "categories": [{"id": 1, "name": "dog"}]}
+    (folder / "instances.json").write_text(json.dumps(content))
+    with (folder / "captions.csv").open("a") as file:
+        file.write(f"nowhere.png,A square\n1.png,{'A very long caption. ' * 60}\n")
+    sources = [{"format": "csv", "path": "captions.csv", "images": "pictures"},
+               {"format": "coco", "path": "instances.json", "images": "pictures"}]
+    (folder / "sources.yaml").write_text(yaml.safe_dump({"sources": sources, "max_bad_rows": 0.2}))
+    stage = tree["stages"][0] | {"batch": {"max_tokens": 256, "too_long": "drop"}}
+    return tree | {"stages": [stage]}
+
+
+def test_what_was_dropped_and_left_out_stands_in_the_journal_by_reason(tree, folder, tmp_path):
+    _run(with_faults(tree, folder), tmp_path / "run")
+    [captions, boxes] = read_journal(tmp_path / "run" / "journal.jsonl")[0]["sources"]
+    assert (captions["samples"], sorted(captions["dropped"].values()), captions["left_out"]) == (12, [1, 1], {})
+    assert any("longer than the batch budget" in why for why in captions["dropped"])
+    assert (boxes["samples"], boxes["dropped"], list(boxes["left_out"].values())) == (1, {}, [1])
+
+
 def test_what_was_missing_is_looked_for_again(folder, renderer, own_cache):
     picture = (folder / "pictures" / "3.png").read_bytes()
     (folder / "pictures" / "3.png").unlink()

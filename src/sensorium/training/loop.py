@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -198,7 +198,7 @@ def _announced(model: MultimodalModel, stage: Stage, tracking: Tracking) -> list
             row["padded_fill"] = padded_fill(stage.plan, stage.objective.sizes)
             lines.append(padding_note(why, row["padded_fill"]))
         found = contributions(stage.objective.samples, stage.objective.measures, stage.plan)
-        row["sources"] = [asdict(one) for one in found]
+        row["sources"] = [one.to_json() for one in found]
         lines += contribution_table(found)
     tracking.log(row)
     return lines

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,6 +68,10 @@ class Contribution:
     visual_tokens: int
     dropped: Counter[str]
     left_out: Counter[str] = field(default_factory=Counter)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data. `dataclasses.asdict` cannot: it makes a Counter anew from pairs, and counts the pairs."""
+        return vars(self) | {"dropped": dict(self.dropped), "left_out": dict(self.left_out)}
 
 
 def render_sample(renderer: Renderer, talks: Sequence[Talk]) -> Rendered:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,6 +84,10 @@ class StagePreview:
     operations: dict[str, float]
     cache: int
     warmup: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return vars(self) | {"sources": [one.to_json() for one in self.sources]}
 
 
 def preview(recipe: Recipe, processes: int, tell: ProgressCallback, run: Path | None = None) -> list[StagePreview]:
