@@ -233,7 +233,8 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     for i, batch in enumerate(work):
         with _autocast(parallel.model, precision):
             loss = parallel.loss(stage.objective, batch, is_last=i + 1 == len(work))
-        loss.total.backward()  # type: ignore[no-untyped-call]
+        if loss.total.requires_grad:  # text moves nothing where only what sees trains
+            loss.total.backward()  # type: ignore[no-untyped-call]
         sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.lost, loss.pictures
     total, weight, samples, tokens, lost, pictures = ranks.total(sums.tolist())
     if weight == 0:

@@ -100,7 +100,7 @@ class ReplyObjective:
     def always_look(self) -> None:
         """Run the encoder for batches of text too, on a blank picture and at no weight.
 
-        Where its layers are sliced over processes, all processes must run them together.
+        Where processes must run it together, see `Parallel.must_look`.
         """
         model, size = self.model, self.model.vision.config.image_size
         shape = (3, size, size) if self.cache is None else self.cache.states.shape[1:]

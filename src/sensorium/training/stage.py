@@ -80,7 +80,8 @@ def prepare_stage(
     if recipe.compile:
         compile_layers(model)
     parallel = Parallel(model, ranks, recipe.parallel, recipe.precision)
-    if parallel.is_sharded and isinstance(objective, ReplyObjective):
+    model.blank = None  # an earlier stage may have had to look
+    if parallel.must_look and isinstance(objective, ReplyObjective):
         objective.always_look()
     groups = choose_trainable(model, config)  # once more: their slices may stand in their places now
     rates = {str(name): rate for name, rate in config.learning_rates.items()}
