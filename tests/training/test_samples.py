@@ -21,6 +21,7 @@ from sensorium.training.journal import read_journal
 from sensorium.training.loop import train
 from sensorium.training.measure import contribution_table, contributions, mean_tokens, measure
 from sensorium.training.packing import PackConfig, plan_packs
+from sensorium.training.preview import describe, preview
 from sensorium.training.recipe import Recipe
 from sensorium.training.samples import SourceSamples
 
@@ -181,6 +182,32 @@ def test_what_was_dropped_and_left_out_stands_in_the_journal_by_reason(tree, fol
     assert (captions["samples"], sorted(captions["dropped"].values()), captions["left_out"]) == (12, [1, 1], {})
     assert any("longer than the batch budget" in why for why in captions["dropped"])
     assert (boxes["samples"], boxes["dropped"], list(boxes["left_out"].values())) == (1, {}, [1])
+
+
+@pytest.mark.parametrize("policy", ["alone", "drop"])
+def test_what_is_longer_than_the_language_model_reads_is_dropped_counted_and_planned_so(tree, folder, tmp_path, policy):
+    """512 positions: the last talk is over the budget only, the one before it over what can be read."""
+    talks = [[{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "it " * n}] for n in (2, 3, 900)]
+    talks.append([{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "it " * 130}])
+    (folder / "talks.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
+    (folder / "sources.yaml").write_text("sources: [{format: messages, path: talks.jsonl}]\n")
+    tree["stages"] = [tree["stages"][0] | {"batch": {"max_tokens": 256, "too_long": policy}}]
+    recipe = Recipe.model_validate(tree | {"validation": str(folder / "sources.yaml"), "validation_samples": 4})
+    [plan] = preview(recipe, 1, quiet)
+    lines: list[str] = []
+    train(recipe, tmp_path / "run", say=lines.append)
+    first, *rows = read_journal(tmp_path / "run" / "journal.jsonl")
+    [source] = first["sources"]
+    reasons = {"is longer than the language model reads": 1} | (
+        {"is longer than the batch budget": 1} if policy == "drop" else {})
+    assert {why.rstrip("."): count for why, count in source["dropped"].items()} == reasons
+    assert source["samples"] == sum(row["samples"] for row in rows if "loss" in row) == 4 - len(reasons)
+    assert any("validation" in row for row in rows) and first["validation_too_long"] == plan.validation_too_long == 1
+    assert [one.to_json() for one in plan.sources] == first["sources"]
+    said = list(describe([plan], recipe, 1))
+    assert any("1 dropped: is longer than the language model reads" in line for line in said)
+    assert any("leave out 1 samples longer" in line for line in said)
+    assert any("1 samples of the validation are longer" in line for line in lines)
 
 
 def test_what_was_missing_is_looked_for_again(folder, renderer, own_cache):

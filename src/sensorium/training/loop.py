@@ -37,7 +37,7 @@ from sensorium.training.journal import Journal, read_journal
 from sensorium.training.losses import plot_losses
 from sensorium.training.measure import contribution_table, contributions
 from sensorium.training.optimizer import set_learning_rates
-from sensorium.training.packing import padded_fill, padding_note, plan_packs
+from sensorium.training.packing import padded_fill, padding_note
 from sensorium.training.parallel import whole
 from sensorium.training.progress import Progress
 from sensorium.training.ranks import ALONE, Ranks, joined
@@ -200,6 +200,9 @@ def _announced(model: MultimodalModel, stage: Stage, tracking: Tracking) -> list
         found = contributions(stage.objective.samples, stage.objective.measures, stage.plan)
         row["sources"] = [one.to_json() for one in found]
         lines += contribution_table(found)
+    if stage.validation_plan is not None and (count := len(stage.validation_plan.unreadable)):
+        row["validation_too_long"] = count
+        lines.append(f"{count:,} samples of the validation are longer than the language model reads and are left out.")
     tracking.log(row)
     return lines
 
@@ -250,16 +253,14 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     return Step(total, weight, int(samples), int(tokens), int(lost), float(whole(norm)))
 
 
-def validate(stage: Stage, precision: str, samples: int = 16) -> dict[str, float]:
+def validate(stage: Stage, precision: str) -> dict[str, float]:
     """Mean loss and metrics over all samples of the validation objective; those that were dropped are not in it."""
     objective, parallel, ranks = stage.validation, stage.parallel, stage.parallel.ranks
-    assert objective is not None
+    assert objective is not None and stage.validation_plan is not None
     parallel.model.eval()
     total = weight = 0.0
     sums: dict[str, list[float]] = {}
-    # With no more samples than `samples` in a pack: every logit of a batch stands in memory here.
-    budget = stage.config.batch.model_copy(update={"max_samples": samples, "too_long": "alone"})
-    packs = [pack.tolist() for pack in plan_packs(objective.sizes, budget, seed=0).packs]
+    packs = [pack.tolist() for pack in stage.validation_plan.packs]
     for first in range(0, len(packs), ranks.size):
         # Sharded layers must run everywhere, so that a process without a pack of its own runs an empty one.
         mine = packs[first + ranks.rank] if first + ranks.rank < len(packs) else []

@@ -122,6 +122,7 @@ def contributions(samples: Samples, measures: Measures, plan: PackPlan) -> list[
     """What each source gives, in the order of `samples.titles`."""
     numbers = np.array([samples.source(i) for i in range(len(samples))])
     too_long = dict.fromkeys(plan.too_long, "is longer than the batch budget.")
+    too_long |= dict.fromkeys(plan.unreadable, "is longer than the language model reads.")
     used = (measures.sizes.whole > 0) & ~np.isin(np.arange(len(samples)), list(too_long))
     found = []
     for number, title in enumerate(samples.titles):
