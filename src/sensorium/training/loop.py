@@ -6,6 +6,7 @@ and then validate and save. A run is a folder; starting it again goes on from it
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,6 +35,7 @@ from sensorium.training.claim import claim
 from sensorium.training.data import check_data, provenance
 from sensorium.training.flops import Utilisation
 from sensorium.training.journal import Journal, read_journal
+from sensorium.training.lock import locked
 from sensorium.training.losses import plot_losses
 from sensorium.training.measure import contribution_table, contributions
 from sensorium.training.optimizer import set_learning_rates
@@ -58,7 +60,8 @@ def train(
     Started by `torchrun`, every process calls it with the same arguments; the first one writes. Ctrl-C (or SIGTERM)
     finishes the step, saves and returns; calling again goes on. While a stage is made ready it stops at once, as
     KeyboardInterrupt: what is ready by then is kept. say: gets plain progress lines instead of the live display; tell:
-    (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another recipe.
+    (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another
+    recipe or another training is writing it, and when a step's numbers are no longer finite.
     """
     if (run / "model").exists():
         claim(run, recipe)
@@ -67,11 +70,14 @@ def train(
     check_data(recipe)
     with joined() as ranks:
         trackers = open_trackers(recipe.trackers) if ranks.is_first else []
-        if ranks.is_first:
-            claim(run, recipe)
-        else:
-            say, tell = _silent, None
-        return _Run(recipe, run, ranks, say, tell or (lambda what, done, total: None), trackers).go()
+        with ExitStack() as held:
+            with ranks.failing_together():
+                if ranks.is_first:
+                    held.enter_context(locked(run))
+                    claim(run, recipe)
+            if not ranks.is_first:
+                say, tell = _silent, None
+            return _Run(recipe, run, ranks, say, tell or (lambda what, done, total: None), trackers).go()
 
 
 class _Run:
@@ -146,6 +152,7 @@ class _Run:
                 waited = time.monotonic() - started
                 rates = set_learning_rates(stage.optimizer, config.optimizer.share(step - 1, total))
                 result = train_step(stage, work, self.recipe.precision)
+                _require_finite(result, config.name, step)
                 self._count_lost(stage, result.lost)
                 seconds = time.monotonic() - started
                 row = _journal_row(result, stage, step, rates, seconds, waited, utilisation.of(work, seconds))
@@ -221,6 +228,14 @@ class Step:
     @property
     def loss(self) -> float:
         return self.total / self.weight
+
+
+def _require_finite(result: Step, stage: str, step: int) -> None:
+    """Raises SensoriumError, alike in all processes, when a step has spoiled the weights: nothing is saved after it."""
+    if not (math.isfinite(result.loss) and math.isfinite(result.gradient_norm)):
+        what = f"the loss is {result.loss:.3g} and the norm of its gradient {result.gradient_norm:.3g}: it has diverged."
+        raise SensoriumError(f"stage {stage} step {step}", what, "Lower its learning_rates, or warm up for longer, in a "
+                             "run of another --out; this run's last checkpoint is from before and stays.")
 
 
 def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
