@@ -291,6 +291,23 @@ def test_a_damaged_picture_alone_in_its_pack_does_not_stop_the_run(tree, folder,
     assert len(rows) == 11 and sum(row["samples"] for row in rows) == 44 - 3
 
 
+@pytest.mark.parametrize("of_stage", [False, True])
+def test_a_finished_run_tells_that_its_data_has_changed(tree, folder, tmp_path, tiny_data, of_stage):
+    tree["stages"] = [tree["stages"][0]]
+    if of_stage:
+        tree["stages"][0] |= {"data": tree["data"]}
+        tree["data"] = str(tiny_data)
+    _run(tree, tmp_path / "run")
+    assert _run(tree, tmp_path / "run") == []  # the same data: the model is there
+    path = write_sources(folder, max_bad_rows=0.2)
+    with pytest.raises(SensoriumError, match=r"sources.yaml: has changed since the model in .*run was trained on it"):
+        _run(tree, tmp_path / "run")
+    with pytest.raises(SensoriumError, match=r"sources.yaml: has changed since"):
+        preview(Recipe.model_validate(tree), 1, quiet, tmp_path / "run")
+    path.unlink()
+    _run(tree, tmp_path / "run")  # data that is gone does not take the model with it
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"tasks": {"caption": 1.0}}, "`tasks` and `together` are for dataset folders"),
     ({"objective": "words"}, "the word warm-up needs scenes"),

@@ -32,7 +32,7 @@ from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
 from sensorium.training.claim import claim
-from sensorium.training.data import check_data, provenance
+from sensorium.training.data import check_data, check_finished, provenance
 from sensorium.training.flops import Utilisation
 from sensorium.training.journal import Journal, read_journal
 from sensorium.training.lock import locked
@@ -61,10 +61,11 @@ def train(
     finishes the step, saves and returns; calling again goes on. While a stage is made ready it stops at once, as
     KeyboardInterrupt: what is ready by then is kept. say: gets plain progress lines instead of the live display; tell:
     (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another
-    recipe or another training is writing it, and when a step's numbers are no longer finite.
+    recipe, is finished on data that has changed since, or another training is writing it, and when a step's numbers are no longer finite.
     """
     if (run / "model").exists():
         claim(run, recipe)
+        check_finished(run, recipe)
         return run / "model"
     keep_freed_memory()
     check_data(recipe)

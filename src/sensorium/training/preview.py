@@ -30,6 +30,7 @@ from sensorium.rendering import Renderer
 from sensorium.training.claim import is_claimed
 from sensorium.training.data import (
     check_data,
+    check_finished,
     is_sources,
     stem_trains,
     training_samples,
@@ -102,6 +103,8 @@ def preview(recipe: Recipe, processes: int, tell: ProgressCallback, run: Path | 
     """
     if run is not None:
         is_claimed(run, recipe)
+        if (run / "model").exists():
+            check_finished(run, recipe)
     check_data(recipe)
     open_trackers(recipe.trackers)
     require_weights(vision_folder(recipe.model.vision.part, tell), recipe.model.vision.part)
