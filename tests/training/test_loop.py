@@ -313,7 +313,7 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_checkpoint(tree, tmp_path,
         return real(stage, *args)
 
     monkeypatch.setattr(loop, "train_step", step)
-    with pytest.raises(SensoriumError, match="stage align step 3: .*diverged. Lower its learning_rates"):
+    with pytest.raises(SensoriumError, match=r"stage align step 3: .*diverged\. Lower its learning_rates"):
         _train(tree, tmp_path / "run")
     assert len(calls) == 9 and _end(tmp_path / "run")["step"] == 6
     assert _steps(tmp_path / "run")[-1] == ("align", 2) and not (tmp_path / "run" / "model").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,13 @@ def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree,
     seen = sum(row["samples"] for row in read_journal(tmp_path / "run" / "journal.jsonl") if row["stage"] == "align"
                and "loss" in row)
     assert seen == 44 - 3 and "3.png" in caplog.text
+    rows = [row for row in read_journal(tmp_path / "run" / "journal.jsonl") if row["stage"] == "align"]
+    assert all(sum(row["sources"].values()) == row["samples"] for row in rows if "loss" in row)
+    lost = Counter[str]()
+    for row in rows:
+        lost.update(row.get("lost_sources", {}))
+        assert sum(row.get("lost_sources", {}).values()) == row.get("lost", 0)
+    assert lost == {"mix.json": 1, "captions.csv": 2}  # one picture, a question about it and two passes of captions
     write_sources(folder, max_bad_rows=0.02)
     with pytest.raises(SensoriumError, match=r"\d of 44 samples cannot be used.* \d of them turned out to be damaged"):
         _run(tree, tmp_path / "strict")

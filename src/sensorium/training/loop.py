@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -154,7 +154,7 @@ class _Run:
                 rates = set_learning_rates(stage.optimizer, config.optimizer.share(step - 1, total))
                 result = train_step(stage, work, self.recipe.precision)
                 _require_finite(result, config.name, step)
-                self._count_lost(stage, result.lost)
+                self._count_lost(stage, len(result.lost))
                 seconds = time.monotonic() - started
                 row = _journal_row(result, stage, step, rates, seconds, waited, utilisation.of(work, seconds))
                 self.tracking.log(row)
@@ -217,13 +217,13 @@ def _announced(model: MultimodalModel, stage: Stage, tracking: Tracking) -> list
 
 @dataclass(frozen=True)
 class Step:
-    """What an optimizer step was about, over all processes. lost: samples that could not be read."""
+    """What an optimizer step was about, over all processes. lost: numbers of samples that could not be read."""
 
     total: float
     weight: float
     samples: int
     tokens: int
-    lost: int
+    lost: tuple[int, ...]
     gradient_norm: float
 
     @property
@@ -248,16 +248,18 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     parallel.model.train()
     stem = parallel.model.vision.stem
     stem.train(any(p.requires_grad for p in stem.parameters()))  # a frozen one has no dropout to draw
-    sums = np.zeros(6)
+    sums, unread = np.zeros(6), list[int]()
     for i, batch in enumerate(work):
         with _autocast(parallel.model, precision):
             loss = parallel.loss(stage.objective, batch, is_last=i + 1 == len(work))
         if loss.total.requires_grad:  # text moves nothing where only what sees trains
             loss.total.backward()  # type: ignore[no-untyped-call]
-        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.lost, loss.pictures
-    total, weight, samples, tokens, lost, pictures = ranks.total(sums.tolist())
+        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.pictures, len(loss.lost)
+        unread += loss.lost
+    total, weight, samples, tokens, pictures, n_lost = ranks.total(sums.tolist())
     if weight == 0:
         raise SensoriumError("data", "not one sample of a step could be read.", "The warnings above name them.")
+    lost = tuple(number for of_rank in ranks.gather(unread) for number in of_rank) if n_lost else ()
     if not pictures:
         parallel.forget_blank()
     for parameter in stage.parameters:
@@ -266,7 +268,7 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     norm = torch.nn.utils.clip_grad_norm_(stage.parameters, stage.config.optimizer.clip_norm)
     stage.optimizer.step()
     stage.optimizer.zero_grad(set_to_none=True)
-    return Step(total, weight, int(samples), int(tokens), int(lost), float(whole(norm)))
+    return Step(total, weight, int(samples), int(tokens), lost, float(whole(norm)))
 
 
 def validate(stage: Stage, precision: str) -> dict[str, float]:
@@ -303,7 +305,7 @@ def _journal_row(
         "step": step,
         "loss": result.loss,
         "gradient_norm": result.gradient_norm,
-        **({"lost": result.lost} if result.lost else {}),
+        **({"lost": len(result.lost)} if result.lost else {}),
         "samples": result.samples,
         "tokens": result.tokens,
         "lr": rates,
@@ -314,9 +316,18 @@ def _journal_row(
         row["mfu"] = round(mfu, 5)
     objective = stage.objective
     if isinstance(objective, ReplyObjective) and len(objective.samples.titles) > 1:
-        numbers = [int(n) for pack in stage.packs_of_step(step - 1, ALONE) for n in pack]
-        row["sources"] = dict(Counter(objective.samples.titles[objective.samples.source(n)] for n in numbers))
+        numbers = Counter(int(n) for pack in stage.packs_of_step(step - 1, ALONE) for n in pack)
+        numbers.subtract(result.lost)
+        row["sources"] = _by_source(objective, numbers.elements())
+    if isinstance(objective, ReplyObjective) and result.lost:
+        row["lost_sources"] = _by_source(objective, result.lost)
     return row
+
+
+def _by_source(objective: ReplyObjective, numbers: Iterable[int]) -> dict[str, int]:
+    """How many of some samples are of which source."""
+    samples = objective.samples
+    return dict(Counter(samples.titles[samples.source(number)] for number in numbers))
 
 
 @contextmanager
