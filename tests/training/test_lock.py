@@ -28,7 +28,7 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def test_a_second_training_of_a_run_is_refused_and_the_first_goes_on(tiny_recipe_tree, own_cache, tmp_path, monkeypatch):
+def test_a_second_training_of_a_run_is_refused(tiny_recipe_tree, own_cache, tmp_path, monkeypatch):
     recipe = Recipe.model_validate(tiny_recipe_tree | {"stages": tiny_recipe_tree["stages"][:1]})
     real, refused = loop.train_step, []
 

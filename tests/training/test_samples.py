@@ -181,7 +181,7 @@ def test_what_was_dropped_and_left_out_stands_in_the_journal_by_reason(tree, fol
     _run(with_faults(tree, folder), tmp_path / "run")
     [captions, boxes] = read_journal(tmp_path / "run" / "journal.jsonl")[0]["sources"]
     assert (captions["samples"], sorted(captions["dropped"].values()), captions["left_out"]) == (12, [1, 1], {})
-    assert any("longer than the batch budget" in why for why in captions["dropped"])
+    assert any("longer than the language model reads" in why for why in captions["dropped"])
     assert (boxes["samples"], boxes["dropped"], list(boxes["left_out"].values())) == (1, {}, [1])
 
 
@@ -273,7 +273,7 @@ def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree,
     path = folder / "pictures" / "3.png"
     path.write_bytes(path.read_bytes()[:60])
     write_sources(folder, max_bad_rows=0.2)
-    _run(tree, tmp_path / "run")
+    lines = _run(tree, tmp_path / "run")
     seen = sum(row["samples"] for row in read_journal(tmp_path / "run" / "journal.jsonl") if row["stage"] == "align"
                and "loss" in row)
     assert seen == 44 - 3 and "3.png" in caplog.text
@@ -284,6 +284,11 @@ def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree,
         lost.update(row.get("lost_sources", {}))
         assert sum(row.get("lost_sources", {}).values()) == row.get("lost", 0)
     assert lost == {"mix.json": 1, "captions.csv": 2}  # one picture, a question about it and two passes of captions
+    [end] = [row["contributed"] for row in rows if "contributed" in row]
+    assert [(one["samples"], one["dropped"]) for one in end] == [
+        (11, {"could not be read while training.": 1}), (8, {}), (22, {"could not be read while training.": 2})]
+    assert sum(one["text_tokens"] + one["visual_tokens"] for one in end) == sum(row.get("tokens", 0) for row in rows)
+    assert lines.index("align has learned from") > 0 and any("2 dropped: could not be read" in line for line in lines)
     write_sources(folder, max_bad_rows=0.02)
     with pytest.raises(SensoriumError, match=r"\d of 44 samples cannot be used.* \d of them turned out to be damaged"):
         _run(tree, tmp_path / "strict")

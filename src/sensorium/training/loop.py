@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -60,8 +60,8 @@ def train(
     Started by `torchrun`, every process calls it with the same arguments; the first one writes. Ctrl-C (or SIGTERM)
     finishes the step, saves and returns; calling again goes on. While a stage is made ready it stops at once, as
     KeyboardInterrupt: what is ready by then is kept. say: gets plain progress lines instead of the live display; tell:
-    (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another
-    recipe, is finished on data that has changed since, or another training is writing it, and when a step's numbers are no longer finite.
+    (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another recipe, is
+    finished on data that has changed since, or is written by another training; and when a step's numbers are no longer finite.
     """
     if (run / "model").exists():
         claim(run, recipe)
@@ -90,7 +90,7 @@ class _Run:
     ) -> None:
         self.recipe, self.folder, self.ranks, self.say, self.tell = recipe, folder, ranks, say, tell
         self.checkpoints = folder / "checkpoints"
-        self.lost = 0  # samples of the stage that turned out to be damaged
+        self.lost: list[int] = []  # numbers of the stage's samples that turned out to be damaged
         self.journal = Journal(folder / "journal.jsonl" if ranks.is_first else Path(os.devnull))
         self.tracking = Tracking(self.journal, trackers)
 
@@ -115,7 +115,8 @@ class _Run:
                     self.journal.truncate_after(done or -1, stage.config.name)
                     self.tracking.start(self.folder.resolve().name, recipe.model_dump(mode="json"), self.folder)
                 rows = read_journal(self.journal.path) if ranks.is_first else []
-                lost = sum(row.get("lost", 0) for row in rows if row.get("stage") == stage.config.name)
+                rows = [row for row in rows if row.get("stage") == stage.config.name]
+                lost = [number for row in rows for number in row.get("lost_samples", ())]
                 self.lost = ranks.gather(lost)[0]
                 with _interruptible() as interrupted:
                     was_stopped = self._stage(model, stage, done, step - done, interrupted)
@@ -154,7 +155,7 @@ class _Run:
                 rates = set_learning_rates(stage.optimizer, config.optimizer.share(step - 1, total))
                 result = train_step(stage, work, self.recipe.precision)
                 _require_finite(result, config.name, step)
-                self._count_lost(stage, len(result.lost))
+                self._count_lost(stage, result.lost)
                 seconds = time.monotonic() - started
                 row = _journal_row(result, stage, step, rates, seconds, waited, utilisation.of(work, seconds))
                 self.tracking.log(row)
@@ -164,6 +165,9 @@ class _Run:
                     found = validate(stage, self.recipe.precision)
                     self.tracking.log({"stage": config.name, "step": step, "validation": found})
                     progress.validated(found)
+                if step == total and ranks.is_first:
+                    for line in _contributed(stage, self.lost, self.tracking):
+                        progress.note(line)
                 late = ranks.is_first and time.monotonic() - saved_at > 60 * self.recipe.checkpoint_minutes
                 is_late, is_stopped = (n > 0 for n in ranks.total([late, interrupted.is_set()]))
                 if is_late or is_stopped or step == total:
@@ -175,15 +179,15 @@ class _Run:
                     return True
         return False
 
-    def _count_lost(self, stage: Stage, lost: int) -> None:
+    def _count_lost(self, stage: Stage, lost: Sequence[int]) -> None:
         """Raises SensoriumError in every process when more of a stage's samples are lost than may be."""
         if not lost or not isinstance(stage.objective, ReplyObjective):
             return
         self.lost += lost
-        samples, bad = stage.objective.samples, self.lost + len(stage.objective.measures.dropped)
+        samples, bad = stage.objective.samples, len(self.lost) + len(stage.objective.measures.dropped)
         if bad > samples.max_bad * len(samples):
             what = f"{bad:,} of {len(samples):,} samples cannot be used, allowed are {samples.max_bad:.1%};"
-            raise SensoriumError("data", f"{what} {self.lost:,} of them turned out to be damaged while training.",
+            raise SensoriumError("data", f"{what} {len(self.lost):,} of them turned out to be damaged while training.",
                                  "The warnings above name them: mend them, or raise max_bad_rows.")
 
     def _put_together(self, model: MultimodalModel, number: int) -> MultimodalModel:
@@ -215,6 +219,16 @@ def _announced(model: MultimodalModel, stage: Stage, tracking: Tracking) -> list
     return lines
 
 
+def _contributed(stage: Stage, lost: Sequence[int], tracking: Tracking) -> list[str]:
+    """What the stage has learned from in the end, into the journal and as lines for people."""
+    if not isinstance(stage.objective, ReplyObjective):
+        return []
+    found = contributions(stage.objective.samples, stage.objective.measures, stage.plan, lost)
+    name = stage.config.name
+    tracking.log({"stage": name, "step": stage.total_steps, "contributed": [one.to_json() for one in found]})
+    return [f"{name} has learned from", *contribution_table(found)]
+
+
 @dataclass(frozen=True)
 class Step:
     """What an optimizer step was about, over all processes. lost: numbers of samples that could not be read."""
@@ -232,9 +246,9 @@ class Step:
 
 
 def _require_finite(result: Step, stage: str, step: int) -> None:
-    """Raises SensoriumError, alike in all processes, when a step has spoiled the weights: nothing is saved after it."""
+    """Raises SensoriumError, alike in all processes, when a step has spoiled the weights; nothing is saved then."""
     if not (math.isfinite(result.loss) and math.isfinite(result.gradient_norm)):
-        what = f"the loss is {result.loss:.3g} and the norm of its gradient {result.gradient_norm:.3g}: it has diverged."
+        what = f"the loss is {result.loss:.3g}, its gradient's norm {result.gradient_norm:.3g}: it has diverged."
         raise SensoriumError(f"stage {stage} step {step}", what, "Lower its learning_rates, or warm up for longer, in a "
                              "run of another --out; this run's last checkpoint is from before and stays.")
 
@@ -320,7 +334,7 @@ def _journal_row(
         numbers.subtract(result.lost)
         row["sources"] = _by_source(objective, numbers.elements())
     if isinstance(objective, ReplyObjective) and result.lost:
-        row["lost_sources"] = _by_source(objective, result.lost)
+        row["lost_sources"], row["lost_samples"] = _by_source(objective, result.lost), list(result.lost)
     return row
 
 
