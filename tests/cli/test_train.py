@@ -61,6 +61,19 @@ def test_the_command_prints_a_plan_and_makes_nothing(sensorium, tiny_recipe_tree
     assert outcome.code == 2 and "--set stages.9.samples=12: cannot be set there" in outcome.err
 
 
+def test_the_plan_for_programs_says_what_will_be_dropped(sensorium, tiny_recipe_tree, own_cache, tmp_path):
+    talks = [[{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "it " * n}] for n in (2, 3, 900)]
+    (tmp_path / "talks.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
+    (tmp_path / "sources.yaml").write_text("sources: [{format: messages, path: talks.jsonl}]\n")
+    stage = tiny_recipe_tree["stages"][1] | {"batch": {"max_tokens": 256, "too_long": "drop"}}
+    del stage["samples"]
+    tree = tiny_recipe_tree | {"data": str(tmp_path / "sources.yaml"), "stages": [stage]}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree))
+    outcome = sensorium("train", tmp_path / "tiny.yaml", "--dry-run", "--json")
+    [source] = json.loads(outcome.out)["stages"][0]["sources"]
+    assert source["samples"] == 2 and list(source["dropped"].values()) == [1]
+
+
 def test_data_that_is_not_there_is_said_before_anything_is_made(sensorium, tiny_recipe_tree, tmp_path):
     path: Path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny_recipe_tree | {"data": str(tmp_path / "none.yaml")}))

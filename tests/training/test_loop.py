@@ -294,6 +294,31 @@ def test_an_encoder_may_train_as_a_whole(tree, tmp_path):
     assert not torch.equal(start[name], end[name])
 
 
+@pytest.mark.parametrize("spoilt", ["loss", "gradient_norm"])
+def test_a_run_that_diverges_stops_and_keeps_its_last_checkpoint(tree, tmp_path, monkeypatch, spoilt):
+    """A weight that is not a number spoils the loss; an infinite gradient behind a finite loss spoils what comes next.
+
+    The checkpoint of the stage's end before, step 6, is what remains; nothing is exported.
+    """
+    real, calls = loop.train_step, []
+
+    def step(stage: Any, *args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 9:
+            weight = stage.parallel.model.connector.linear_1.weight
+            if spoilt == "loss":
+                weight.data[0, 0] = float("nan")
+            else:
+                weight.register_hook(lambda gradient: gradient * float("inf"))
+        return real(stage, *args)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.raises(SensoriumError, match=r"stage align step 3: .*diverged\. Lower its learning_rates"):
+        _train(tree, tmp_path / "run")
+    assert len(calls) == 9 and _end(tmp_path / "run")["step"] == 6
+    assert _steps(tmp_path / "run")[-1] == ("align", 2) and not (tmp_path / "run" / "model").exists()
+
+
 def test_losses_fall(tree, tmp_path):
     tree["stages"] = [tree["stages"][0] | {"samples": 240}]
     _train(tree, tmp_path / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -137,3 +138,37 @@ def test_packs_that_cannot_be_shared_evenly_are_refused(tree, own_cache):
 
 def test_one_process_adds_up_nothing():
     assert ALONE.total([1.5, 2]) == [1.5, 2] and ALONE.gather("x") == ["x"] and ALONE.is_first
+
+
+@pytest.mark.parametrize("modules", [["connector"], ["vision", "connector"]])
+def test_text_alone_moves_nothing_where_only_what_sees_trains(tree, tmp_path, processes, modules):
+    """Packs of text, of pictures, and a picture that turns out to be damaged: in one process, and in two."""
+    from PIL import Image as PILImage
+
+    rows: list[dict[str, Any]] = []
+    for i in range(5):
+        PILImage.new("RGB", (40, 30), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+        said = [{"from": "human", "value": "<image>\nHow red?"}, {"from": "gpt", "value": f"{i} of 16."}]
+        rows.append({"id": str(i), "image": f"{i}.png", "conversations": said})
+    damaged = tmp_path / "4.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    said = [{"from": "human", "value": "Are you helpful?"}, {"from": "gpt", "value": "I am."}]
+    rows += [{"id": f"t{i}", "conversations": said} for i in range(14)]
+    (tmp_path / "mix.json").write_text(json.dumps(rows))
+    (tmp_path / "data.yaml").write_text("sources: [{format: llava, path: mix.json}]\nmax_bad_rows: 0.2\n")
+    stage = tree["stages"][1] | {"learning_rates": dict.fromkeys(modules, 1e-3), "accumulate": 2,
+                                 "batch": {"max_tokens": 128, "max_samples": 1}}
+    del stage["samples"]
+    after = stage | {"name": "after", "learning_rates": {"connector": 1e-3, "tokens": 1e-3}}
+    tree |= {"data": str(tmp_path / "data.yaml"), "stages": [stage, after]}
+    assert processes(tree, tmp_path / "alone", size=1) == 0
+    assert processes(tree, tmp_path / "two", size=2) == 0
+    same(tmp_path / "alone", tmp_path / "two")
+    assert sum(row.get("lost", 0) for row in read_journal(tmp_path / "two" / "journal.jsonl")) == 2
+    moved = []
+    for file in sorted((tmp_path / "alone").glob("gradients-*.pt")):
+        one, two = (torch.load(tmp_path / run / file.name, weights_only=True) for run in ("alone", "two"))
+        torch.testing.assert_close(two, one, atol=1e-6, rtol=1e-5, msg=file.name)
+        assert two.keys() == one.keys()
+        moved.append(bool(one))
+    assert len(moved) == 20 and 3 <= moved.count(False) <= 8  # of the first stage; in the second the tokens move too

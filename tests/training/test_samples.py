@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sensorium.training.journal import read_journal
 from sensorium.training.loop import train
 from sensorium.training.measure import contribution_table, contributions, mean_tokens, measure
 from sensorium.training.packing import PackConfig, plan_packs
+from sensorium.training.preview import describe, preview
 from sensorium.training.recipe import Recipe
 from sensorium.training.samples import SourceSamples
 
@@ -159,6 +161,56 @@ def test_annotations_left_out_are_counted_beside_the_samples(folder, renderer, o
     assert measure(samples, renderer, quiet).faults == found.faults  # from the cache
 
 
+def with_faults(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One stage over captions and boxes: a caption without its picture, one that is too long, a box left out."""
+    image = {"id": 1, "file_name": "0.png", "width": 40, "height": 30}
+    boxes = [{"id": i, "image_id": 1, "category_id": 1, "bbox": box, "iscrowd": 0}
+             for i, box in enumerate([[2, 2, 10, 10], [90, 90, 10, 10]])]
+    content = {"images": [image], "annotations": boxes, "categories": [{"id": 1, "name": "dog"}]}
+    (folder / "instances.json").write_text(json.dumps(content))
+    with (folder / "captions.csv").open("a") as file:
+        file.write(f"nowhere.png,A square\n1.png,{'A very long caption. ' * 60}\n")
+    sources = [{"format": "csv", "path": "captions.csv", "images": "pictures"},
+               {"format": "coco", "path": "instances.json", "images": "pictures"}]
+    (folder / "sources.yaml").write_text(yaml.safe_dump({"sources": sources, "max_bad_rows": 0.2}))
+    stage = tree["stages"][0] | {"batch": {"max_tokens": 256, "too_long": "drop"}}
+    return tree | {"stages": [stage]}
+
+
+def test_what_was_dropped_and_left_out_stands_in_the_journal_by_reason(tree, folder, tmp_path):
+    _run(with_faults(tree, folder), tmp_path / "run")
+    [captions, boxes] = read_journal(tmp_path / "run" / "journal.jsonl")[0]["sources"]
+    assert (captions["samples"], sorted(captions["dropped"].values()), captions["left_out"]) == (12, [1, 1], {})
+    assert any("longer than the language model reads" in why for why in captions["dropped"])
+    assert (boxes["samples"], boxes["dropped"], list(boxes["left_out"].values())) == (1, {}, [1])
+
+
+@pytest.mark.parametrize("policy", ["alone", "drop"])
+def test_what_is_longer_than_the_language_model_reads_is_dropped_counted_and_planned_so(tree, folder, tmp_path, policy):
+    """512 positions: the last talk is over the budget only, the one before it over what can be read."""
+    talks = [[{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "it " * n}] for n in (2, 3, 900)]
+    talks.append([{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "it " * 130}])
+    (folder / "talks.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
+    (folder / "sources.yaml").write_text("sources: [{format: messages, path: talks.jsonl}]\n")
+    tree["stages"] = [tree["stages"][0] | {"batch": {"max_tokens": 256, "too_long": policy}}]
+    recipe = Recipe.model_validate(tree | {"validation": str(folder / "sources.yaml"), "validation_samples": 4})
+    [plan] = preview(recipe, 1, quiet)
+    lines: list[str] = []
+    train(recipe, tmp_path / "run", say=lines.append)
+    first, *rows = read_journal(tmp_path / "run" / "journal.jsonl")
+    [source] = first["sources"]
+    reasons = {"is longer than the language model reads": 1} | (
+        {"is longer than the batch budget": 1} if policy == "drop" else {})
+    assert {why.rstrip("."): count for why, count in source["dropped"].items()} == reasons
+    assert source["samples"] == sum(row["samples"] for row in rows if "loss" in row) == 4 - len(reasons)
+    assert any("validation" in row for row in rows) and first["validation_too_long"] == plan.validation_too_long == 1
+    assert [one.to_json() for one in plan.sources] == first["sources"]
+    said = list(describe([plan], recipe, 1))
+    assert any("1 dropped: is longer than the language model reads" in line for line in said)
+    assert any("leave out 1 samples longer" in line for line in said)
+    assert any("1 samples of the validation are longer" in line for line in lines)
+
+
 def test_what_was_missing_is_looked_for_again(folder, renderer, own_cache):
     picture = (folder / "pictures" / "3.png").read_bytes()
     (folder / "pictures" / "3.png").unlink()
@@ -221,10 +273,22 @@ def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree,
     path = folder / "pictures" / "3.png"
     path.write_bytes(path.read_bytes()[:60])
     write_sources(folder, max_bad_rows=0.2)
-    _run(tree, tmp_path / "run")
+    lines = _run(tree, tmp_path / "run")
     seen = sum(row["samples"] for row in read_journal(tmp_path / "run" / "journal.jsonl") if row["stage"] == "align"
                and "loss" in row)
     assert seen == 44 - 3 and "3.png" in caplog.text
+    rows = [row for row in read_journal(tmp_path / "run" / "journal.jsonl") if row["stage"] == "align"]
+    assert all(sum(row["sources"].values()) == row["samples"] for row in rows if "loss" in row)
+    lost = Counter[str]()
+    for row in rows:
+        lost.update(row.get("lost_sources", {}))
+        assert sum(row.get("lost_sources", {}).values()) == row.get("lost", 0)
+    assert lost == {"mix.json": 1, "captions.csv": 2}  # one picture, a question about it and two passes of captions
+    [end] = [row["contributed"] for row in rows if "contributed" in row]
+    assert [(one["samples"], one["dropped"]) for one in end] == [
+        (11, {"could not be read while training.": 1}), (8, {}), (22, {"could not be read while training.": 2})]
+    assert sum(one["text_tokens"] + one["visual_tokens"] for one in end) == sum(row.get("tokens", 0) for row in rows)
+    assert lines.index("align has learned from") > 0 and any("2 dropped: could not be read" in line for line in lines)
     write_sources(folder, max_bad_rows=0.02)
     with pytest.raises(SensoriumError, match=r"\d of 44 samples cannot be used.* \d of them turned out to be damaged"):
         _run(tree, tmp_path / "strict")
@@ -238,6 +302,23 @@ def test_a_damaged_picture_alone_in_its_pack_does_not_stop_the_run(tree, folder,
     _run(tree, tmp_path / "run")
     rows = [row for row in read_journal(tmp_path / "run" / "journal.jsonl") if "loss" in row]
     assert len(rows) == 11 and sum(row["samples"] for row in rows) == 44 - 3
+
+
+@pytest.mark.parametrize("of_stage", [False, True])
+def test_a_finished_run_tells_that_its_data_has_changed(tree, folder, tmp_path, tiny_data, of_stage):
+    tree["stages"] = [tree["stages"][0]]
+    if of_stage:
+        tree["stages"][0] |= {"data": tree["data"]}
+        tree["data"] = str(tiny_data)
+    _run(tree, tmp_path / "run")
+    assert _run(tree, tmp_path / "run") == []  # the same data: the model is there
+    path = write_sources(folder, max_bad_rows=0.2)
+    with pytest.raises(SensoriumError, match=r"sources.yaml: has changed since the model in .*run was trained on it"):
+        _run(tree, tmp_path / "run")
+    with pytest.raises(SensoriumError, match=r"sources.yaml: has changed since"):
+        preview(Recipe.model_validate(tree), 1, quiet, tmp_path / "run")
+    path.unlink()
+    _run(tree, tmp_path / "run")  # data that is gone does not take the model with it
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -74,14 +74,12 @@ def train(
 
 
 def _preview(plan: Recipe, processes: int, out: Path | None, as_json: bool) -> None:
-    from dataclasses import asdict
-
     from sensorium.training.preview import describe, preview
 
     with Preparation() as preparation:
         found = preview(plan, processes, preparation, out)
     if as_json:
-        emit_json({"recipe": plan.name, "processes": processes, "stages": [asdict(stage) for stage in found]})
+        emit_json({"recipe": plan.name, "processes": processes, "stages": [stage.to_json() for stage in found]})
     else:
         for line in describe(found, plan, processes):
             emit(line)

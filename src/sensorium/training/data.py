@@ -15,6 +15,7 @@ import torch
 from sensorium.data.dataset import Dataset
 from sensorium.data.sources import load_sources
 from sensorium.errors import SensoriumError
+from sensorium.model.checkpoint import read_config
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
 from sensorium.rendering import Renderer
@@ -43,11 +44,35 @@ def is_sources(place: Path) -> bool:
 
 
 def provenance(recipe: Recipe) -> dict[str, Any]:
-    """The name and the fingerprint of a recipe's data."""
-    if is_sources(recipe.data):
-        return {"name": recipe.data.stem, "fingerprint": hashlib.sha256(recipe.data.read_bytes()).hexdigest()}
-    info = Dataset(recipe.data).info
+    """The name and the fingerprint of a recipe's data, and of what some stages have of their own, by stage."""
+    own = {stage.name: _identity(stage.data) for stage in recipe.stages if stage.data is not None}
+    return _identity(recipe.data) | ({"stages": own} if own else {})
+
+
+def _identity(place: Path) -> dict[str, Any]:
+    if is_sources(place):
+        return {"name": place.stem, "fingerprint": hashlib.sha256(place.read_bytes()).hexdigest()}
+    info = Dataset(place).info
     return {key: info.get(key) for key in ("name", "fingerprint")}
+
+
+def check_finished(run: Path, recipe: Recipe) -> None:
+    """Raises SensoriumError when a finished run's model was trained on what the recipe's data no longer is.
+
+    Data that is gone by now says nothing against the model.
+    """
+    then = read_config(run / "model")[1].get("provenance", {}).get("data", {})
+    try:
+        now = provenance(recipe)
+    except (OSError, SensoriumError):
+        return
+    pairs = [(recipe.data, then, now)]
+    pairs += [(stage.data, then.get("stages", {}).get(stage.name, {}), now["stages"][stage.name])
+              for stage in recipe.stages if stage.data is not None]
+    for place, before, after in pairs:
+        if before.get("fingerprint") not in (None, after["fingerprint"]):
+            raise SensoriumError(place, f"has changed since the model in {run} was trained on it.",
+                                 "Choose another --out to train on it as it is now, or put it back.")
 
 
 def training_objective(model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback) -> Objective:

@@ -1,7 +1,8 @@
 """The record of a training run: one JSON object a line.
 
 Two kinds of row: `{"stage", "step", "loss", "gradient_norm", "samples", "tokens", "lr", "seconds", "waited"}` for a
-step, with `"mfu"` where the device's peak is known and `"sources": {name: samples}` where there are several; and
+step, with `"mfu"` where the device's peak is known, `"sources": {name: samples}` where there are several, and `"lost"`,
+`"lost_sources": {name: samples}`, `"lost_samples"` (numbers) of what could not be read and counts nowhere else; and
 `{"stage", "step", "validation": {name: value}}`. Rows with other keys pass through. A line is out of the process's
 hands when `write` returns, so a killed run has lost at most a part of its last line, which is dropped when the journal
 is next opened.

@@ -6,16 +6,17 @@ and then validate and save. A run is a folder; starting it again goes on from it
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -31,13 +32,14 @@ from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
 from sensorium.training.claim import claim
-from sensorium.training.data import check_data, provenance
+from sensorium.training.data import check_data, check_finished, provenance
 from sensorium.training.flops import Utilisation
 from sensorium.training.journal import Journal, read_journal
+from sensorium.training.lock import locked
 from sensorium.training.losses import plot_losses
 from sensorium.training.measure import contribution_table, contributions
 from sensorium.training.optimizer import set_learning_rates
-from sensorium.training.packing import padded_fill, padding_note, plan_packs
+from sensorium.training.packing import padded_fill, padding_note
 from sensorium.training.parallel import whole
 from sensorium.training.progress import Progress
 from sensorium.training.ranks import ALONE, Ranks, joined
@@ -58,20 +60,25 @@ def train(
     Started by `torchrun`, every process calls it with the same arguments; the first one writes. Ctrl-C (or SIGTERM)
     finishes the step, saves and returns; calling again goes on. While a stage is made ready it stops at once, as
     KeyboardInterrupt: what is ready by then is kept. say: gets plain progress lines instead of the live display; tell:
-    (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another recipe.
+    (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another recipe, is
+    finished on data that has changed since, or is written by another training; and when a step's numbers are no longer finite.
     """
     if (run / "model").exists():
         claim(run, recipe)
+        check_finished(run, recipe)
         return run / "model"
     keep_freed_memory()
     check_data(recipe)
     with joined() as ranks:
         trackers = open_trackers(recipe.trackers) if ranks.is_first else []
-        if ranks.is_first:
-            claim(run, recipe)
-        else:
-            say, tell = _silent, None
-        return _Run(recipe, run, ranks, say, tell or (lambda what, done, total: None), trackers).go()
+        with ExitStack() as held:
+            with ranks.failing_together():
+                if ranks.is_first:
+                    held.enter_context(locked(run))
+                    claim(run, recipe)
+            if not ranks.is_first:
+                say, tell = _silent, None
+            return _Run(recipe, run, ranks, say, tell or (lambda what, done, total: None), trackers).go()
 
 
 class _Run:
@@ -83,7 +90,7 @@ class _Run:
     ) -> None:
         self.recipe, self.folder, self.ranks, self.say, self.tell = recipe, folder, ranks, say, tell
         self.checkpoints = folder / "checkpoints"
-        self.lost = 0  # samples of the stage that turned out to be damaged
+        self.lost: list[int] = []  # numbers of the stage's samples that turned out to be damaged
         self.journal = Journal(folder / "journal.jsonl" if ranks.is_first else Path(os.devnull))
         self.tracking = Tracking(self.journal, trackers)
 
@@ -108,7 +115,8 @@ class _Run:
                     self.journal.truncate_after(done or -1, stage.config.name)
                     self.tracking.start(self.folder.resolve().name, recipe.model_dump(mode="json"), self.folder)
                 rows = read_journal(self.journal.path) if ranks.is_first else []
-                lost = sum(row.get("lost", 0) for row in rows if row.get("stage") == stage.config.name)
+                rows = [row for row in rows if row.get("stage") == stage.config.name]
+                lost = [number for row in rows for number in row.get("lost_samples", ())]
                 self.lost = ranks.gather(lost)[0]
                 with _interruptible() as interrupted:
                     was_stopped = self._stage(model, stage, done, step - done, interrupted)
@@ -146,6 +154,7 @@ class _Run:
                 waited = time.monotonic() - started
                 rates = set_learning_rates(stage.optimizer, config.optimizer.share(step - 1, total))
                 result = train_step(stage, work, self.recipe.precision)
+                _require_finite(result, config.name, step)
                 self._count_lost(stage, result.lost)
                 seconds = time.monotonic() - started
                 row = _journal_row(result, stage, step, rates, seconds, waited, utilisation.of(work, seconds))
@@ -156,6 +165,9 @@ class _Run:
                     found = validate(stage, self.recipe.precision)
                     self.tracking.log({"stage": config.name, "step": step, "validation": found})
                     progress.validated(found)
+                if step == total and ranks.is_first:
+                    for line in _contributed(stage, self.lost, self.tracking):
+                        progress.note(line)
                 late = ranks.is_first and time.monotonic() - saved_at > 60 * self.recipe.checkpoint_minutes
                 is_late, is_stopped = (n > 0 for n in ranks.total([late, interrupted.is_set()]))
                 if is_late or is_stopped or step == total:
@@ -167,15 +179,15 @@ class _Run:
                     return True
         return False
 
-    def _count_lost(self, stage: Stage, lost: int) -> None:
+    def _count_lost(self, stage: Stage, lost: Sequence[int]) -> None:
         """Raises SensoriumError in every process when more of a stage's samples are lost than may be."""
         if not lost or not isinstance(stage.objective, ReplyObjective):
             return
         self.lost += lost
-        samples, bad = stage.objective.samples, self.lost + len(stage.objective.measures.dropped)
+        samples, bad = stage.objective.samples, len(self.lost) + len(stage.objective.measures.dropped)
         if bad > samples.max_bad * len(samples):
             what = f"{bad:,} of {len(samples):,} samples cannot be used, allowed are {samples.max_bad:.1%};"
-            raise SensoriumError("data", f"{what} {self.lost:,} of them turned out to be damaged while training.",
+            raise SensoriumError("data", f"{what} {len(self.lost):,} of them turned out to be damaged while training.",
                                  "The warnings above name them: mend them, or raise max_bad_rows.")
 
     def _put_together(self, model: MultimodalModel, number: int) -> MultimodalModel:
@@ -198,26 +210,47 @@ def _announced(model: MultimodalModel, stage: Stage, tracking: Tracking) -> list
             row["padded_fill"] = padded_fill(stage.plan, stage.objective.sizes)
             lines.append(padding_note(why, row["padded_fill"]))
         found = contributions(stage.objective.samples, stage.objective.measures, stage.plan)
-        row["sources"] = [asdict(one) for one in found]
+        row["sources"] = [one.to_json() for one in found]
         lines += contribution_table(found)
+    if stage.validation_plan is not None and (count := len(stage.validation_plan.unreadable)):
+        row["validation_too_long"] = count
+        lines.append(f"{count:,} samples of the validation are longer than the language model reads and are left out.")
     tracking.log(row)
     return lines
 
 
+def _contributed(stage: Stage, lost: Sequence[int], tracking: Tracking) -> list[str]:
+    """What the stage has learned from in the end, into the journal and as lines for people."""
+    if not isinstance(stage.objective, ReplyObjective):
+        return []
+    found = contributions(stage.objective.samples, stage.objective.measures, stage.plan, lost)
+    name = stage.config.name
+    tracking.log({"stage": name, "step": stage.total_steps, "contributed": [one.to_json() for one in found]})
+    return [f"{name} has learned from", *contribution_table(found)]
+
+
 @dataclass(frozen=True)
 class Step:
-    """What an optimizer step was about, over all processes. lost: samples that could not be read."""
+    """What an optimizer step was about, over all processes. lost: numbers of samples that could not be read."""
 
     total: float
     weight: float
     samples: int
     tokens: int
-    lost: int
+    lost: tuple[int, ...]
     gradient_norm: float
 
     @property
     def loss(self) -> float:
         return self.total / self.weight
+
+
+def _require_finite(result: Step, stage: str, step: int) -> None:
+    """Raises SensoriumError, alike in all processes, when a step has spoiled the weights; nothing is saved then."""
+    if not (math.isfinite(result.loss) and math.isfinite(result.gradient_norm)):
+        what = f"the loss is {result.loss:.3g}, its gradient's norm {result.gradient_norm:.3g}: it has diverged."
+        raise SensoriumError(f"stage {stage} step {step}", what, "Lower its learning_rates, or warm up for longer, in a "
+                             "run of another --out; this run's last checkpoint is from before and stays.")
 
 
 def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
@@ -229,15 +262,18 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     parallel.model.train()
     stem = parallel.model.vision.stem
     stem.train(any(p.requires_grad for p in stem.parameters()))  # a frozen one has no dropout to draw
-    sums = np.zeros(6)
+    sums, unread = np.zeros(6), list[int]()
     for i, batch in enumerate(work):
         with _autocast(parallel.model, precision):
             loss = parallel.loss(stage.objective, batch, is_last=i + 1 == len(work))
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.lost, loss.pictures
-    total, weight, samples, tokens, lost, pictures = ranks.total(sums.tolist())
+        if loss.total.requires_grad:  # text moves nothing where only what sees trains
+            loss.total.backward()  # type: ignore[no-untyped-call]
+        sums += float(loss.total.detach()), loss.weight, loss.samples, loss.tokens, loss.pictures, len(loss.lost)
+        unread += loss.lost
+    total, weight, samples, tokens, pictures, n_lost = ranks.total(sums.tolist())
     if weight == 0:
         raise SensoriumError("data", "not one sample of a step could be read.", "The warnings above name them.")
+    lost = tuple(number for of_rank in ranks.gather(unread) for number in of_rank) if n_lost else ()
     if not pictures:
         parallel.forget_blank()
     for parameter in stage.parameters:
@@ -246,19 +282,17 @@ def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
     norm = torch.nn.utils.clip_grad_norm_(stage.parameters, stage.config.optimizer.clip_norm)
     stage.optimizer.step()
     stage.optimizer.zero_grad(set_to_none=True)
-    return Step(total, weight, int(samples), int(tokens), int(lost), float(whole(norm)))
+    return Step(total, weight, int(samples), int(tokens), lost, float(whole(norm)))
 
 
-def validate(stage: Stage, precision: str, samples: int = 16) -> dict[str, float]:
+def validate(stage: Stage, precision: str) -> dict[str, float]:
     """Mean loss and metrics over all samples of the validation objective; those that were dropped are not in it."""
     objective, parallel, ranks = stage.validation, stage.parallel, stage.parallel.ranks
-    assert objective is not None
+    assert objective is not None and stage.validation_plan is not None
     parallel.model.eval()
     total = weight = 0.0
     sums: dict[str, list[float]] = {}
-    # With no more samples than `samples` in a pack: every logit of a batch stands in memory here.
-    budget = stage.config.batch.model_copy(update={"max_samples": samples, "too_long": "alone"})
-    packs = [pack.tolist() for pack in plan_packs(objective.sizes, budget, seed=0).packs]
+    packs = [pack.tolist() for pack in stage.validation_plan.packs]
     for first in range(0, len(packs), ranks.size):
         # Sharded layers must run everywhere, so that a process without a pack of its own runs an empty one.
         mine = packs[first + ranks.rank] if first + ranks.rank < len(packs) else []
@@ -285,7 +319,7 @@ def _journal_row(
         "step": step,
         "loss": result.loss,
         "gradient_norm": result.gradient_norm,
-        **({"lost": result.lost} if result.lost else {}),
+        **({"lost": len(result.lost)} if result.lost else {}),
         "samples": result.samples,
         "tokens": result.tokens,
         "lr": rates,
@@ -296,9 +330,18 @@ def _journal_row(
         row["mfu"] = round(mfu, 5)
     objective = stage.objective
     if isinstance(objective, ReplyObjective) and len(objective.samples.titles) > 1:
-        numbers = [int(n) for pack in stage.packs_of_step(step - 1, ALONE) for n in pack]
-        row["sources"] = dict(Counter(objective.samples.titles[objective.samples.source(n)] for n in numbers))
+        numbers = Counter(int(n) for pack in stage.packs_of_step(step - 1, ALONE) for n in pack)
+        numbers.subtract(result.lost)
+        row["sources"] = _by_source(objective, numbers.elements())
+    if isinstance(objective, ReplyObjective) and result.lost:
+        row["lost_sources"], row["lost_samples"] = _by_source(objective, result.lost), list(result.lost)
     return row
+
+
+def _by_source(objective: ReplyObjective, numbers: Iterable[int]) -> dict[str, int]:
+    """How many of some samples are of which source."""
+    samples = objective.samples
+    return dict(Counter(samples.titles[samples.source(number)] for number in numbers))
 
 
 @contextmanager

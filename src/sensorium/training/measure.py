@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,6 +69,10 @@ class Contribution:
     dropped: Counter[str]
     left_out: Counter[str] = field(default_factory=Counter)
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain data. `dataclasses.asdict` cannot: it makes a Counter anew from pairs, and counts the pairs."""
+        return vars(self) | {"dropped": dict(self.dropped), "left_out": dict(self.left_out)}
+
 
 def render_sample(renderer: Renderer, talks: Sequence[Talk]) -> Rendered:
     """The tokens of a sample. Raises SensoriumError for a conversation of which nothing can be learned."""
@@ -114,15 +118,19 @@ def check_bad(samples: Samples, dropped: dict[int, str], reasons: dict[int, str]
     raise SensoriumError("data", what, "Mend them (`sensorium data check` lists all), or raise max_bad_rows.")
 
 
-def contributions(samples: Samples, measures: Measures, plan: PackPlan) -> list[Contribution]:
-    """What each source gives, in the order of `samples.titles`."""
+def contributions(
+    samples: Samples, measures: Measures, plan: PackPlan, lost: Sequence[int] = ()
+) -> list[Contribution]:
+    """What each source gives, in the order of `samples.titles`. lost: samples that training could not read."""
     numbers = np.array([samples.source(i) for i in range(len(samples))])
-    too_long = dict.fromkeys(plan.too_long, "is longer than the batch budget.")
-    used = (measures.sizes.whole > 0) & ~np.isin(np.arange(len(samples)), list(too_long))
+    unused = dict.fromkeys(plan.too_long, "is longer than the batch budget.")
+    unused |= dict.fromkeys(plan.unreadable, "is longer than the language model reads.")
+    unused |= dict.fromkeys(lost, "could not be read while training.")
+    used = (measures.sizes.whole > 0) & ~np.isin(np.arange(len(samples)), list(unused))
     found = []
     for number, title in enumerate(samples.titles):
         mine = used & (numbers == number)
-        dropped = Counter(why for i, why in (measures.reasons | too_long).items() if numbers[i] == number)
+        dropped = Counter(why for i, why in (measures.reasons | unused).items() if numbers[i] == number)
         faults = (why for i, all_of_it in measures.faults.items() if numbers[i] == number for why in all_of_it)
         text, visual = (int(tokens[mine].sum()) for tokens in (measures.sizes.text, measures.sizes.visual))
         found.append(Contribution(title, int(mine.sum()), text, visual, dropped, Counter(faults)))

@@ -19,8 +19,8 @@ from sensorium.training.packing import Sizes
 class Loss:
     """total: differentiable sum; weight: what it is a sum over (supervised tokens, or their weights).
 
-    metrics: name -> (sum, of how many). lost: samples of the batch that could not be read. pictures: that it looked at;
-    of none, what sees has no gradient.
+    metrics: name -> (sum, of how many). lost: numbers of the batch's samples that could not be read. pictures: that it
+    looked at; of none, what sees has no gradient.
     """
 
     total: Tensor
@@ -28,7 +28,7 @@ class Loss:
     samples: int
     tokens: int
     metrics: dict[str, tuple[float, int]] = field(default_factory=dict)
-    lost: int = 0
+    lost: tuple[int, ...] = ()
     pictures: int = 0
 
 

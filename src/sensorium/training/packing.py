@@ -35,8 +35,8 @@ class PackConfig(BaseModel):
 
     max_tokens: tokens, text and visual together. max_visual: visual tokens among them. max_samples: samples.
     window: samples that are packed together; more waste less room, shuffle less. too_long: what to do with a sample
-    that fits into no pack, or is longer than the language model reads: stop with an error that names it, drop it and
-    count it, or give it a pack alone.
+    that fits into no pack: stop with an error that names it, drop it and count it, or give it a pack alone. One that is
+    longer than the language model reads can have none: there `alone` drops and counts it as well.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,13 +73,14 @@ class Sizes:
 class PackPlan:
     """Packs of sample numbers in their order. fill: tokens in them, of what they could hold; too_long: dropped for it.
 
-    fingerprint: of all that the order depends on.
+    fingerprint: of all that the order depends on. unreadable: those too long that are longer than the model reads.
     """
 
     packs: list[Indices]
     fill: float
     too_long: tuple[int, ...]
     fingerprint: str
+    unreadable: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.packs)
@@ -102,6 +103,7 @@ def plan_packs(sizes: Sizes, config: PackConfig, seed: int, longest: int | None 
     one is too long.
     """
     whole, visual = sizes.whole, sizes.visual
+    is_unreadable = whole > (longest or np.inf)
     longest = min(config.max_tokens, longest or config.max_tokens)
     is_long = whole > longest
     if config.max_visual is not None:
@@ -110,17 +112,19 @@ def plan_packs(sizes: Sizes, config: PackConfig, seed: int, longest: int | None 
     if long and config.too_long == "error":
         raise _too_long(long[0], len(long), sizes, config, longest)
     fitting = np.flatnonzero((whole > 0) & ~is_long)
-    if not len(fitting) and (not long or config.too_long == "drop"):
+    alone: list[int] = np.flatnonzero(is_long & ~is_unreadable).tolist() if config.too_long == "alone" else []
+    if not len(fitting) and not alone:
         raise SensoriumError("samples", "there are none to train on.", "Look at what the report says was dropped.")
     random = np.random.default_rng(seed)
     order: list[int] = random.permutation(fitting).tolist()
     packs = list(_packed(order, whole.tolist(), visual.tolist(), config))
-    if config.too_long == "alone":
-        packs += [[sample] for sample in long]
+    packs += [[sample] for sample in alone]
     used = sum(int(whole[pack].sum()) for pack in packs)
     shuffled = [np.array(packs[i], dtype=np.int64) for i in random.permutation(len(packs))]
-    dropped = tuple(long) if config.too_long == "drop" else ()
-    return PackPlan(shuffled, used / (len(packs) * config.max_tokens), dropped, _fingerprint(sizes, config, seed))
+    dropped = tuple(sorted(set(long) - set(alone)))
+    unreadable = tuple(np.flatnonzero(is_unreadable).tolist())
+    fill = used / (len(packs) * config.max_tokens)
+    return PackPlan(shuffled, fill, dropped, _fingerprint(sizes, config, seed), unreadable)
 
 
 def padded_fill(plan: PackPlan, sizes: Sizes) -> float:

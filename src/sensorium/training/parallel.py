@@ -48,6 +48,10 @@ class Parallel:
         self.learner = Learner(model)
         self._ddp: DistributedDataParallel | None = None
         self.is_sharded = ranks.size > 1 and mode == "fsdp"
+        trains = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+        # Whether batches of text need a picture: sliced layers run everywhere or nowhere, and a process whose loss
+        # nothing trains has no backward, in which the others would wait for it.
+        self.must_look = self.is_sharded or (ranks.size > 1 and trains <= {"vision", "connector"})
         if ranks.size == 1:
             return
         ranks.agree([p.data for p in model.parameters() if p.requires_grad])  # alike already, but for the arithmetic
@@ -70,10 +74,10 @@ class Parallel:
         return replace(self.learner.found, total=total)
 
     def forget_blank(self) -> None:
-        """Drop the zeros that a step without a picture leaves in what sees: sliced layers are run together all the same
-        (`MultimodalModel.blank`), and a gradient of zero is not none: AdamW would let the weights decay.
+        """Drop the zeros that a step without a picture leaves in what sees where it must look all the same
+        (`MultimodalModel.blank`): a gradient of zero is not none, and AdamW would let the weights decay.
         """
-        for tower in (self.model.vision, self.model.connector) if self.is_sharded else ():
+        for tower in (self.model.vision, self.model.connector) if self.must_look else ():
             tower.zero_grad(set_to_none=True)
 
     def reshard(self) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from sensorium.rendering import Renderer
 from sensorium.training.claim import is_claimed
 from sensorium.training.data import (
     check_data,
+    check_finished,
     is_sources,
     stem_trains,
     training_samples,
@@ -47,6 +49,7 @@ from sensorium.training.stage import (
     require_even_shares,
     require_rows_to_share,
     trained_in_full_later,
+    validation_plan,
 )
 from sensorium.training.trackers import open_trackers
 from sensorium.training.trainable import choose_trainable, rate_shares
@@ -65,7 +68,8 @@ class StagePreview:
     longest: (tokens, sample's name); padding: a line about it where packs are padded; memory: bytes of a device for
     weights, for gradients and optimizer, and an estimate for activations (of a pack with nothing but pictures, where
     the encoder trains); operations: floating-point operations of the stage, part by part, an estimate; cache: bytes of
-    vision features on the disk, 0 where none are kept; warmup: steps.
+    vision features on the disk, 0 where none are kept; warmup: steps;
+    validation_too_long: samples of the validation that are longer than the language model reads, and left out.
     """
 
     name: str
@@ -83,6 +87,11 @@ class StagePreview:
     operations: dict[str, float]
     cache: int
     warmup: int
+    validation_too_long: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return vars(self) | {"sources": [one.to_json() for one in self.sources]}
 
 
 def preview(recipe: Recipe, processes: int, tell: ProgressCallback, run: Path | None = None) -> list[StagePreview]:
@@ -94,6 +103,8 @@ def preview(recipe: Recipe, processes: int, tell: ProgressCallback, run: Path | 
     """
     if run is not None:
         is_claimed(run, recipe)
+        if (run / "model").exists():
+            check_finished(run, recipe)
     check_data(recipe)
     open_trackers(recipe.trackers)
     require_weights(vision_folder(recipe.model.vision.part, tell), recipe.model.vision.part)
@@ -117,7 +128,7 @@ def _preview(
     trainable = {name: count for name, count in trainable.items() if count}
     parameters = sum(p.numel() for p in model.parameters())
     found = _packs(recipe, number, model, tell)
-    _try_validation(recipe, number, model, tell)
+    validation_too_long = _try_validation(recipe, number, model, tell)
     plan, sizes = found.plan, found.sizes
     steps = math.ceil(len(plan) / config.accumulate)
     used = np.concatenate(plan.packs)
@@ -140,6 +151,7 @@ def _preview(
         operations=operations | ({"features": new} if new else {}),
         cache=cache,
         warmup=config.optimizer.warmup(steps),
+        validation_too_long=validation_too_long,
     )
 
 
@@ -171,17 +183,22 @@ def _packs(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCa
     return _Packs(plan, measures.sizes, measures.supervised, sources, (int(measures.sizes.whole[longest]), name))
 
 
-def _try_validation(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCallback) -> None:
-    """Open and measure what the stage is validated on. Raises SensoriumError as training does."""
+def _try_validation(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCallback) -> int:
+    """Open and measure what the stage is validated on; how much of it is longer than the language model reads.
+
+    Raises SensoriumError as training does.
+    """
     place = validation_place(recipe, number)
     if place is None:
-        return
+        return 0
     if recipe.stages[number].objective == "words":
         data, _ = word_data(model, place)
         data.scenes("val")
-    else:
-        samples = validation_samples(recipe, number, place, tell)
-        measure(samples, Renderer(model.tokenizer, model.tokens_per_picture), tell)
+        return 0
+    samples = validation_samples(recipe, number, place, tell)
+    measures = measure(samples, Renderer(model.tokenizer, model.tokens_per_picture), tell)
+    plan = validation_plan(measures.sizes, recipe.stages[number].batch, longest_read(model))
+    return len(plan.unreadable)
 
 
 def _operations(
@@ -272,6 +289,8 @@ def describe(found: Sequence[StagePreview], recipe: Recipe, processes: int) -> I
         yield f"  packs    {one.packs:,}, {one.fill:.1%} full; longest sample {length:,} tokens ({sample})"
         if one.padding:
             yield f"           {one.padding}"
+        if one.validation_too_long:
+            yield f"  checks   leave out {one.validation_too_long:,} samples longer than the language model reads"
         memory = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in one.memory.items())
         if one.warmup >= one.steps:
             yield f"  warm-up  of {one.warmup:,} steps: the stage ends before its rates are reached"

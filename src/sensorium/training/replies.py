@@ -66,7 +66,7 @@ class ReplyObjective:
 
         Of no samples, or none that could be read: a few words that nothing is learned from.
         """
-        kept, names, pictures = [], [], []
+        kept, names, pictures, unread = [], [], [], []
         for number in indices:
             try:
                 talks = self.samples[number]
@@ -74,11 +74,12 @@ class ReplyObjective:
                 views = [] if self.cache is not None else [self._views(image) for image in rendered.images]
             except SensoriumError as error:
                 log.warning("left out of its batch: %s", error)
+                unread.append(number)
                 continue
             kept.append(rendered)
             names.append("+".join(talk.id for talk in talks))
             pictures += views
-        lost = len(indices) - len(kept)
+        lost = tuple(unread)
         if not kept:
             return self._empty(lost)
         pixels = torch.cat(pictures) if pictures else None
@@ -86,7 +87,7 @@ class ReplyObjective:
         stem = self.cache.get(paths) if self.cache is not None and paths else None
         return replace(collate(kept, self.pad_id, pixels, stem, names), lost=lost)
 
-    def _empty(self, lost: int) -> Batch:
+    def _empty(self, lost: tuple[int, ...]) -> Batch:
         """A batch of weight 0, for a process that must take part in a step and has nothing for it."""
         words = Conversation.from_json([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
         rendered = self.renderer.render(words)
@@ -100,7 +101,7 @@ class ReplyObjective:
     def always_look(self) -> None:
         """Run the encoder for batches of text too, on a blank picture and at no weight.
 
-        Where its layers are sliced over processes, all processes must run them together.
+        Where processes must run it together, see `Parallel.must_look`.
         """
         model, size = self.model, self.model.vision.config.image_size
         shape = (3, size, size) if self.cache is None else self.cache.states.shape[1:]

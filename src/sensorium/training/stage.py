@@ -22,7 +22,7 @@ from sensorium.progress import ProgressCallback
 from sensorium.training.data import training_objective, validation_objective
 from sensorium.training.objective import Objective
 from sensorium.training.optimizer import build_optimizer
-from sensorium.training.packing import Indices, PackPlan, plan_packs
+from sensorium.training.packing import Indices, PackConfig, PackPlan, Sizes, plan_packs
 from sensorium.training.parallel import Parallel, compile_layers
 from sensorium.training.ranks import ALONE, Ranks
 from sensorium.training.recipe import Recipe, StageConfig
@@ -43,6 +43,7 @@ class Stage:
     optimizer: AdamW
     parameters: list[nn.Parameter]
     total_steps: int
+    validation_plan: PackPlan | None = None
 
     def packs_of_step(self, step: int, ranks: Ranks) -> list[Indices]:
         """What a process works on in a step, counted from 0: every size-th of the step's packs.
@@ -76,17 +77,35 @@ def prepare_stage(
         objective = training_objective(model, recipe, number, tell)
         validation = validation_objective(model, recipe, number, tell)
     plan = plan_packs(objective.sizes, config.batch, recipe.seed * 1000 + number, longest_read(model))
+    longest = longest_read(model)
+    of_validation = validation_plan(validation.sizes, config.batch, longest) if validation is not None else None
     total_steps = math.ceil(len(plan) / config.accumulate)
     if recipe.compile:
         compile_layers(model)
     parallel = Parallel(model, ranks, recipe.parallel, recipe.precision)
-    if parallel.is_sharded and isinstance(objective, ReplyObjective):
+    model.blank = None  # an earlier stage may have had to look
+    if parallel.must_look and isinstance(objective, ReplyObjective):
         objective.always_look()
     groups = choose_trainable(model, config)  # once more: their slices may stand in their places now
     rates = {str(name): rate for name, rate in config.learning_rates.items()}
     optimizer = build_optimizer(groups, rates, config.optimizer, rate_shares(model, config))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return Stage(number, config, objective, validation, plan, parallel, optimizer, parameters, total_steps)
+    return Stage(
+        number, config, objective, validation, plan, parallel, optimizer, parameters, total_steps, of_validation
+    )
+
+
+def validation_plan(sizes: Sizes, config: PackConfig, longest: int | None, samples: int = 16) -> PackPlan:
+    """Packs of all that a stage is validated on, less what is longer than the language model reads.
+
+    With no more samples than `samples` in each: every logit of a batch stands in memory there. Raises SensoriumError
+    when nothing is left.
+    """
+    budget = config.model_copy(update={"max_samples": samples, "too_long": "alone"})
+    try:
+        return plan_packs(sizes, budget, seed=0, longest=longest)
+    except SensoriumError as error:
+        raise SensoriumError("validation", "has no sample that the model can read.", error.remedy) from error
 
 
 def require_rows_to_share(model: MultimodalModel, config: StageConfig) -> None:
