@@ -422,7 +422,7 @@ def test_webdataset_shards(tmp_path):
 
 
 @pytest.mark.parametrize(("where", "n_good"), [("data", 2), ("header", 1), ("boundary", 1)])
-def test_a_damaged_shard_says_so_in_a_sample_more(tmp_path, where, n_good):
+def test_a_damaged_shard_is_refused_unless_the_settings_take_it(tmp_path, where, n_good):
     path = Path(_shard(tmp_path / "0.tar", {f"{i}.{kind}": data for i in range(3)
                                             for kind, data in (("txt", b"words"), ("png", _png()))}))
     whole = bytearray(path.read_bytes())
@@ -434,10 +434,10 @@ def test_a_damaged_shard_says_so_in_a_sample_more(tmp_path, where, n_good):
     else:
         del whole[middle:]
     path.write_bytes(whole)
-    source = _open("webdataset", str(path))
-    for i in range(n_good):
-        assert source[i].content.captions == ("words",)
-    with pytest.raises(SensoriumError, match=r"0\.tar: is damaged after sample "):
+    with pytest.raises(SensoriumError, match=r"0\.tar: is damaged at byte [\d,]+: .* cannot be told"):
+        _open("webdataset", str(path))
+    source = _open("webdataset", str(path), damaged="take")
+    with pytest.raises(SensoriumError, match=r"0\.tar: is damaged at byte "):
         source[len(source) - 1]
     bad = 0
     for i in range(len(source)):
@@ -446,6 +446,25 @@ def test_a_damaged_shard_says_so_in_a_sample_more(tmp_path, where, n_good):
         except SensoriumError:
             bad += 1
     assert bad == len(source) - n_good > 0
+
+
+def test_what_lies_behind_damage_in_a_shard_is_read_when_it_is_taken(tmp_path):
+    path = Path(_shard(tmp_path / "0.tar", {f"{i:02}.{kind}": data for i in range(20)
+                                            for kind, data in (("txt", b"words"), ("png", _png()))}))
+    whole = bytearray(path.read_bytes())
+    middle = whole.index(b"10.png")
+    whole[middle : middle + 512] = bytes(512)  # as a hole in a copied file is
+    path.write_bytes(whole)
+    with pytest.raises(SensoriumError, match="is damaged at byte"):
+        _open("webdataset", str(path))
+    source = _open("webdataset", str(path), damaged="take")
+    read = []
+    for i in range(len(source)):
+        try:
+            read.append(int(source[i].id))
+        except SensoriumError as error:
+            assert "damage" in str(error)
+    assert read == [*range(10), *range(12, 20)]  # 11 begins behind the damage: a file of it may have been lost
 
 
 def test_what_is_no_plain_tar_is_refused(tmp_path):
