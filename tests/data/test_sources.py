@@ -72,10 +72,11 @@ def test_defects_are_listed_in_order_and_counted_by_reason(tmp_path):
     [settings] = load_sources(_with_defects(tmp_path)).sources
     found = find_defects(settings.open(), settings.title, Rewriter())
     assert (found.samples, found.bad) == (8, 6) and found.reasons["does not exist."] == 2
-    rows = [line.split(" row ")[1][0] for line in found.listed]
+    rows = [line.split(" line ")[1][0] for line in found.listed]
     assert rows == ["2", "3", "4", "5", "6", "7"]
     assert "picture 1" in found.listed[0] and "missing.png" in found.listed[0]
-    assert "claims more pixels than a picture may have" in found.listed[4]
+    said = "claims more pixels than a picture may have: 200,000,000, at most 100,000,000 are allowed."
+    assert said in found.listed[4]
 
 
 def test_the_command_says_what_is_wrong_and_fails(tmp_path):

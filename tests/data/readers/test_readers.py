@@ -120,15 +120,25 @@ def test_a_damaged_row_names_file_row_and_reason(tmp_path, row, message):
     source = _open("llava", _write(tmp_path / "x.jsonl", f"{good}\n{json.dumps(row)}\n{good}\n"))
     with pytest.raises(SensoriumError, match=message) as caught:
         source[1]
-    assert f"{tmp_path / 'x.jsonl'} row 2" in str(caught.value)
+    assert f"{tmp_path / 'x.jsonl'} line 2" in str(caught.value)
     assert source[2].id == source[0].id  # the rows around it are as good as before
 
 
 def test_a_line_that_is_no_json_is_one_bad_row(tmp_path):
     source = _open("llava", _write(tmp_path / "x.jsonl", f'{json.dumps(LLAVA)}\n{{"id": \n{json.dumps(LLAVA)}\n'))
-    with pytest.raises(SensoriumError, match="row 2: is not JSON"):
+    with pytest.raises(SensoriumError, match="line 2: is not JSON"):
         source[1]
     assert len(source) == 3 and source[2].id == LLAVA["id"]
+
+
+def test_a_row_of_json_lines_is_called_by_its_line_and_one_of_an_array_by_its_number(tmp_path):
+    good, bad = json.dumps(LLAVA), json.dumps({"conversations": TURNS})
+    source = _open("llava", _write(tmp_path / "x.jsonl", f"\n{good}\n\n  \n{bad}\n"))
+    with pytest.raises(SensoriumError, match=r"x\.jsonl line 5: conversations"):
+        source[1]
+    source = _open("llava", _write(tmp_path / "x.json", f"[\n\n{good},\n{bad}]"))
+    with pytest.raises(SensoriumError, match=r"x\.json row 2: conversations"):
+        source[1]
 
 
 @pytest.mark.parametrize("damage", [
@@ -194,9 +204,9 @@ def test_messages_with_named_and_with_bare_pictures(tmp_path):
     web["messages"][1] = {"role": "assistant", "content": "x"}
     with pytest.raises(SensoriumError, match="is a web address"):
         _open("messages", _write(tmp_path / "w.jsonl", web))[0]
-    with pytest.raises(SensoriumError, match="row 3: messages: shows 1 of the 2 pictures"):
+    with pytest.raises(SensoriumError, match="line 3: messages: shows 1 of the 2 pictures"):
         source[2]
-    with pytest.raises(SensoriumError, match="row 4: messages: shows more pictures than the 1"):
+    with pytest.raises(SensoriumError, match="line 4: messages: shows more pictures than the 1"):
         source[3]
 
 
