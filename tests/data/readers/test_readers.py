@@ -324,6 +324,62 @@ def test_visual_genome(tmp_path):
     assert source[0].content.image.source.endswith("VG_100K_2/1.jpg")
 
 
+def _read(source: Any) -> tuple[list[str], list[str]]:
+    """The ids of the samples that are read, and what is said of the others and of what was left out."""
+    ids, said = [], []
+    for i in range(len(source)):
+        try:
+            sample = source[i]
+        except SensoriumError as error:
+            said.append(str(error))
+        else:
+            ids.append(sample.id)
+            said += map(str, sample.faults)
+    return ids, said
+
+
+def test_one_bad_row_of_coco_costs_itself_and_what_points_at_it(tmp_path):
+    broken = {
+        "images": [None, {"id": 8}, *COCO["images"]],
+        "categories": [{"id": 2, "name": None}, [], *COCO["categories"]],
+        "annotations": [7, {"image_id": 8, "caption": "x"}, *COCO["annotations"],
+                        dict(COCO["annotations"][0], category_id=2)],
+    }
+    path = _write(tmp_path / "i.json", broken)
+    ids, said = _read(_open("coco", path))
+    assert ids == ["7"]
+    places = ("images[0]", "images[1]: file_name", "categories[0]: name", "categories[1]", "annotations[0]",
+              "annotations[1]: image_id", "annotations[4]: category_id")
+    assert len(said) == len(places) and all(any(place in line for line in said) for place in places)
+    references = tmp_path / "refs.p"
+    references.write_bytes(pickle.dumps([None, {"split": "train", "image_id": 7, "ann_id": 1,
+                                                "sentences": [{"sent": "the dog"}]}]))
+    broken["annotations"].append({"id": [1], "image_id": 7})
+    ids, said = _read(_open("refcoco", str(references), instances=_write(tmp_path / "i.json", broken)))
+    assert ids == ["7"] and any("reference 0" in line for line in said)
+    assert any("images[1]: file_name" in line for line in said) and any("annotations[5]: id" in line for line in said)
+
+
+def test_one_bad_row_of_visual_genome_costs_itself(tmp_path):
+    picture = {"image_id": 1, "width": 200, "height": 100, "url": "https://cs/rak248/VG_100K_2/1.jpg"}
+    region = {"region_id": 5, "image_id": 1, "phrase": "a clock", "x": 20, "y": 10, "width": 40, "height": 50}
+    rows = [{"id": 2, "regions": None}, {"id": 1, "regions": [None, region]}, 5]
+    ids, said = _read(_open("visual-genome", _write(tmp_path / "r.json", rows),
+                            image_data=_write(tmp_path / "d.json", [{"image_id": 2, "url": None}, picture])))
+    assert ids == ["1"] and len(said) == 4
+    places = ("d.json[0]: url", "r.json[0]: regions: is missing", "r.json[1]: regions[0]", "r.json[2]")
+    assert all(any(place in line for line in said) for place in places)
+
+
+def test_answers_that_are_no_list_cost_their_question(tmp_path):
+    questions = {"questions": [{"question_id": i, "image_id": i, "question": "What?"} for i in range(3)]}
+    answers = {"annotations": [{"question_id": 0, "answers": 7}, {"question_id": [1], "answers": []},
+                               {"question_id": 2, "answers": [{"answer": "cat"}]}]}
+    ids, said = _read(_open("vqa", _write(tmp_path / "q.json", questions),
+                            annotations=_write(tmp_path / "a.json", answers)))
+    assert ids == ["2"] and "expected a list" in said[0] and "has no answer" in said[1]
+
+
 def test_mimic_it_shows_related_rows_first(tmp_path):
     row = {"instruction": "What changed?", "answer": "The car left.", "image_ids": ["A", "B"], "rel_ins_ids": ["r"]}
     other = {"instruction": "And here?", "answer": "Nothing.", "image_ids": ["A"], "rel_ins_ids": []}
