@@ -403,12 +403,34 @@ def test_a_spreadsheet_by_its_headings(tmp_path):
     sample = _open("csv", _write(tmp_path / "c.csv", choices))[0]
     assert sample.content.questions == (Question("Which?", ("dog",), ("cat", "dog")),)
     assert sample.content.words == ("STOP",)
-    assert [str(fault).split("row ")[1] for fault in sample.faults] == [
+    assert [str(fault).split("line ")[1] for fault in sample.faults] == [
         "3: answer: is empty.", "4: answer: 'cow' is neither a choice nor the letter of one."]
-    with pytest.raises(SensoriumError, match=r"x.csv row 4: says nothing"):
+    with pytest.raises(SensoriumError, match=r"x.csv line 4: says nothing"):
         source[1]
     with pytest.raises(SensoriumError, match="has the columns image, colour"):
         _open("csv", _write(tmp_path / "y.csv", "image,colour\na.png,red\n"))
+
+
+def test_a_row_of_a_spreadsheet_with_more_or_fewer_fields_than_the_heading_is_a_bad_one(tmp_path):
+    text = 'image,caption\na.png,A dog, running\n\nb.png\nc.png,"A cat, asleep"\nd.png,A cow,,\n'
+    source = _open("csv", _write(tmp_path / "x.csv", text))
+    ids, said = _read(source)
+    assert ids == ["c.png", "d.png"] and source[0].content.captions == ("A cat, asleep",)
+    assert "x.csv line 2: after caption: ' running' has no column: the row has 3 fields, the heading 2." in said[0]
+    assert "x.csv line 4: caption: is missing: the row has 1 fields, the heading 2." in said[1] and len(said) == 2
+
+
+@pytest.mark.parametrize("stray", ['b.png,"A cat', 'b.png,"A cat" and more', 'b.png,"A cat,"'])
+@pytest.mark.parametrize("last", ["d.png,plain", 'd.png,"A cow, a horse"'])
+def test_a_stray_quote_costs_its_row(tmp_path, stray, last):
+    text = f'image,caption\na.png,"A ""dog"",\nrunning"\n{stray}\nc.png,A 5" nail\n{last}\n'
+    source = _open("csv", _write(tmp_path / "x.csv", text))
+    ids, said = _read(source)
+    if stray == 'b.png,"A cat,"':  # quotes that fit
+        assert ids == ["a.png", "b.png", "c.png", "d.png"] and not said
+        return
+    assert ids == ["a.png", "c.png", "d.png"] and source[1].content.captions == ('A 5" nail',)
+    assert len(said) == 1 and "x.csv line 4: its quotes do not fit" in said[0]
 
 
 def _parquet(path: Path, rows: list[dict[str, Any]]) -> str:
