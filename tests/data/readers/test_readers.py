@@ -479,6 +479,31 @@ def test_parquet_turns_below_a_rating_are_left_out(tmp_path, own_tables):
         _open("parquet", str(folder), least={"formatting": 3})
 
 
+def test_tables_of_different_columns_are_told_by_file_column_and_types(tmp_path, own_tables):
+    good = _row(("One?", "1"))
+    _parquet(tmp_path / "0.parquet", [good])
+    _parquet(tmp_path / "1.parquet", [dict(good, texts="One?")])
+    message = r"1\.parquet: texts: expected list<.*user: string.*>, as in 0\.parquet, found string\."
+    with pytest.raises(SensoriumError, match=message):
+        _open("parquet", str(tmp_path))
+    _parquet(tmp_path / "1.parquet", [{"images": good["images"], "text": good["texts"]}])
+    with pytest.raises(SensoriumError, match=r"1\.parquet: has no column 'texts', which 0\.parquet has"):
+        _open("parquet", str(tmp_path))
+    (tmp_path / "1.parquet").write_bytes(b"no parquet")
+    with pytest.raises(SensoriumError, match=r"1\.parquet: cannot be read as parquet"):
+        _open("parquet", str(tmp_path))
+
+
+def test_pictures_of_a_table_lie_where_any_sources_do(tmp_path, own_tables):
+    path = _parquet(tmp_path / "0.parquet", [dict(_row(("One?", "1")), images=["a.png"])])
+    source = _open("parquet", path, images=str(tmp_path))
+    assert source[0].content.images[0].source == str(tmp_path / "a.png")
+    with pytest.raises(SensoriumError, match=r"hf://no: is not a hub address"):
+        _open("parquet", path, images="hf://no")
+    with pytest.raises(SensoriumError, match=r"nowhere: does not exist"):
+        _open("parquet", path, images=str(tmp_path / "nowhere"))
+
+
 def test_what_is_no_parquet_is_refused(tmp_path, own_tables):
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     with pytest.raises(SensoriumError, match=r"x\.parquet: cannot be read as parquet"):
