@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 from typer.testing import CliRunner
 
 from sensorium.cli.main import app
+from sensorium.data.dataset import Dataset
 from sensorium.data.defects import find_defects, reason_of
 from sensorium.data.rewriters import Rewriter
 from sensorium.data.sources import load_sources
@@ -72,10 +73,11 @@ def test_defects_are_listed_in_order_and_counted_by_reason(tmp_path):
     [settings] = load_sources(_with_defects(tmp_path)).sources
     found = find_defects(settings.open(), settings.title, Rewriter())
     assert (found.samples, found.bad) == (8, 6) and found.reasons["does not exist."] == 2
-    rows = [line.split(" row ")[1][0] for line in found.listed]
+    rows = [line.split(" line ")[1][0] for line in found.listed]
     assert rows == ["2", "3", "4", "5", "6", "7"]
     assert "picture 1" in found.listed[0] and "missing.png" in found.listed[0]
-    assert "claims more pixels than a picture may have" in found.listed[4]
+    said = "claims more pixels than a picture may have: 200,000,000, at most 100,000,000 are allowed."
+    assert said in found.listed[4]
 
 
 def test_the_command_says_what_is_wrong_and_fails(tmp_path):
@@ -88,6 +90,23 @@ def test_the_command_says_what_is_wrong_and_fails(tmp_path):
     _llava(tmp_path, {"conversations": TURNS, "image": "good.png"})
     result = CliRunner().invoke(app, ["data", "check", str(path)])
     assert result.exit_code == 0 and "mine: 1 samples, 0 faults" in result.output
+
+
+def test_every_fault_is_counted_and_those_not_listed_are_said(tmp_path):
+    _llava(tmp_path, *[{"conversations": TURNS, "image": f"missing{i}.png"} for i in range(25)], "{")
+    path = _yaml(tmp_path, "sources: [{format: llava, path: mix.jsonl, name: mine}]")
+    output = CliRunner().invoke(app, ["data", "check", str(path)]).output
+    assert output.count("missing") == 20 and "25 times: does not exist. … and 5 more" in output
+    output = CliRunner().invoke(app, ["data", "check", str(path), "--limit", "25"]).output
+    assert output.count("missing") == 25 and "more" not in output
+    [found] = json.loads(CliRunner().invoke(app, ["data", "check", str(path), "--json"]).stdout)["sources"]
+    assert found["bad"] == len(found["faults"]) == 26
+
+
+def test_a_file_of_data_where_sources_are_to_be_named_is_told_apart_from_a_folder(tmp_path):
+    (tmp_path / "mix.json").write_text("[]")
+    with pytest.raises(SensoriumError, match=r"mix\.json: is a file, not a dataset folder.*sources: .*train-your-own"):
+        Dataset(tmp_path / "mix.json")
 
 
 def test_reasons_are_alike_where_only_names_and_numbers_differ():

@@ -160,6 +160,7 @@ def show(
 @app.command()
 def check(
     dataset: Annotated[Path, typer.Argument(help="A dataset's folder, or a YAML file that names sources.")],
+    limit: Annotated[int, typer.Option(min=1, help="Of sources, list at most so many faults of each reason.")] = 20,
     json: Json = False,
 ) -> None:
     """Read a dataset from end to end and report every fault. Exit code 1 when there are any.
@@ -167,19 +168,19 @@ def check(
     Looked for in a folder of ours: rows that do not parse, pictures that do not open, boxes around nothing, yes and no
     out of balance, and anything held out that leaks into training. In other people's data: rows that do not parse,
     speakers, tags and pictures that do not fit, empty replies, boxes outside their picture, pictures that are missing
-    or too large; by file, row and reason, from headers alone.
+    or too large; by file, row and reason, from headers alone. With --json every fault is listed.
 
     \b
     Examples:
       sensorium data check runs/scenes
-      sensorium data check sources.yaml
+      sensorium data check sources.yaml --limit 100
     """
     from dataclasses import asdict
 
     from sensorium.data.check import check_dataset
 
     if dataset.suffix in (".yaml", ".yml"):
-        _check_sources(dataset, json)
+        _check_sources(dataset, limit, json)
         return
     with Preparation() as preparation:
         report = check_dataset(dataset, preparation)
@@ -195,7 +196,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _check_sources(path: Path, json: bool) -> None:
+def _check_sources(path: Path, limit: int, json: bool) -> None:
     from sensorium.data.defects import Defects, find_defects
     from sensorium.data.rewriters import Rewriter
     from sensorium.data.sources import load_sources
@@ -221,11 +222,12 @@ def _check_sources(path: Path, json: bool) -> None:
         ]})  # fmt: skip
     else:
         for one in found:
-            for line in one.listed:
+            for line in one.first(limit):
                 emit(line)
             emit(f"{one.title}: {one.samples:,} samples, {one.bad:,} faults")
             for reason, count in one.reasons.most_common():
-                emit(f"  {count:,} times: {reason}")
+                more = f" … and {count - limit:,} more than are listed (--limit)" if count > limit else ""
+                emit(f"  {count:,} times: {reason}{more}")
     if any(one.bad for one in found):
         raise typer.Exit(1)
 

@@ -31,6 +31,10 @@ from sensorium.errors import SensoriumError, did_you_mean
 __all__ = ["FORMAT", "SUBSETS", "TASKS", "ConversationRow", "Dataset", "Probe", "Rows", "Scene", "SceneObject"]
 
 Row = TypeVar("Row")
+_NAME_SOURCES = (
+    "Other people's data is named in a YAML file, `sources: [{format: llava, path: mix.json}]`: give that file. "
+    "docs/train-your-own.md lists the formats."
+)
 
 
 class Rows(Sequence[Row], Generic[Row]):
@@ -108,6 +112,9 @@ class Dataset:
         try:
             self.info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
+            if self.root.is_file():
+                what = "is a file, not a dataset folder."
+                raise SensoriumError(self.root, what, _NAME_SOURCES) from error
             raise SensoriumError(path, "is missing: this is not a finished dataset folder.", remedy) from error
         except (OSError, ValueError) as error:
             raise SensoriumError(path, f"cannot be read ({error}).", remedy) from error

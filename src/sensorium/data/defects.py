@@ -1,7 +1,7 @@
 """Every defect of a source, by file, row, field and reason, without decoding a pixel.
 
 Each sample is read as training would read it, and the header of each of its pictures is looked at: that it is there, is
-a picture, and is not larger than the limits. What is found is counted by reason, and the first of each are listed.
+a picture, and is not larger than the limits. What is found is counted by reason.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from sensorium.data.rewriters import Rewriter
 from sensorium.errors import SensoriumError
 from sensorium.media import image_size
 
-_LISTED = 20  # of each reason
 _BLOCK = 512  # samples a thread takes at once
 
 
 @dataclass
 class Defects:
-    """What was found in one source. samples: how many it has; reasons: reason -> how many; listed: lines for people.
+    """What was found in one source. samples: how many it has; reasons: reason -> how many; listed: a line for each.
 
     A sample whose annotations are wrong in part may have several.
     """
@@ -34,16 +33,27 @@ class Defects:
     samples: int
     reasons: Counter[str] = field(default_factory=Counter)
     listed: list[str] = field(default_factory=list)
+    _reason_of: list[str] = field(default_factory=list)  # of each line
 
     @property
     def bad(self) -> int:
-        return sum(self.reasons.values())
+        return len(self.listed)
 
     def add(self, error: SensoriumError) -> None:
         reason = reason_of(error)
         self.reasons[reason] += 1
-        if self.reasons[reason] <= _LISTED:
-            self.listed.append(str(error))
+        self.listed.append(str(error))
+        self._reason_of.append(reason)
+
+    def first(self, most: int) -> list[str]:
+        """The lines, of each reason at most so many."""
+        seen: Counter[str] = Counter()
+        lines = []
+        for reason, line in zip(self._reason_of, self.listed, strict=True):
+            seen[reason] += 1
+            if seen[reason] <= most:
+                lines.append(line)
+        return lines
 
 
 def find_defects(

@@ -117,7 +117,7 @@ def _opened(image: Source, limits: ImageLimits) -> Iterator[tuple[str, BinaryIO,
         try:
             picture = PILImage.open(stream, formats=formats)
         except _BOMB as error:
-            raise SensoriumError(where, "claims more pixels than a picture may have.", "Make it smaller.") from error
+            raise _too_many_pixels(where, error, limits) from error
         except _DAMAGE as error:
             kind = recognise(head)
             if kind.is_readable or kind == HEIC:  # HEIC comes here only with its plug-in at work
@@ -126,6 +126,14 @@ def _opened(image: Source, limits: ImageLimits) -> Iterator[tuple[str, BinaryIO,
         with picture:
             _check_size(where, picture.size, limits)
             yield where, stream, picture
+
+
+def _too_many_pixels(where: str, error: BaseException, limits: ImageLimits) -> SensoriumError:
+    """Pillow refuses before it gives the size; its message holds the number of pixels, and after it its own limit."""
+    claimed, own, *_ = [*map(int, re.findall(r"\d+", str(error))), 0, limits.max_pixels]
+    most = min(limits.max_pixels, own)
+    what = f"claims more pixels than a picture may have: {claimed:,}, at most {most:,} are allowed."
+    return SensoriumError(where, what, "Make the picture smaller.")
 
 
 def _from_bytes(data: bytes, limits: ImageLimits) -> tuple[str, BinaryIO]:

@@ -120,15 +120,25 @@ def test_a_damaged_row_names_file_row_and_reason(tmp_path, row, message):
     source = _open("llava", _write(tmp_path / "x.jsonl", f"{good}\n{json.dumps(row)}\n{good}\n"))
     with pytest.raises(SensoriumError, match=message) as caught:
         source[1]
-    assert f"{tmp_path / 'x.jsonl'} row 2" in str(caught.value)
+    assert f"{tmp_path / 'x.jsonl'} line 2" in str(caught.value)
     assert source[2].id == source[0].id  # the rows around it are as good as before
 
 
 def test_a_line_that_is_no_json_is_one_bad_row(tmp_path):
     source = _open("llava", _write(tmp_path / "x.jsonl", f'{json.dumps(LLAVA)}\n{{"id": \n{json.dumps(LLAVA)}\n'))
-    with pytest.raises(SensoriumError, match="row 2: is not JSON"):
+    with pytest.raises(SensoriumError, match="line 2: is not JSON"):
         source[1]
     assert len(source) == 3 and source[2].id == LLAVA["id"]
+
+
+def test_a_row_of_json_lines_is_called_by_its_line_and_one_of_an_array_by_its_number(tmp_path):
+    good, bad = json.dumps(LLAVA), json.dumps({"conversations": TURNS})
+    source = _open("llava", _write(tmp_path / "x.jsonl", f"\n{good}\n\n  \n{bad}\n"))
+    with pytest.raises(SensoriumError, match=r"x\.jsonl line 5: conversations"):
+        source[1]
+    source = _open("llava", _write(tmp_path / "x.json", f"[\n\n{good},\n{bad}]"))
+    with pytest.raises(SensoriumError, match=r"x\.json row 2: conversations"):
+        source[1]
 
 
 @pytest.mark.parametrize("damage", [
@@ -194,9 +204,9 @@ def test_messages_with_named_and_with_bare_pictures(tmp_path):
     web["messages"][1] = {"role": "assistant", "content": "x"}
     with pytest.raises(SensoriumError, match="is a web address"):
         _open("messages", _write(tmp_path / "w.jsonl", web))[0]
-    with pytest.raises(SensoriumError, match="row 3: messages: shows 1 of the 2 pictures"):
+    with pytest.raises(SensoriumError, match="line 3: messages: shows 1 of the 2 pictures"):
         source[2]
-    with pytest.raises(SensoriumError, match="row 4: messages: shows more pictures than the 1"):
+    with pytest.raises(SensoriumError, match="line 4: messages: shows more pictures than the 1"):
         source[3]
 
 
@@ -314,6 +324,62 @@ def test_visual_genome(tmp_path):
     assert source[0].content.image.source.endswith("VG_100K_2/1.jpg")
 
 
+def _read(source: Any) -> tuple[list[str], list[str]]:
+    """The ids of the samples that are read, and what is said of the others and of what was left out."""
+    ids, said = [], []
+    for i in range(len(source)):
+        try:
+            sample = source[i]
+        except SensoriumError as error:
+            said.append(str(error))
+        else:
+            ids.append(sample.id)
+            said += map(str, sample.faults)
+    return ids, said
+
+
+def test_one_bad_row_of_coco_costs_itself_and_what_points_at_it(tmp_path):
+    broken = {
+        "images": [None, {"id": 8}, *COCO["images"]],
+        "categories": [{"id": 2, "name": None}, [], *COCO["categories"]],
+        "annotations": [7, {"image_id": 8, "caption": "x"}, *COCO["annotations"],
+                        dict(COCO["annotations"][0], category_id=2)],
+    }
+    path = _write(tmp_path / "i.json", broken)
+    ids, said = _read(_open("coco", path))
+    assert ids == ["7"]
+    places = ("images[0]", "images[1]: file_name", "categories[0]: name", "categories[1]", "annotations[0]",
+              "annotations[1]: image_id", "annotations[4]: category_id")
+    assert len(said) == len(places) and all(any(place in line for line in said) for place in places)
+    references = tmp_path / "refs.p"
+    references.write_bytes(pickle.dumps([None, {"split": "train", "image_id": 7, "ann_id": 1,
+                                                "sentences": [{"sent": "the dog"}]}]))
+    broken["annotations"].append({"id": [1], "image_id": 7})
+    ids, said = _read(_open("refcoco", str(references), instances=_write(tmp_path / "i.json", broken)))
+    assert ids == ["7"] and any("reference 0" in line for line in said)
+    assert any("images[1]: file_name" in line for line in said) and any("annotations[5]: id" in line for line in said)
+
+
+def test_one_bad_row_of_visual_genome_costs_itself(tmp_path):
+    picture = {"image_id": 1, "width": 200, "height": 100, "url": "https://cs/rak248/VG_100K_2/1.jpg"}
+    region = {"region_id": 5, "image_id": 1, "phrase": "a clock", "x": 20, "y": 10, "width": 40, "height": 50}
+    rows = [{"id": 2, "regions": None}, {"id": 1, "regions": [None, region]}, 5]
+    ids, said = _read(_open("visual-genome", _write(tmp_path / "r.json", rows),
+                            image_data=_write(tmp_path / "d.json", [{"image_id": 2, "url": None}, picture])))
+    assert ids == ["1"] and len(said) == 4
+    places = ("d.json[0]: url", "r.json[0]: regions: is missing", "r.json[1]: regions[0]", "r.json[2]")
+    assert all(any(place in line for line in said) for place in places)
+
+
+def test_answers_that_are_no_list_cost_their_question(tmp_path):
+    questions = {"questions": [{"question_id": i, "image_id": i, "question": "What?"} for i in range(3)]}
+    answers = {"annotations": [{"question_id": 0, "answers": 7}, {"question_id": [1], "answers": []},
+                               {"question_id": 2, "answers": [{"answer": "cat"}]}]}
+    ids, said = _read(_open("vqa", _write(tmp_path / "q.json", questions),
+                            annotations=_write(tmp_path / "a.json", answers)))
+    assert ids == ["2"] and "expected a list" in said[0] and "has no answer" in said[1]
+
+
 def test_mimic_it_shows_related_rows_first(tmp_path):
     row = {"instruction": "What changed?", "answer": "The car left.", "image_ids": ["A", "B"], "rel_ins_ids": ["r"]}
     other = {"instruction": "And here?", "answer": "Nothing.", "image_ids": ["A"], "rel_ins_ids": []}
@@ -337,12 +403,34 @@ def test_a_spreadsheet_by_its_headings(tmp_path):
     sample = _open("csv", _write(tmp_path / "c.csv", choices))[0]
     assert sample.content.questions == (Question("Which?", ("dog",), ("cat", "dog")),)
     assert sample.content.words == ("STOP",)
-    assert [str(fault).split("row ")[1] for fault in sample.faults] == [
+    assert [str(fault).split("line ")[1] for fault in sample.faults] == [
         "3: answer: is empty.", "4: answer: 'cow' is neither a choice nor the letter of one."]
-    with pytest.raises(SensoriumError, match=r"x.csv row 4: says nothing"):
+    with pytest.raises(SensoriumError, match=r"x.csv line 4: says nothing"):
         source[1]
     with pytest.raises(SensoriumError, match="has the columns image, colour"):
         _open("csv", _write(tmp_path / "y.csv", "image,colour\na.png,red\n"))
+
+
+def test_a_row_of_a_spreadsheet_with_more_or_fewer_fields_than_the_heading_is_a_bad_one(tmp_path):
+    text = 'image,caption\na.png,A dog, running\n\nb.png\nc.png,"A cat, asleep"\nd.png,A cow,,\n'
+    source = _open("csv", _write(tmp_path / "x.csv", text))
+    ids, said = _read(source)
+    assert ids == ["c.png", "d.png"] and source[0].content.captions == ("A cat, asleep",)
+    assert "x.csv line 2: after caption: ' running' has no column: the row has 3 fields, the heading 2." in said[0]
+    assert "x.csv line 4: caption: is missing: the row has 1 fields, the heading 2." in said[1] and len(said) == 2
+
+
+@pytest.mark.parametrize("stray", ['b.png,"A cat', 'b.png,"A cat" and more', 'b.png,"A cat,"'])
+@pytest.mark.parametrize("last", ["d.png,plain", 'd.png,"A cow, a horse"'])
+def test_a_stray_quote_costs_its_row(tmp_path, stray, last):
+    text = f'image,caption\na.png,"A ""dog"",\nrunning"\n{stray}\nc.png,A 5" nail\n{last}\n'
+    source = _open("csv", _write(tmp_path / "x.csv", text))
+    ids, said = _read(source)
+    if stray == 'b.png,"A cat,"':  # quotes that fit
+        assert ids == ["a.png", "b.png", "c.png", "d.png"] and not said
+        return
+    assert ids == ["a.png", "c.png", "d.png"] and source[1].content.captions == ('A 5" nail',)
+    assert len(said) == 1 and "x.csv line 4: its quotes do not fit" in said[0]
 
 
 def _parquet(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -391,6 +479,31 @@ def test_parquet_turns_below_a_rating_are_left_out(tmp_path, own_tables):
         _open("parquet", str(folder), least={"formatting": 3})
 
 
+def test_tables_of_different_columns_are_told_by_file_column_and_types(tmp_path, own_tables):
+    good = _row(("One?", "1"))
+    _parquet(tmp_path / "0.parquet", [good])
+    _parquet(tmp_path / "1.parquet", [dict(good, texts="One?")])
+    message = r"1\.parquet: texts: expected list<.*user: string.*>, as in 0\.parquet, found string\."
+    with pytest.raises(SensoriumError, match=message):
+        _open("parquet", str(tmp_path))
+    _parquet(tmp_path / "1.parquet", [{"images": good["images"], "text": good["texts"]}])
+    with pytest.raises(SensoriumError, match=r"1\.parquet: has no column 'texts', which 0\.parquet has"):
+        _open("parquet", str(tmp_path))
+    (tmp_path / "1.parquet").write_bytes(b"no parquet")
+    with pytest.raises(SensoriumError, match=r"1\.parquet: cannot be read as parquet"):
+        _open("parquet", str(tmp_path))
+
+
+def test_pictures_of_a_table_lie_where_any_sources_do(tmp_path, own_tables):
+    path = _parquet(tmp_path / "0.parquet", [dict(_row(("One?", "1")), images=["a.png"])])
+    source = _open("parquet", path, images=str(tmp_path))
+    assert source[0].content.images[0].source == str(tmp_path / "a.png")
+    with pytest.raises(SensoriumError, match=r"hf://no: is not a hub address"):
+        _open("parquet", path, images="hf://no")
+    with pytest.raises(SensoriumError, match=r"nowhere: does not exist"):
+        _open("parquet", path, images=str(tmp_path / "nowhere"))
+
+
 def test_what_is_no_parquet_is_refused(tmp_path, own_tables):
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     with pytest.raises(SensoriumError, match=r"x\.parquet: cannot be read as parquet"):
@@ -422,7 +535,7 @@ def test_webdataset_shards(tmp_path):
 
 
 @pytest.mark.parametrize(("where", "n_good"), [("data", 2), ("header", 1), ("boundary", 1)])
-def test_a_damaged_shard_says_so_in_a_sample_more(tmp_path, where, n_good):
+def test_a_damaged_shard_is_refused_unless_the_settings_take_it(tmp_path, where, n_good):
     path = Path(_shard(tmp_path / "0.tar", {f"{i}.{kind}": data for i in range(3)
                                             for kind, data in (("txt", b"words"), ("png", _png()))}))
     whole = bytearray(path.read_bytes())
@@ -434,10 +547,10 @@ def test_a_damaged_shard_says_so_in_a_sample_more(tmp_path, where, n_good):
     else:
         del whole[middle:]
     path.write_bytes(whole)
-    source = _open("webdataset", str(path))
-    for i in range(n_good):
-        assert source[i].content.captions == ("words",)
-    with pytest.raises(SensoriumError, match=r"0\.tar: is damaged after sample "):
+    with pytest.raises(SensoriumError, match=r"0\.tar: is damaged at byte [\d,]+: .* cannot be told"):
+        _open("webdataset", str(path))
+    source = _open("webdataset", str(path), damaged="take")
+    with pytest.raises(SensoriumError, match=r"0\.tar: is damaged at byte "):
         source[len(source) - 1]
     bad = 0
     for i in range(len(source)):
@@ -446,6 +559,25 @@ def test_a_damaged_shard_says_so_in_a_sample_more(tmp_path, where, n_good):
         except SensoriumError:
             bad += 1
     assert bad == len(source) - n_good > 0
+
+
+def test_what_lies_behind_damage_in_a_shard_is_read_when_it_is_taken(tmp_path):
+    path = Path(_shard(tmp_path / "0.tar", {f"{i:02}.{kind}": data for i in range(20)
+                                            for kind, data in (("txt", b"words"), ("png", _png()))}))
+    whole = bytearray(path.read_bytes())
+    middle = whole.index(b"10.png")
+    whole[middle : middle + 512] = bytes(512)  # as a hole in a copied file is
+    path.write_bytes(whole)
+    with pytest.raises(SensoriumError, match="is damaged at byte"):
+        _open("webdataset", str(path))
+    source = _open("webdataset", str(path), damaged="take")
+    read = []
+    for i in range(len(source)):
+        try:
+            read.append(int(source[i].id))
+        except SensoriumError as error:
+            assert "damage" in str(error)
+    assert read == [*range(10), *range(12, 20)]  # 11 begins behind the damage: a file of it may have been lost
 
 
 def test_what_is_no_plain_tar_is_refused(tmp_path):

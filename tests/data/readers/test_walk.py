@@ -116,4 +116,4 @@ def test_no_more_than_a_piece_and_an_element_is_in_memory(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(rows) == 46_000 and rows[45_999][1]["id"] == "0" * 20
-    assert peak < 8e6  # two pieces while one is put behind the other, and 16 bytes a row
+    assert peak < 8e6  # two pieces while one is put behind the other, and 24 bytes a row

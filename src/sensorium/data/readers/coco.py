@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import SourceSettings
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting
+from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting, numbered
 from sensorium.data.readers.walk import JsonFile
 from sensorium.errors import SensoriumError
 
@@ -35,20 +35,20 @@ class CocoSettings(SourceSettings):
 
 def _read(path: Path, gathering: Gathering) -> None:
     content = JsonFile(path)
-    for i, image in enumerate(content.items("images")):
-        try:
-            gathering.add_image(image, f"{path}: images[{i}]")
-        except SensoriumError as error:
-            gathering.orphans.append(error)
+    gathering.each(numbered(content.items("images"), f"{path}: images"), gathering.add_image)
     categories: dict[int | str, str] = {}
-    for i, category in enumerate(content.items("categories") if "categories" in content else ()):
-        where = f"{path}: categories[{i}]"
+
+    def name(category: Any, where: str) -> None:
         categories[fields.name(category, "id", where)] = fields.words(category, "name", where)
-    for i, annotation in enumerate(content.items("annotations")):
-        where = f"{path}: annotations[{i}]"
-        if found := gathering.of(annotation, where, "among `images`"):
-            with noting(found):
-                _note(annotation, found, categories, where)
+
+    def note(annotation: Any, where: str) -> None:
+        found = gathering.of(annotation, where, "among `images`")
+        with noting(found):
+            _note(annotation, found, categories, where)
+
+    if "categories" in content:
+        gathering.each(numbered(content.items("categories"), f"{path}: categories"), name)
+    gathering.each(numbered(content.items("annotations"), f"{path}: annotations"), note)
 
 
 def _note(annotation: Any, found: Facts, categories: dict[int | str, str], where: str) -> None:

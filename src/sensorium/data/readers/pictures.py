@@ -6,7 +6,7 @@ kept with its picture and said when the picture is asked for, so that one bad li
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,7 @@ class Facts:
 
 
 class Gathering:
-    """Facts while they are gathered. orphans: what is wrong with annotations that belong to no picture."""
+    """Facts while they are gathered. orphans: what is wrong with rows that belong to no picture."""
 
     def __init__(self) -> None:
         self.facts: dict[Hashable, Facts] = {}
@@ -48,16 +48,25 @@ class Gathering:
         found = Facts(fields.words(image, "file_name", where), fields.size(image, where))
         self.facts.setdefault(fields.name(image, "id", where), found)
 
-    def of(self, row: Any, where: str, among: str) -> Facts | None:
-        """The facts of the picture that `image_id` names, or None, and an orphan more. among: where it should be."""
-        try:
-            key = fields.name(row, "image_id", where)
-            if key not in self.facts:
-                raise SensoriumError(f"{where}: image_id", f"{key!r} is not {among}.")
-        except SensoriumError as error:
-            self.orphans.append(error)
-            return None
+    def each(self, rows: Iterable[tuple[str, Any]], read: Callable[[Any, str], None]) -> None:
+        """`read(row, where)` for every (where, row); what goes wrong with one is an orphan more and costs no other."""
+        for where, row in rows:
+            try:
+                read(row, where)
+            except SensoriumError as error:
+                self.orphans.append(error)
+
+    def of(self, row: Any, where: str, among: str) -> Facts:
+        """The facts of the picture that `image_id` names. among: where it should be. Raises SensoriumError for none."""
+        key = fields.name(row, "image_id", where)
+        if key not in self.facts:
+            raise SensoriumError(f"{where}: image_id", f"{key!r} is not {among}.")
         return self.facts[key]
+
+
+def numbered(rows: Iterable[Any], place: object) -> Iterator[tuple[str, Any]]:
+    """(where, row) for every row of a list."""
+    return ((f"{place}[{i}]", row) for i, row in enumerate(rows))
 
 
 @contextmanager

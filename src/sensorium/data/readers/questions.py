@@ -15,7 +15,7 @@ from typing import Any, Literal
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import Question, SourceSettings
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting
+from sensorium.data.readers.pictures import Facts, Gathering, Pictures, noting, numbered
 from sensorium.data.readers.walk import JsonFile
 from sensorium.errors import SensoriumError
 
@@ -28,15 +28,14 @@ class QuestionSettings(SourceSettings):
     def gathered(self, path: Path, rows: Iterable[tuple[str, Any]], key: str, read: _Read) -> Pictures:
         """rows: (where, row); key: of the picture's id in a row; read: a row's question."""
         gathering = Gathering()
-        for where, row in rows:
-            try:
-                shown = fields.name(row, key, where)
-                found = gathering.facts.setdefault(shown, Facts(self._file_name(shown, where)))
-            except SensoriumError as error:
-                gathering.orphans.append(error)
-                continue
+
+        def ask(row: Any, where: str) -> None:
+            shown = fields.name(row, key, where)
+            found = gathering.facts.setdefault(shown, Facts(self._file_name(shown, where)))
             with noting(found):
                 found.questions.append(read(row, where))
+
+        gathering.each(rows, ask)
         return Pictures(path, self.folder(path), gathering)
 
     def _file_name(self, shown: int | str, where: str) -> str:
@@ -60,7 +59,9 @@ class VqaSettings(QuestionSettings):
     def open(self) -> Pictures:
         path, answers = local_path(self.path), local_path(self.annotations)
         rows = (row for row in JsonFile(answers).items("annotations") if isinstance(row, dict))
-        answered = {row.get("question_id"): _voted(row, answers) for row in rows}
+        answered = {
+            number: _voted(row, answers) for row in rows if isinstance(number := row.get("question_id"), int | str)
+        }
 
         def read(row: Any, where: str) -> Question:
             number = fields.name(row, "question_id", where)
@@ -71,7 +72,7 @@ class VqaSettings(QuestionSettings):
                 raise found
             return Question(fields.words(row, "question", where), found)
 
-        return self.gathered(path, _numbered(path, "questions"), "image_id", read)
+        return self.gathered(path, numbered(JsonFile(path).items("questions"), f"{path}: questions"), "image_id", read)
 
 
 class TextVqaSettings(QuestionSettings):
@@ -86,7 +87,7 @@ class TextVqaSettings(QuestionSettings):
             votes = [str(vote) for vote in fields.items(row, "answers", where)]
             return Question(fields.words(row, "question", where), _by_votes(votes, None, f"{where}: answers"))
 
-        return self.gathered(path, _numbered(path, "data"), "image_id", read)
+        return self.gathered(path, numbered(JsonFile(path).items("data"), f"{path}: data"), "image_id", read)
 
 
 class GqaSettings(QuestionSettings):
@@ -106,15 +107,12 @@ class GqaSettings(QuestionSettings):
         return self.gathered(path, rows, "imageId", read)
 
 
-def _numbered(path: Path, key: str) -> Iterable[tuple[str, Any]]:
-    return ((f"{path}: {key}[{i}]", row) for i, row in enumerate(JsonFile(path).items(key)))
-
-
 def _voted(row: dict[str, Any], path: Path) -> tuple[str, ...] | SensoriumError:
     """The answers of a row of annotations, or what is wrong with it, which is said when its question is met."""
     where = f"{path}: question_id {row.get('question_id')}"
     try:
-        votes = [fields.words(vote, "answer", where) for vote in row.get("answers") or ()]
+        given = fields.items(row, "answers", where) if row.get("answers") else []
+        votes = [fields.words(vote, "answer", where) for vote in given]
         return _by_votes(votes, row.get("multiple_choice_answer"), where)
     except SensoriumError as error:
         return error

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import SourceSettings
 from sensorium.data.readers.hub import local_path
-from sensorium.data.readers.pictures import Corners, Facts, Gathering, Pictures, noting
+from sensorium.data.readers.pictures import Corners, Facts, Gathering, Pictures, noting, numbered
 from sensorium.data.readers.walk import JsonFile
 from sensorium.errors import SensoriumError
 
@@ -31,14 +31,21 @@ class RefcocoSettings(SourceSettings):
         path, instances = local_path(self.path), local_path(self.instances)
         content = JsonFile(instances)
         gathering = Gathering()
-        for i, image in enumerate(content.items("images")):
-            gathering.add_image(image, f"{instances}: images[{i}]")
-        boxes = {a.get("id"): a.get("bbox") for a in content.items("annotations") if isinstance(a, dict)}
-        for i, reference in enumerate(_of_split(path, self.split)):
-            where = f"{path} reference {i}"
-            if found := gathering.of(reference, where, f"in {instances.name}"):
-                with noting(found):
-                    _refer(reference, found, boxes, where)
+        boxes: dict[int | str, Any] = {}
+
+        def locate(annotation: Any, where: str) -> None:
+            number = fields.name(annotation, "id", where)
+            boxes[number] = annotation.get("bbox")
+
+        def refer(reference: Any, where: str) -> None:
+            found = gathering.of(reference, where, f"in {instances.name}")
+            with noting(found):
+                _refer(reference, found, boxes, where)
+
+        gathering.each(numbered(content.items("images"), f"{instances}: images"), gathering.add_image)
+        gathering.each(numbered(content.items("annotations"), f"{instances}: annotations"), locate)
+        references = enumerate(_of_split(path, self.split))
+        gathering.each(((f"{path} reference {i}", reference) for i, reference in references), refer)
         return Pictures(path, self.folder(path), gathering)
 
 
@@ -52,17 +59,21 @@ class GenomeSettings(SourceSettings):
     def open(self) -> Pictures:
         path, image_data = local_path(self.path), local_path(self.image_data)
         gathering = Gathering()
-        for i, image in enumerate(JsonFile(image_data).items()):
-            where = f"{image_data}[{i}]"
-            url = fields.words(image, "url", where)
-            name = "/".join(PurePosixPath(url).parts[-2:])  # VG_100K_2/1.jpg
+
+        def add(image: Any, where: str) -> None:
+            name = "/".join(PurePosixPath(fields.words(image, "url", where)).parts[-2:])  # VG_100K_2/1.jpg
             gathering.facts[fields.name(image, "image_id", where)] = Facts(name, fields.size(image, where))
-        for i, row in enumerate(JsonFile(path).items()):
-            for region in fields.items(row, "regions", f"{path}[{i}]"):
-                where = f"{path}[{i}] region {region.get('region_id') if isinstance(region, dict) else '?'}"
-                if found := gathering.of(region, where, f"in {image_data.name}"):
-                    with noting(found):
-                        _describe(region, found, where)
+
+        def describe(region: Any, where: str) -> None:
+            found = gathering.of(region, where, f"in {image_data.name}")
+            with noting(found):
+                _describe(region, found, where)
+
+        def describe_all(row: Any, where: str) -> None:
+            gathering.each(numbered(fields.items(row, "regions", where), f"{where}: regions"), describe)
+
+        gathering.each(numbered(JsonFile(image_data).items(), image_data), add)
+        gathering.each(numbered(JsonFile(path).items(), path), describe_all)
         return Pictures(path, self.folder(path), gathering)
 
 

@@ -1,7 +1,8 @@
 """Rows of JSON files by number or by id: JSON lines, one array of objects, or an object of objects.
 
-Only byte offsets are kept (16 bytes a row), so that a file of a million conversations costs a pass over it when it is
-opened and nothing afterwards. Each access opens the file anew: the object can be handed to other processes.
+Only byte offsets and line numbers are kept (24 bytes a row), so that a file of a million conversations costs a pass
+over it when it is opened and nothing afterwards. Each access opens the file anew: the object can be handed to other
+processes.
 """
 
 from __future__ import annotations
@@ -19,18 +20,23 @@ from sensorium.errors import SensoriumError
 class JsonRows:
     """`rows[i]` -> (where, object). Raises SensoriumError, on access, for a row that is no JSON object.
 
-    Raises SensoriumError at once when the file cannot be read, or an array cannot be walked through: what follows the
-    damage could not be numbered.
+    A row of JSON lines is called by its line, as editors count, one of an array by its number. Raises SensoriumError
+    at once when the file cannot be read, or an array cannot be walked through: what follows the damage could not be
+    numbered.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._starts, self._ends = array("Q"), array("Q")
+        self._starts, self._ends, self._numbers = array("Q"), array("Q"), array("Q")
         try:
             with path.open("rb") as file:
                 is_array = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
                 file.seek(0)
-                for start, end in JsonFile(path).spans() if is_array else _line_spans(file):
+                self._unit = "row" if is_array else "line"
+                for number, (start, end) in enumerate(JsonFile(path).spans() if is_array else _line_spans(file), 1):
+                    if start == end:  # a blank line
+                        continue
+                    self._numbers.append(number)
                     self._starts.append(start)
                     self._ends.append(end)
         except OSError as error:
@@ -40,7 +46,7 @@ class JsonRows:
         return len(self._starts)
 
     def __getitem__(self, number: int) -> tuple[str, Mapping[str, Any]]:
-        where = f"{self.path} row {range(len(self))[number] + 1}"
+        where = f"{self.path} {self._unit} {self._numbers[number]}"
         value = _read(self.path, self._starts[number], self._ends[number], where)
         if not isinstance(value, dict):
             raise SensoriumError(where, f"expected an object, found {type(value).__name__}.")
@@ -77,8 +83,8 @@ def _read(path: Path, start: int, end: int, where: str) -> Any:
 
 
 def _line_spans(file: Any) -> Iterator[tuple[int, int]]:
+    """Where each line lies; of blank ones nothing."""
     start = 0
     for line in file:
-        if line.strip():
-            yield start, start + len(line)
+        yield start, start + len(line) if line.strip() else start
         start += len(line)

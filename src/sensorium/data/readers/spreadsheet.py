@@ -27,20 +27,25 @@ _HEADINGS = {
     **{letter: (letter,) for letter in "abcdefgh"},
 }
 _CHOICES = "abcdefgh"
+_Row = tuple[int, dict[str, str]]  # its line, values by heading
 
 
 class Spreadsheet:
-    """The samples of one file; it is read whole, since such files are written by hand."""
+    """The samples of one file, and last, as bad ones, its lines that are no rows.
+
+    It is read whole, since such files are written by hand.
+    """
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.path, self.folder = path, folder
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True))
-        except (OSError, csv.Error, UnicodeDecodeError) as error:
+                lines = file.readlines()
+        except (OSError, UnicodeDecodeError) as error:
             remedy = "It is CSV in UTF-8 with a heading line."
             raise SensoriumError(path, f"cannot be read ({error}).", remedy) from error
-        headings = {name.strip().lower(): name for name in (rows[0] if rows else {}) if name}
+        heading, rows, self.bad = _rows(lines, path, "\t" if path.suffix == ".tsv" else ",")
+        headings = {name.strip().lower(): name for name in heading if name}
         self.columns = {
             kind: headings[found]
             for kind, names in _HEADINGS.items()
@@ -50,21 +55,24 @@ class Spreadsheet:
         if "image" not in self.columns or len(self.columns) < 2 or has_half:
             raise SensoriumError(path, f"has the columns {', '.join(headings) or 'of nothing'}.",
                                  "It needs `image`, and `caption`, `question` with `answer`, or `label`.")
-        named = [(number, {kind: (row[name] or "").strip() for kind, name in self.columns.items()})
-                 for number, row in enumerate(rows, start=2)]  # the heading is line 1
+        named = [(number, {kind: row[name].strip() for kind, name in self.columns.items()})
+                 for number, row in rows]
         self.groups = [list(group) for _, group in groupby(named, key=lambda pair: pair[1]["image"])]
 
     def __len__(self) -> int:
-        return len(self.groups)
+        return len(self.groups) + len(self.bad)
 
     def __getitem__(self, number: int) -> Sample:
+        number = range(len(self))[number]
+        if number >= len(self.groups):
+            raise self.bad[number - len(self.groups)]
         group = self.groups[number]
         first, row = group[0]
-        where = f"{self.path} row {first}"
+        where = f"{self.path} line {first}"
         questions, faults = [], []
         for line, values in group:
             try:
-                questions += _question(values, f"{self.path} row {line}")
+                questions += _question(values, f"{self.path} line {line}")
             except SensoriumError as error:
                 faults.append(error)
         said = {kind: [v[kind] for _, v in group if v.get(kind)] for kind in ("caption", "label", "words")}
@@ -75,6 +83,50 @@ class Spreadsheet:
         if content.is_empty:
             raise faults[0] if faults else SensoriumError(where, "says nothing: its other columns are empty.")
         return Sample(row["image"], where, content, tuple(faults))
+
+
+def _rows(lines: list[str], path: Path, delimiter: str) -> tuple[list[str], list[_Row], list[SensoriumError]]:
+    """The headings, the rows with their lines, and what is wrong with lines that are none.
+
+    A quote that nothing closes would swallow the lines after it. Where what comes out is no row, the line that it
+    stands in is left out and the next one is a row of its own again.
+    """
+    rows: list[_Row] = []
+    bad: list[SensoriumError] = []
+    headings: list[str] = []
+    at = 0
+    while at < len(lines):
+        reader = csv.reader((lines[i] for i in range(at, len(lines))), delimiter=delimiter, strict=True)
+        where, n_lines = f"{path} line {at + 1}", 1
+        try:
+            values = next(reader)
+            if headings and values:
+                rows.append((at + 1, _row(values, headings, where)))
+            headings = headings or values
+            n_lines = reader.line_num
+        except csv.Error as error:
+            if not headings:
+                raise SensoriumError(path, f"has no heading line ({error}).", "It is CSV in UTF-8.") from error
+            what = f"its quotes do not fit ({error})." if '"' in lines[at] else f"is no row ({error})."
+            bad.append(SensoriumError(where, what, 'Write a quote inside quotes twice: "".'))
+        except SensoriumError as error:
+            bad.append(error)
+        at += n_lines
+    return headings, rows, bad
+
+
+def _row(values: list[str], headings: list[str], where: str) -> dict[str, str]:
+    """Values by their headings; blank ones beyond the last are what spreadsheets write.
+
+    Raises SensoriumError where there are more than headings, or fewer.
+    """
+    n, most = len(values), len(headings)
+    if n < most:
+        raise SensoriumError(f"{where}: {headings[n]}", f"is missing: the row has {n} fields, the heading {most}.")
+    if surplus := next((value for value in values[most:] if value.strip()), None):
+        what = f"{surplus!r} has no column: the row has {n} fields, the heading {most}."
+        raise SensoriumError(f"{where}: after {headings[-1]}", what, "Put words that hold the separator in quotes.")
+    return dict(zip(headings, values[:most], strict=True))
 
 
 def _question(row: dict[str, str], where: str) -> list[Question]:

@@ -17,6 +17,7 @@ from pydantic import Field
 from sensorium.conversation import Conversation, Image, Message, Text
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import Sample, SourceSettings, picture
+from sensorium.data.readers.hub import local_path
 from sensorium.data.readers.turns import TAG, check_turns
 from sensorium.errors import SensoriumError
 
@@ -88,7 +89,7 @@ class TableSettings(SourceSettings):
     least: dict[Rating, int] = Field(default={})
 
     def open(self) -> Table:
-        folder = Path(self.images).expanduser().absolute() if self.images else None
+        folder = local_path(self.images) if self.images else None
         return Table(open_parquet(self.path), self.path, folder, self.least)
 
 
@@ -100,6 +101,7 @@ def open_parquet(path: str) -> Any:
         remedy = "pip install 'sensorium[datasets]'"
         raise SensoriumError(path, "parquet needs the `datasets` library.", remedy) from error
     files: str | list[str] = path
+    listed: list[Path] = []
     if not path.startswith("hf://"):
         found = Path(path).expanduser().absolute()
         if not found.exists():
@@ -111,12 +113,42 @@ def open_parquet(path: str) -> Any:
     try:
         table = datasets.load_dataset("parquet", data_files=files, split="train")
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SensoriumError(path, f"cannot be read as parquet ({reason}).", "Check the files.") from error
+        if not path.startswith("hf://"):
+            _compare(listed)
+        reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+        raise SensoriumError(path, f"cannot be read as parquet ({reason[:300]}).", "Check the files.") from error
     if isinstance(getattr(table.features.get("images"), "feature", None), datasets.Image):
         # Pictures stay bytes: `media` opens them, nobody else.
         table = table.cast_column("images", datasets.List(datasets.Image(decode=False)))
     return table
+
+
+def _compare(files: list[Path]) -> None:
+    """Raises SensoriumError for the first file that is no parquet, or that has a column of another type than the first.
+
+    The library that reads them says of neither which it is.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    first = None
+    for file in files:
+        try:
+            schema = parquet.read_schema(file)
+        except (OSError, pyarrow.ArrowException) as error:
+            reason = " ".join(str(error).split())
+            raise SensoriumError(file, f"cannot be read as parquet ({reason}).", "Get it again.") from error
+        first = first or schema
+        remedy = f"Make its columns those of {files[0].name}, or give the two as two sources."
+        for column in first:
+            if column.name not in schema.names:
+                raise SensoriumError(file, f"has no column {column.name!r}, which {files[0].name} has.", remedy)
+            found = schema.field(column.name).type
+            try:
+                pyarrow.nulls(0, found).cast(column.type)
+            except pyarrow.ArrowException as error:
+                what = f"expected {column.type}, as in {files[0].name}, found {found}."
+                raise SensoriumError(f"{file}: {column.name}", what, remedy) from error
 
 
 def _untagged(text: str) -> str:
