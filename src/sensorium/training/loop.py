@@ -61,7 +61,8 @@ def train(
     finishes the step, saves and returns; calling again goes on. While a stage is made ready it stops at once, as
     KeyboardInterrupt: what is ready by then is kept. say: gets plain progress lines instead of the live display; tell:
     (what, done, total) of preparations. Raises SensoriumError when the run folder belongs to another recipe, is
-    finished on data that has changed since, or is written by another training; and when a step's numbers are no longer finite.
+    finished on data that has changed since, or is written by another training; and when a step's numbers are no longer
+    finite.
     """
     if (run / "model").exists():
         claim(run, recipe)
@@ -249,8 +250,8 @@ def _require_finite(result: Step, stage: str, step: int) -> None:
     """Raises SensoriumError, alike in all processes, when a step has spoiled the weights; nothing is saved then."""
     if not (math.isfinite(result.loss) and math.isfinite(result.gradient_norm)):
         what = f"the loss is {result.loss:.3g}, its gradient's norm {result.gradient_norm:.3g}: it has diverged."
-        raise SensoriumError(f"stage {stage} step {step}", what, "Lower its learning_rates, or warm up for longer, in a "
-                             "run of another --out; this run's last checkpoint is from before and stays.")
+        raise SensoriumError(f"stage {stage} step {step}", what, "Lower its learning_rates, or warm up for longer, in "
+                             "a run of another --out; this run's last checkpoint is from before and stays.")
 
 
 def train_step(stage: Stage, work: list[Any], precision: str) -> Step:
