@@ -109,5 +109,5 @@ def _of_another_size(facts: Annotated, found: tuple[int, int], where: str) -> Se
     (width, height), (told_width, told_height) = found, facts.size
     what = f"boxes were drawn in {told_width} x {told_height} pixels, the picture has {width} x {height}."
     if abs(width * told_height - height * told_width) <= max(*found, *facts.size):  # but for rounding of one side
-        return SensoriumError(where, what, "They fit if it was only made smaller or larger; else get the right picture.")
+        return SensoriumError(where, what, "They fit if it was only made smaller or larger; else it is another one.")
     return SensoriumError(where, what, "Get the picture that the boxes belong to.")
