@@ -84,6 +84,8 @@ class Grounded:
 
 _POINT = r"\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)"
 _BOX = re.compile(rf"<box>\s*{_POINT}\s*,\s*{_POINT}\s*</box>")
+_ANY_POINT = r"\(\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*\)"
+_WRITTEN = re.compile(rf"<box>\s*{_ANY_POINT}\s*,\s*{_ANY_POINT}\s*</box>")
 # The blanks belong to the name: free ones in front would be tried again from each of them, quadratic in a long row.
 _GROUND = re.compile(rf"(?:<ref>(?P<name>[^<]*)</ref>\s*)?(?P<boxes>(?:{_BOX.pattern}\s*)+)")
 _MARK = re.compile(f"({'|'.join(MARKS)})")
@@ -125,6 +127,22 @@ def marks_apart(text: str) -> Iterator[tuple[str, bool]]:
         position = end
     if text[position:]:
         yield text[position:], False
+
+
+def box_fault(text: str) -> str:
+    """What is wrong with the first box in a text to learn from that cannot be meant so; nothing where all are right.
+
+    Unlike a reply's, such boxes are not mended: a model learns them as they stand. What is not written as two points
+    is not judged.
+    """
+    for match in _WRITTEN.finditer(text):
+        numbers = [float(value) for value in match.groups()]
+        x1, y1, x2, y2 = numbers
+        if not all(value.is_integer() and 0 <= value < SCALE for value in numbers):
+            return f"box {match[0][len(BOX_OPEN) : -len(BOX_CLOSE)]} is not four integers 0–999."
+        if x1 > x2 or y1 > y2:
+            return f"box {match[0][len(BOX_OPEN) : -len(BOX_CLOSE)]} has its corners swapped: the upper left is first."
+    return ""
 
 
 def to_convention(box: Box, convention: str, width: int, height: int) -> tuple[float, float, float, float]:

@@ -92,6 +92,24 @@ def test_the_command_says_what_is_wrong_and_fails(tmp_path):
     assert result.exit_code == 0 and "mine: 1 samples, 0 faults" in result.output
 
 
+@pytest.mark.parametrize(("size", "said"), [
+    ((100, 50), ""), ((50, 100), "Get the picture that the boxes"), ((200, 100), "only made smaller or larger"),
+    ((67, 33), "only made smaller or larger"),
+])
+def test_boxes_drawn_in_a_picture_of_another_size_are_a_defect(tmp_path, size, said):
+    PILImage.new("RGB", size).save(tmp_path / "a.png")
+    coco = {"images": [{"id": 1, "file_name": "a.png", "width": 100, "height": 50}],
+            "categories": [{"id": 1, "name": "dog"}],
+            "annotations": [{"image_id": 1, "category_id": 1, "bbox": [10, 5, 80, 40]}]}
+    (tmp_path / "x.json").write_text(json.dumps(coco))
+    [settings] = load_sources(_yaml(tmp_path, "sources: [{format: coco, path: x.json}]")).sources
+    found = find_defects(settings.open(), settings.title, Rewriter())
+    assert found.bad == bool(said)
+    if said:
+        what = f"picture 1: width, height: boxes were drawn in 100 x 50 pixels, the picture has {size[0]} x {size[1]}."
+        assert what in found.listed[0] and said in found.listed[0]
+
+
 def test_every_fault_is_counted_and_those_not_listed_are_said(tmp_path):
     _llava(tmp_path, *[{"conversations": TURNS, "image": f"missing{i}.png"} for i in range(25)], "{")
     path = _yaml(tmp_path, "sources: [{format: llava, path: mix.jsonl, name: mine}]")

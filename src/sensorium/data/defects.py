@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from sensorium.conversation import Conversation
-from sensorium.data.readers import Sample, Source
+from sensorium.data.readers import Annotated, Sample, Source
 from sensorium.data.rewriters import Rewriter
 from sensorium.errors import SensoriumError
 from sensorium.media import image_size
@@ -93,8 +93,21 @@ def _errors(source: Source, numbers: range, rewriter: Rewriter) -> Iterator[Sens
 def _picture_errors(sample: Sample, conversation: Conversation) -> Iterator[SensoriumError]:
     """At most one a sample: it is dropped as a whole."""
     for i, image in enumerate(conversation.images):
+        where = f"{sample.where}: picture {i + 1}"
         try:
-            image_size(image)
+            found = image_size(image)
         except SensoriumError as error:
-            yield SensoriumError(f"{sample.where}: picture {i + 1} ({error.where})", error.what, error.remedy)
+            yield SensoriumError(f"{where} ({error.where})", error.what, error.remedy)
             return
+        facts = sample.content
+        if isinstance(facts, Annotated) and facts.regions and facts.size not in (found, (0, 0)):
+            yield _of_another_size(facts, found, f"{where}: width, height")
+            return
+
+
+def _of_another_size(facts: Annotated, found: tuple[int, int], where: str) -> SensoriumError:
+    (width, height), (told_width, told_height) = found, facts.size
+    what = f"boxes were drawn in {told_width} x {told_height} pixels, the picture has {width} x {height}."
+    if abs(width * told_height - height * told_width) <= max(*found, *facts.size):  # but for rounding of one side
+        return SensoriumError(where, what, "They fit if it was only made smaller or larger; else it is another one.")
+    return SensoriumError(where, what, "Get the picture that the boxes belong to.")

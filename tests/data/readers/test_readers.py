@@ -111,6 +111,18 @@ def test_sharegpt_keys_and_a_system_turn(tmp_path):
     ({"image": "a.png", "conversations": [{"from": "human", "value": ["<image>"]}]}, "expected the words"),
     ([1], "expected an object, found list"),
     ({"video": "a.mp4", "conversations": [dict(TURNS[0], value="<video>"), TURNS[1]]}, "video: clips and recordings"),
+    ({"conversations": [{"from": "human", "value": "Where?"},
+                        {"from": "gpt", "value": "<ref>it</ref><box>(10,10),(1500,1200)</box>"}]},
+     r"conversations: turn 2: box \(10,10\),\(1500,1200\) is not four integers 0–999"),
+    ({"messages": [{"role": "user", "content": "Is it in <box>(-1,5),(7,9)</box>?"}, {"role": "assistant",
+                                                                                  "content": "Yes"}]},
+     r"messages: turn 1: box \(-1,5\),\(7,9\) is not four integers 0–999"),
+    ({"conversations": [{"from": "human", "value": "Where?"},
+                        {"from": "gpt", "value": "<box>(0.1,0.2),(0.5,1)</box>"}]},
+     r"turn 2: box \(0.1,0.2\),\(0.5,1\) is not four integers"),
+    ({"conversations": [{"from": "human", "value": "Where?"},
+                        {"from": "gpt", "value": "<box>(1,2),(3,4)</box> or <box>(500,10),(100,20)</box>"}]},
+     r"turn 2: box \(500,10\),\(100,20\) has its corners swapped"),
     ({"system": {"a": 1}, "image": "a.png", "conversations": TURNS}, "system: expected words"),
     ({"system": "x", "image": "a.png", "conversations": [{"from": "system", "value": "y"}, *TURNS]},
      r"conversations\[0\]: system words may only come first"),
@@ -175,6 +187,22 @@ def test_words_and_pictures_keep_their_order(words, data):
     assert list(conversation.images) == images
     spoken = "".join("<image>" if isinstance(part, Image) else part.text for part in conversation.messages[0].parts)
     assert "".join(spoken.split()) == "".join(value.split())  # blanks alone between two pictures are no words
+
+
+@pytest.mark.parametrize("row", [
+    {"conversations": [{"from": "human", "value": "Where is <box>?"},
+                       {"from": "gpt", "value": "<box>(0,0),(999,999)</box> <box>[[1, 2, 1000, 4]]</box>"}]},
+    {"conversations": [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "<box>(7,8),(7,8)</box>"}]},
+])
+def test_boxes_that_can_be_and_what_is_no_box_stay(tmp_path, row):
+    assert len(_open("llava", _write(tmp_path / "x.jsonl", row))[0].content.messages) == 2
+
+
+def test_a_box_outside_the_thousandths_is_named_in_messages_too(tmp_path):
+    row = {"messages": [{"role": "user", "content": "Where?"},
+                        {"role": "assistant", "content": "<box>(1,2),(3,1000)</box>"}]}
+    with pytest.raises(SensoriumError, match=r"line 1: messages: turn 2: box .* is not four integers 0–999"):
+        _open("messages", _write(tmp_path / "x.jsonl", row))[0]
 
 
 def test_messages_with_named_and_with_bare_pictures(tmp_path):

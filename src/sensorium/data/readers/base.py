@@ -45,7 +45,8 @@ class Annotated:
     """A picture and what people wrote down about it; any of it may be missing.
 
     crowds: classes of which there are more than `regions` shows. words: text that can be read in the picture, line by
-    line. label: the class of the whole picture.
+    line. label: the class of the whole picture. size: (width, height) in pixels that its boxes were drawn in, (0, 0)
+    where nobody says.
     """
 
     image: Image
@@ -55,6 +56,7 @@ class Annotated:
     crowds: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     label: str | None = None
+    size: tuple[int, int] = (0, 0)
 
     @property
     def is_empty(self) -> bool:

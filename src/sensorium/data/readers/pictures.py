@@ -103,7 +103,8 @@ class Pictures:
                 faults.append(error)
         image = picture(found.name, self.folder, f"{where}: file name")
         content = Annotated(
-            image, tuple(found.captions), tuple(found.questions), tuple(regions), tuple(found.crowds)
+            image, tuple(found.captions), tuple(found.questions), tuple(regions), tuple(found.crowds),
+            size=found.size,
         )
         if content.is_empty:
             raise faults[0]

@@ -12,6 +12,7 @@ from typing import Any
 
 from sensorium.conversation import Conversation, Image, Message, Part, Role, Text
 from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.grounding import box_fault
 
 TAG = "<image>"
 SPEAKERS: dict[str, Role] = {
@@ -56,7 +57,9 @@ def tagged_conversation(turns: Any, images: Sequence[Image], where: str, system:
 
 
 def check_turns(conversation: Conversation, where: str) -> None:
-    """Raises SensoriumError where user and assistant do not take turns, end with the user, or a reply is empty."""
+    """Raises SensoriumError where user and assistant do not take turns, end with the user, or a reply is empty, and
+    where a box in their words is none.
+    """
     said = [message for message in conversation if message.role != "system"]
     for i, message in enumerate(said):
         expected = "user" if i % 2 == 0 else "assistant"
@@ -65,6 +68,9 @@ def check_turns(conversation: Conversation, where: str) -> None:
                                  "Users and assistants take turns, users first.")
         if message.role == "assistant" and not message.text.strip():
             raise SensoriumError(where, f"the reply in turn {i + 1} is empty.")
+        if fault := box_fault(message.text):
+            raise SensoriumError(where, f"turn {i + 1}: {fault}",
+                                 "Boxes are <box>(x1,y1),(x2,y2)</box> in thousandths of width and height.")
     if len(said) < 2 or len(said) % 2:
         raise SensoriumError(where, "ends without a reply: there is nothing to learn from the last question.")
 
