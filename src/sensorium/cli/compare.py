@@ -11,7 +11,7 @@ import typer
 from sensorium.cli.terminal import emit, emit_json, note
 
 if TYPE_CHECKING:
-    from sensorium.evaluation.compare import Comparison, Row
+    from sensorium.evaluation.compare import Comparison
 
 WIDTH = 110  # of the table where there is no terminal to ask
 
@@ -52,9 +52,9 @@ def _show(found: Comparison) -> None:
     title = f"{found.first.benchmark}: B = {b} against A = {a}"
     table = Table("task", "A", "B", "B - A", "95 %", "p", "only A : only B", "detectable", "B is", title=title)
     for row in found.tasks:
-        table.add_row(*_cells(row))
+        table.add_row(*row.cells)
     table.add_section()
-    table.add_row(*_cells(found.overall))
+    table.add_row(*found.overall.cells)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     with console.capture() as captured:
         console.print(table)
@@ -64,14 +64,3 @@ def _show(found: Comparison) -> None:
          f"B is {found.overall.verdict}.")  # fmt: skip
     for remark in found.notes:
         note(f"note: the runs differ beside the model: {remark}")
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    found = row.difference
-    interval, pairs = found.mean.interval, found.mcnemar
-    return (
-        row.task or "all", f"{found.first:.3f}", f"{found.second:.3f}", f"{found.mean.value:+.3f}",
-        f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "–", f"{row.p:.3g}",
-        f"{pairs.only_first} : {pairs.only_second}" if pairs else "–",
-        "–" if found.smallest is None else f"{found.smallest:.3f}", row.verdict,
-    )  # fmt: skip

@@ -56,6 +56,18 @@ class Row:
     def verdict(self) -> str:
         return verdict(self.difference.mean.value, self.p)
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As tables show it: task, A, B, B less A, its interval, p, McNemar's counts, what was detectable, verdict."""
+        found = self.difference
+        interval, pairs = found.mean.interval, found.mcnemar
+        return (
+            self.task or "all", f"{found.first:.3f}", f"{found.second:.3f}", f"{found.mean.value:+.3f}",
+            f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "–", f"{self.p:.3g}",
+            f"{pairs.only_first} : {pairs.only_second}" if pairs else "–",
+            "–" if found.smallest is None else f"{found.smallest:.3f}", self.verdict,
+        )  # fmt: skip
+
     def to_json(self) -> dict[str, Any]:
         found, interval = self.difference, self.difference.mean.interval
         return {

@@ -70,6 +70,15 @@ class Judged:
     is_binary: bool = True
 
 
+def judge_yes_no(answers: Sequence[Answer], label: Callable[[str], str]) -> list[Judged]:
+    """label: a variant's rule from a reply to "yes", "no" or "other", which is not read and wrong."""
+    labels = [label(answer.reply) for answer in answers]
+    return [
+        Judged(float(said == answer.truth["answer"]), "" if said == "other" else said)
+        for answer, said in zip(answers, labels, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """prompts: protocols of asking, the first is what is used if none is named; variants: of scoring, likewise.

@@ -13,7 +13,7 @@ from typing import Any
 
 from sensorium.conversation import Image
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.benchmarks.base import SHORT_ANSWER, Answer, Benchmark, Judged, Question
+from sensorium.evaluation.benchmarks.base import SHORT_ANSWER, Answer, Benchmark, Judged, Question, judge_yes_no
 from sensorium.evaluation.benchmarks.cells import one_of, require_columns, words
 from sensorium.evaluation.benchmarks.layouts import Data, MissingMedia
 from sensorium.evaluation.scorers import mme
@@ -118,11 +118,7 @@ def in_pairs(answers: Sequence[Answer]) -> tuple[dict[str, list[mme.MmeReply]], 
 
 
 def judge(answers: Sequence[Answer], variant: str) -> list[Judged]:
-    labels = [MME_RULES[variant](answer.reply) for answer in answers]
-    return [
-        Judged(float(label == answer.truth["answer"]), "" if label == "other" else label)
-        for answer, label in zip(answers, labels, strict=True)
-    ]
+    return judge_yes_no(answers, MME_RULES[variant])
 
 
 MME = Benchmark("mme", "MME", ("official", "vlmevalkit", "lmms-eval"), mme.VARIANTS, 16, read, score, judge)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from sensorium.evaluation.benchmarks.base import SHORT_ANSWER, Answer, Benchmark, Judged, Question
+from sensorium.evaluation.benchmarks.base import SHORT_ANSWER, Answer, Benchmark, Judged, Question, judge_yes_no
 from sensorium.evaluation.benchmarks.cells import one_of, require_columns, words
 from sensorium.evaluation.benchmarks.layouts import Data
 from sensorium.evaluation.scorers import pope
@@ -73,11 +73,7 @@ def score(answers: Sequence[Answer], variant: str) -> Outcome:
 
 
 def judge(answers: Sequence[Answer], variant: str) -> list[Judged]:
-    labels = [POPE_RULES[variant](answer.reply) for answer in answers]
-    return [
-        Judged(float(label == answer.truth["answer"]), "" if label == "other" else label)
-        for answer, label in zip(answers, labels, strict=True)
-    ]
+    return judge_yes_no(answers, POPE_RULES[variant])
 
 
 POPE = Benchmark("pope", "POPE", ("official", "vlmevalkit", "lmms-eval"), pope.VARIANTS, 16, read, score, judge)

@@ -11,6 +11,8 @@ from sensorium.evaluation.report_page.radar import Radar, radar
 from sensorium.evaluation.report_page.view import Bucket, Runs
 from sensorium.evaluation.results import shown
 
+COMPARED = ("task", "A", "B", "B − A", "95 %", "p", "only A : only B", "detectable", "B is")
+
 
 @dataclass(frozen=True)
 class FamilyTable:
@@ -80,12 +82,4 @@ def comparison_table(found: Comparison) -> Mapping[str, Any]:
 
 
 def _row(row: Row) -> Mapping[str, str]:
-    found = row.difference
-    interval, pairs = found.mean.interval, found.mcnemar
-    return {
-        "task": row.task or "all", "A": f"{found.first:.3f}", "B": f"{found.second:.3f}",
-        "B − A": f"{found.mean.value:+.3f}",
-        "95 %": f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "–", "p": f"{row.p:.3g}",
-        "only A : only B": f"{pairs.only_first} : {pairs.only_second}" if pairs else "–",
-        "detectable": "–" if found.smallest is None else f"{found.smallest:.3f}", "B is": row.verdict,
-    }  # fmt: skip
+    return dict(zip(COMPARED, row.cells, strict=True))
