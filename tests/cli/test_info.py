@@ -57,7 +57,10 @@ def test_parameters_of_each_module(found):
 
 
 def test_visual_tokens_and_memory(found):
-    assert found["picture"] == {"width": 800, "height": 600, "fit": "squash", "seen_at": 224, "patches": [16, 16]}
+    assert found["picture"] == {
+        "width": 800, "height": 600, "views": 1, "view": [224, 224], "way": "squashed to 224x224 pixels",
+        "any_size": True,
+    }
     assert found["visual_tokens"] == (16 // 4) ** 2
     total = found["parameters"]["total"]
     assert found["memory_bytes"] == {"float32": 4 * total, "bfloat16": 2 * total}

@@ -14,7 +14,7 @@ from sensorium.engine import Sampling
 from sensorium.engine.llamacpp.prompt import Prompt
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
-from sensorium.media.square import to_square
+from sensorium.media.fits import squash
 
 from .conftest import ASKED, BLUE, RED, SEVERAL, picture
 
@@ -65,7 +65,7 @@ def test_the_encoder_sees_rows_as_rows(llamacpp_engine):
     """A picture and its mirror image must not have the same tokens; nor those of each other's shape."""
     half = open_image(RED).convert("RGB").resize((224, 224))
     half.paste((0, 0, 250), (0, 0, 112, 224))
-    pixels = np.asarray(to_square(half, 224, "squash", (0.5, 0.5, 0.5)))
+    pixels = np.asarray(squash(224).paint(half))
     left, right = llamacpp_engine._encoder(pixels), llamacpp_engine._encoder(pixels[:, ::-1])
     turned = llamacpp_engine._encoder(pixels.transpose(1, 0, 2))
     assert not np.allclose(left, right, atol=1e-2) and not np.allclose(left, turned, atol=1e-2)

@@ -83,7 +83,7 @@ def engine_pixels(engine: TorchEngine, image: Image) -> torch.Tensor:
     from sensorium.media import open_image
     from sensorium.model.views import make_views
 
-    return make_views(open_image(image), engine.model.config.views, 56)[0]
+    return make_views(open_image(image), engine.model.sight)[0]
 
 
 def test_scores_end_with_the_turn_even_where_the_text_ends_otherwise(engine):

@@ -80,7 +80,7 @@ def _picture(seed: int) -> Image:
 
 
 def _pixels(model: MultimodalModel, *images: Image) -> Tensor:
-    return torch.cat([make_views(open_image(i), model.config.views, model.vision.config.image_size) for i in images])
+    return torch.cat([make_views(open_image(i), model.sight) for i in images])
 
 
 def test_logits_equal_those_of_transformers_llava(pair):

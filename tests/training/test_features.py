@@ -38,7 +38,7 @@ def _folders(own_cache: Path) -> list[Path]:
 
 def test_cached_states_equal_the_stems_own(tiny_model, paths):
     cache = build_feature_cache(tiny_model, paths)
-    pixels = torch.cat([make_views(open_image(Image(path)), tiny_model.config.views, 56) for path in paths])
+    pixels = torch.cat([make_views(open_image(Image(path)), tiny_model.sight) for path in paths])
     with torch.inference_mode():
         expected = tiny_model.vision.stem_states(pixels)
     order = [7, 0, 3]

@@ -80,7 +80,7 @@ def _collect(name: str, width: int, height: int, progress: Preparation) -> dict[
     from sensorium.model.summary import summarise
 
     summary = summarise(config, progress)
-    found = _described(name, summary, config.views.fit, width, height) | {"provenance": provenance}
+    found = _described(name, summary, width, height) | {"provenance": provenance}
     return found | {"stages": _stages(recipe, summary)} if recipe else found
 
 
@@ -102,19 +102,22 @@ def _card(found: Named, api_key: str | None, progress: Preparation) -> dict[str,
     return asdict(card_of_folder(folder, found.name)) | {"parameters": {"total": count_parameters(folder)}}
 
 
-def _described(name: str, summary: ModelSummary, fit: str, width: int, height: int) -> dict[str, Any]:
+def _described(name: str, summary: ModelSummary, width: int, height: int) -> dict[str, Any]:
     from dataclasses import asdict
 
     import torch
 
+    sight = summary.sight
+    views = sight.views((width, height))
     return {
         "name": name,
         "parts": [asdict(part) for part in summary.parts],
         "parameters": summary.parameters | {"total": summary.total},
         "picture": {
-            "width": width, "height": height, "fit": fit, "seen_at": summary.image_size, "patches": list(summary.grid),
+            "width": width, "height": height, "views": len(views), "view": list(views.size),
+            "way": sight.in_words((width, height)), "any_size": not sight.config.depends_on_size,
         },
-        "visual_tokens": summary.visual_tokens,
+        "visual_tokens": len(views.layout),
         "memory_bytes": {
             "float32": summary.weight_bytes(torch.float32),
             "bfloat16": summary.weight_bytes(torch.bfloat16),
@@ -152,12 +155,9 @@ def _print(content: dict[str, Any]) -> None:
     for module, count in content["parameters"].items():
         emit(f"  {module:<12} {count:>14,}")
     picture = content["picture"]
-    rows, columns = picture["patches"]
     emit(f"\na picture of {picture['width']}x{picture['height']}")
-    side = picture["seen_at"]
-    how = "squashed" if picture["fit"] == "squash" else "padded and shrunk"
-    emit(f"  is {how} to {side}x{side} pixels, whatever its size: {rows}x{columns} patches")
-    emit(f"  and takes {content['visual_tokens']} visual tokens, as a picture of any other size does")
+    emit(f"  is {picture['way']}{', whatever its size' * picture['any_size']},")
+    emit(f"  and takes {content['visual_tokens']} visual tokens{', as every picture does' * picture['any_size']}")
     memory = content["memory_bytes"]
     single, half = _size_of(memory["float32"]), _size_of(memory["bfloat16"])
     emit(f"\nmemory of the weights: {single} in float32, {half} in bfloat16")

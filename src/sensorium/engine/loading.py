@@ -88,7 +88,7 @@ def exported(folder: Path, quantization: Quantization, progress: ProgressCallbac
         _fetch_parts(folder, progress)
         write_gguf(folder, scratch, folder.name, quantization, progress)
 
-    return derived(f"gguf-1-{quantization}", digest.hexdigest(), build)
+    return derived(f"gguf-2-{quantization}", digest.hexdigest(), build)
 
 
 def _has_llamacpp() -> bool:

@@ -56,7 +56,7 @@ class TorchEngine:
         self.model = model.eval().requires_grad_(False).to(getattr(torch, precision))
         if model.device.type == "cpu":
             use_grouped_attention(model.language)
-        self.renderer = Renderer(model.tokenizer, model.tokens_per_picture)
+        self.renderer = Renderer.of(model)
         self.batch_size = batch_size
         self._grammars = Grammars(self.renderer)
         self._pictures: OrderedDict[str, Tensor] = OrderedDict()
@@ -136,9 +136,10 @@ class TorchEngine:
         """Visual tokens [t', d] of a picture, remembered by its content."""
         key = image.digest
         if key not in self._pictures:
-            size = self.model.vision.config.image_size
-            pixels = make_views(open_image(image), self.model.config.views, size).to(self.model.added_embeddings)
-            self._pictures[key] = self.model.visual_tokens(pixels).flatten(0, 1)
+            picture, sight = open_image(image), self.model.sight
+            pixels = make_views(picture, sight).to(self.model.added_embeddings)
+            order = torch.tensor(sight.views(picture.size).order, device=pixels.device)
+            self._pictures[key] = self.model.visual_tokens(pixels).flatten(0, 1)[order]
             if len(self._pictures) > REMEMBERED_PICTURES:
                 self._pictures.popitem(last=False)
         self._pictures.move_to_end(key)

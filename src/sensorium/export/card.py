@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sensorium.media.sight import USUAL_PICTURE
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
 from sensorium.model.summary import part_summary
 from sensorium.parts import parse_part
@@ -65,9 +66,9 @@ def card(
     source: Path,
 ) -> str:
     """The text. config: of the model before its export; source: its folder, whose own card is carried along."""
-    parts, size = provenance["parts"], config.vision.image_size
+    parts = provenance["parts"]
     library = {"llava": "transformers", "gguf": "llama.cpp"}.get(form, "sensorium")
-    shape = "squashed" if config.views.fit == "squash" else "padded and shrunk"
+    seen = model.sight.in_words(USUAL_PICTURE)
     lines = [
         "---", "pipeline_tag: image-text-to-text", f"library_name: {library}", "---", "", f"# {name}", "",
         "A language model that sees, assembled and exported by Sensorium.", "",
@@ -75,7 +76,7 @@ def card(
         f"| vision encoder | {parts['vision']['part']} | {parts['vision']['licence']} |",
         f"| language model | {parts['language']['part']} | {parts['language']['licence']} |",
         f"| connector | {config.connector.kind} | trained with Sensorium |",
-        f"| a picture | {shape} to {size}x{size} pixels, {model.tokens_per_picture} visual tokens | |",
+        f"| a picture | {seen}, {model.tokens_per_picture} visual tokens | |",
         f"| weights | {dtype}{', adapters merged' if config.lora else ''} | |",
         "", "## Use", "", _USE[form].format(name=name, dtype=dtype),
         "", "## Where it comes from", "", "```json", json.dumps(provenance, indent=2, default=str), "```", "",

@@ -67,10 +67,9 @@ def write_gguf(
     GgufFolder(
         folder=out,
         quantization=quantization,
-        visual_tokens=model.tokens_per_picture,
         image_size=config.vision.image_size,
-        fit=config.views.fit,
-        mean=config.views.mean,
+        token_pixels=model.sight.token_pixels,
+        views=config.views,
         context_length=int(model.language.config.max_position_embeddings),  # type: ignore[union-attr, arg-type]
         licence="; ".join(f"{part}: {licence_of(part)}" for part in parts if licence_of(part)),
         provenance=provenance,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.export.gguf_weights import Weights
+from sensorium.media.tiles import InternVLTiles, TilesConfig
 from sensorium.model.connectors import PixelShuffleConfig
 from sensorium.model.gguf_folder import NotInLlamaCpp
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
@@ -39,6 +40,12 @@ def require_internvl(config: ModelConfig) -> None:
         raise _unlike("vision.fresh_norm", "is false; llama.cpp's graph ends with a norm")
     if config.views.fit != "squash":
         raise _unlike("views.fit", f"is `{config.views.fit}`; llama.cpp squashes pictures")
+    if config.views.tiles is not None and not _is_internvl(config.views.tiles):
+        raise _unlike("views.tiles", "are none that llama.cpp cuts; only `internvl` with its thumbnail is written")
+
+
+def _is_internvl(tiles: TilesConfig) -> bool:
+    return isinstance(tiles, InternVLTiles) and tiles.thumbnail
 
 
 def require_dinov2(model: MultimodalModel) -> None:
@@ -72,8 +79,10 @@ def write_vision(model: MultimodalModel, path: Path, name: str) -> None:
     writer.add_vision_image_std(list(model.config.views.std))
     writer.add_vision_use_gelu(True)
     writer.add_vision_projector_scale_factor(model.connector.factor)  # type: ignore[arg-type]
-    writer.add_vision_preproc_min_tiles(1)  # one view a picture
-    writer.add_vision_preproc_max_tiles(1)
+    tiles = model.config.views.tiles
+    least, most = (tiles.min_tiles, tiles.max_tiles) if isinstance(tiles, InternVLTiles) else (1, 1)
+    writer.add_vision_preproc_min_tiles(least)
+    writer.add_vision_preproc_max_tiles(most)
     weights = Weights(writer, "f16")
     patches = stem.embeddings.patch_embeddings.projection
     weights.add_matrix("v.patch_embd.weight", patches.weight)

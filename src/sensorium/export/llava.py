@@ -40,6 +40,9 @@ def require_llava(config: ModelConfig) -> None:
     if not (isinstance(connector, MlpConfig) and connector.depth == 2):
         found = f"`{connector.kind}`" + (f" of depth {connector.depth}" if isinstance(connector, MlpConfig) else "")
         raise _unlike("connector", f"is {found}", "`mlp` of depth 2", "connector: {kind: mlp, depth: 2}")
+    if config.views.depends_on_size or config.views.fit not in ("squash", "pad"):
+        shown = config.views.fit if config.views.tiles is None else f"tiles of {config.views.tiles.scheme}"
+        raise _unlike("views", f"is {shown}", "one square view, squashed or padded", "views: {fit: pad}")
     if vision.tail_blocks:
         mended = f"tail_blocks: 0`, a later `layer` and `last_blocks: {{vision: {vision.tail_blocks}}}"
         raise _unlike("vision.tail_blocks", f"is {vision.tail_blocks}", "no tail, but one layer of a tower", mended)
@@ -215,7 +218,7 @@ def _add_tokens(tokenizer: Any, tokens: list[str]) -> None:
 
 def _renders_the_same(model: MultimodalModel, processor: Any) -> bool:
     """Whether transformers makes our renderer's ids of conversations that begin, end and join as people's do."""
-    renderer = Renderer(model.tokenizer, model.tokens_per_picture)
+    renderer = Renderer.of(model)
     picture = Image(b"")  # never opened: the renderer counts its slots only
     asked = Conversation((user(picture, "What is in the picture?"),))
     talk = Conversation((user("Look: ", picture, " What is it?"), assistant("A cat, 12 years old."), user("Sure?")))

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.errors import SensoriumError
-from sensorium.media.square import Fit
+from sensorium.media.sight import Sight, ViewsConfig
 from sensorium.model.folder import GGUF_FILE
 
-FORMAT = "sensorium-gguf-1"
+FORMAT = "sensorium-gguf-2"
 TEXT, VISION = "model.gguf", "mmproj.gguf"
 
 
@@ -25,14 +25,15 @@ class NotInLlamaCpp(SensoriumError):
 
 @dataclass(frozen=True)
 class GgufFolder:
-    """folder: where it lies; visual_tokens: of a picture, which is shrunk by `fit` to image_size² pixels first."""
+    """folder: where it lies; views: how pictures are cut for an encoder of image_size² pixels, of which a visual token
+    covers token_pixels².
+    """
 
     folder: Path
     quantization: str
-    visual_tokens: int
     image_size: int
-    fit: Fit
-    mean: tuple[float, float, float]
+    token_pixels: int
+    views: ViewsConfig
     context_length: int
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -44,6 +45,11 @@ class GgufFolder:
     @property
     def vision(self) -> Path:
         return self.folder / VISION
+
+    @property
+    def sight(self) -> Sight:
+        """How pictures are shown to the encoder, and how many visual tokens each takes."""
+        return Sight(self.views, self.image_size, self.token_pixels)
 
     def tokenizer(self) -> Any:
         """transformers' fast tokenizer, our tokens added. Raises SensoriumError when it cannot be read."""
@@ -57,6 +63,7 @@ class GgufFolder:
     def write(self) -> None:
         """sensorium.json, into the folder, which is there. Raises OSError when the disk is full."""
         content = {"format": FORMAT} | {name: value for name, value in asdict(self).items() if name != "folder"}
+        content["views"] = self.views.model_dump(mode="json")
         (self.folder / GGUF_FILE).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
 
     @classmethod
@@ -67,7 +74,7 @@ class GgufFolder:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content.pop("format", None) != FORMAT:
                 raise SensoriumError(path, f"is not of the format {FORMAT}.")
-            found = cls(folder, **content | {"mean": tuple(content["mean"])})
+            found = cls(folder, **content | {"views": ViewsConfig.model_validate(content["views"])})
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise SensoriumError(path, f"cannot be read ({error}).", "Export the model again.") from error
         for file in (found.text, found.vision):

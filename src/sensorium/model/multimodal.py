@@ -12,14 +12,18 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from sensorium.conversation import Image
 from sensorium.errors import SensoriumError
+from sensorium.media import image_size
+from sensorium.media.sight import USUAL_PICTURE
+from sensorium.media.views import Views
 from sensorium.model.attention import Packing, additive_mask, can_pack
 from sensorium.model.batch import Batch
 from sensorium.model.connectors.choice import ConnectorConfig
 from sensorium.model.head_loss import head_loss
 from sensorium.model.labels import IGNORE
 from sensorium.model.language import LanguageConfig, LoraConfig, add_lora
-from sensorium.model.views import ViewsConfig
+from sensorium.model.views import Sight, ViewsConfig
 from sensorium.model.vision import VisionConfig, VisionEncoder
 from sensorium.progress import ProgressCallback
 
@@ -59,7 +63,7 @@ class ModelConfig(BaseModel):
 class MultimodalModel(nn.Module):
     """vision: [n, 3, h, w] -> [n, t, d]; connector: -> [n, t', d_llm]; language: a causal LM without our added tokens.
 
-    The added tokens live in `added_embeddings` [len(ADDED_TOKENS), d_llm], used for input and for output (tied), so the
+    The added tokens live in `added_embeddings` [len(added_tokens), d_llm], used for input and for output (tied), so the
     language model's own embedding table stays frozen, shared and untouched.
     """
 
@@ -78,9 +82,10 @@ class MultimodalModel(nn.Module):
         # Near the mean of the embeddings with their own spread: a new token starts as an average word, not as noise.
         sample = table.detach()[::16]
         mean, std = sample.mean(0), sample.std(0)
-        self.added_embeddings = nn.Parameter(mean + 0.1 * std * torch.randn(len(ADDED_TOKENS), table.shape[1]))
+        self.added_tokens = ADDED_TOKENS + config.views.added_tokens
+        self.added_embeddings = nn.Parameter(mean + 0.1 * std * torch.randn(len(self.added_tokens), table.shape[1]))
         self.vocabulary_size = table.shape[0]
-        self.tokenizer = _with_added_tokens(tokenizer, self.vocabulary_size)
+        self.tokenizer = _with_added_tokens(tokenizer, self.vocabulary_size, self.added_tokens)
 
     @property
     def slot_id(self) -> int:
@@ -88,9 +93,30 @@ class MultimodalModel(nn.Module):
         return self.vocabulary_size + ADDED_TOKENS.index(SLOT)
 
     @property
+    def sight(self) -> Sight:
+        """How pictures are shown to the encoder, and how many visual tokens each takes."""
+        return Sight(self.config.views, self.vision.config.image_size, self._token_pixels, self._tokens_of)
+
+    def views_of(self, image: Image) -> Views:
+        """How a picture is shown, by its header. Raises SensoriumError when it is none, or the scheme cannot."""
+        return self.sight.views(image_size(image))
+
+    @property
     def tokens_per_picture(self) -> int:
-        """Visual tokens of one picture."""
-        return self.connector.n_tokens(self.vision.grid)  # type: ignore[operator]
+        """What USUAL_PICTURE takes in the prompt between its marks; where sizes do not decide, every picture."""
+        return len(self.sight.views(USUAL_PICTURE).layout)
+
+    @property
+    def _token_pixels(self) -> int:
+        """Pixels a side of the smallest view that has whole visual tokens."""
+        grid = self.vision.grid
+        tokens = self.connector.token_grid(grid) or grid  # type: ignore[operator]
+        return self.vision.patch_size * (grid[0] // tokens[0])
+
+    def _tokens_of(self, size: tuple[int, int]) -> tuple[int, tuple[int, int] | None]:
+        """How many visual tokens a view of so many pixels has, and in how many rows and columns."""
+        grid = self.vision.grid_of(*size)
+        return self.connector.n_tokens(grid), self.connector.token_grid(grid)  # type: ignore[operator]
 
     @property
     def device(self) -> torch.device:
@@ -128,15 +154,25 @@ class MultimodalModel(nn.Module):
             if self.blank is not None:
                 embeddings = embeddings + 0 * self.visual_tokens(*self.blank).sum()
         else:
-            visual = self.visual_tokens(batch.pixel_values, batch.stem_states).flatten(0, 1)
+            visual = self._visual_tokens_of(batch)
         return fuse(embeddings, visual, batch.input_ids == self.slot_id, batch.sample_ids)
 
     def visual_tokens(self, pixel_values: Tensor | None, stem_states: Tensor | None = None) -> Tensor:
         """Pictures, or what the frozen stem made of them -> visual tokens [n, t', d_llm]."""
-        if stem_states is None:
-            assert pixel_values is not None
-            stem_states = self.vision.stem_states(pixel_values)
-        return self.connector(self.vision.finish(stem_states), self.vision.grid)
+        if stem_states is not None:
+            return self.connector(self.vision.finish(stem_states), self.vision.grid)
+        assert pixel_values is not None
+        grid = self.vision.grid_of(pixel_values.shape[3], pixel_values.shape[2])
+        return self.connector(self.vision(pixel_values), grid)
+
+    def _visual_tokens_of(self, batch: Batch) -> Tensor:
+        """Visual tokens [m, d_llm] of all pictures, in the order in which they stand in the prompts."""
+        pixels = batch.pixel_values
+        if isinstance(pixels, tuple):
+            tokens = torch.cat([self.visual_tokens(of_picture).flatten(0, 1) for of_picture in pixels])
+        else:
+            tokens = self.visual_tokens(pixels, batch.stem_states).flatten(0, 1)
+        return tokens if batch.visual_order is None else tokens[batch.visual_order]
 
     def embed_ids(self, ids: Tensor) -> Tensor:
         """Embeddings of ids [b, t], ours or the language model's -> [b, t, d_llm]."""
@@ -191,7 +227,7 @@ class MultimodalModel(nn.Module):
         added = hidden @ self.added_embeddings.to(hidden.dtype).T
         if cap := self._logit_cap:
             base, added = torch.tanh(base / cap) * cap, torch.tanh(added / cap) * cap
-        is_slot = torch.arange(len(ADDED_TOKENS), device=added.device) == ADDED_TOKENS.index(SLOT)
+        is_slot = torch.arange(len(self.added_tokens), device=added.device) == ADDED_TOKENS.index(SLOT)
         return torch.cat([base, added.masked_fill(is_slot, torch.finfo(added.dtype).min)], dim=-1)
 
 
@@ -222,7 +258,7 @@ def fuse(embeddings: Tensor, visual: Tensor, slots: Tensor, sample_ids: tuple[st
     return embeddings.masked_scatter(slots[..., None], visual.to(embeddings.dtype))
 
 
-def _with_added_tokens(tokenizer: Any, vocabulary_size: int) -> Any:
+def _with_added_tokens(tokenizer: Any, vocabulary_size: int, added: tuple[str, ...]) -> Any:
     """The tokenizer with our tokens after the table's last row.
 
     Some tables are padded beyond the tokenizer's vocabulary; the gap is filled with placeholders that nobody can type,
@@ -232,7 +268,7 @@ def _with_added_tokens(tokenizer: Any, vocabulary_size: int) -> Any:
         return None
     gap = vocabulary_size - len(tokenizer)
     placeholders = [f"<unused-{i}>" for i in range(gap)]
-    tokenizer.add_special_tokens({"additional_special_tokens": [*placeholders, *ADDED_TOKENS]})
+    tokenizer.add_special_tokens({"additional_special_tokens": [*placeholders, *added]})
     found = tokenizer.convert_tokens_to_ids(SLOT)
     if found != vocabulary_size:
         raise SensoriumError("tokenizer", f"gave {SLOT} the id {found}, expected {vocabulary_size}.",

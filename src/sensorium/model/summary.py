@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
+from sensorium.media.sight import Sight
 from sensorium.model.checkpoint import module_parameters
 from sensorium.model.language import add_lora, language_folder
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
@@ -39,14 +40,12 @@ class PartSummary:
 class ModelSummary:
     """parameters: of the modules `vision stem`, `vision tail`, `connector`, `tokens`, `language` and `lora`.
 
-    grid: rows and columns of patches of one view; image_size: its side in pixels.
+    sight: how pictures are shown, and what each costs.
     """
 
     parts: tuple[PartSummary, ...]
     parameters: dict[str, int]
-    visual_tokens: int
-    image_size: int
-    grid: tuple[int, int]
+    sight: Sight
 
     @property
     def total(self) -> int:
@@ -90,7 +89,7 @@ def summarise(config: ModelConfig, progress: ProgressCallback | None = None) -> 
         row = _row(name)
         parameters[row] = parameters.get(row, 0) + parameter.numel()
     parts = (part_summary("vision", config.vision.part), part_summary("language", config.language.part))
-    return ModelSummary(parts, parameters, model.tokens_per_picture, config.vision.image_size, model.vision.grid)
+    return ModelSummary(parts, parameters, model.sight)
 
 
 def trainable(config: ModelConfig, modules: Iterable[str]) -> dict[str, int]:

@@ -101,8 +101,12 @@ class VisionEncoder(nn.Module):
         side = self.config.image_size // self.patch_size
         return side, side
 
+    def grid_of(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of patches of a view of so many pixels."""
+        return height // self.patch_size, width // self.patch_size
+
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.finish(self.stem_states(pixels))
+        return self.finish(self.stem_states(pixels), self.grid_of(pixels.shape[3], pixels.shape[2]))
 
     def stem_states(self, pixels: Tensor) -> Tensor:
         """pixels [n, 3, h, w] -> hidden states after the last stem block [n, prefix + patches, width].
@@ -113,12 +117,12 @@ class VisionEncoder(nn.Module):
         output = self.stem(pixels, output_hidden_states=True, **options)
         return output.hidden_states[self.n_layers]
 
-    def finish(self, states: Tensor) -> Tensor:
-        """Hidden states after the stem -> features [n, patches, width]."""
+    def finish(self, states: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Hidden states after the stem -> features [n, patches, width]; grid: of patches, the square view's if None."""
         for block in self.tail:
             states = block(states, attention_mask=None) if _takes(block.forward, "attention_mask") else block(states)
             states = states[0] if isinstance(states, tuple) else states
-        rows, columns = self.grid
+        rows, columns = grid or self.grid
         return self.norm(states[:, states.shape[1] - rows * columns :])
 
     def uncut(self, progress: ProgressCallback | None = None) -> nn.Module:

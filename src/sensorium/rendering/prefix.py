@@ -9,9 +9,10 @@ apart; on the scenes data that saves more than a third of the tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sensorium.model.labels import IGNORE
-from sensorium.rendering.renderer import Rendered, Slot
+from sensorium.rendering.renderer import Rendered
 
 
 def share_prefix(samples: Sequence[Rendered]) -> Rendered:
@@ -30,7 +31,7 @@ def share_prefix(samples: Sequence[Rendered]) -> Rendered:
         joined.labels.extend(sample.labels[shared:])
         joined.segments.extend([number] * (len(sample) - shared))
         joined.positions.extend(range(shared, len(sample)))
-        joined.slots.extend(Slot(s.start + offset, s.length, s.image) for s in sample.slots if s.start >= shared)
+        joined.slots.extend(replace(s, start=s.start + offset) for s in sample.slots if s.start >= shared)
     return joined
 
 

@@ -7,27 +7,49 @@ assistant's words and the token that ends its turn. A visual slot is atomic: `<i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
 from sensorium.conversation import Conversation, Image, Part, Text
 from sensorium.errors import SensoriumError
 from sensorium.grounding import MARKS, marks_apart
+from sensorium.media.views import Views
 from sensorium.model.labels import IGNORE
 from sensorium.rendering.template import Piece, pieces, require_images_only
+
+if TYPE_CHECKING:
+    from sensorium.model.multimodal import MultimodalModel
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a picture's visual tokens stand: ids[start : start + length]."""
+    """Where a picture's visual tokens stand: ids[start : start + length].
+
+    views: how the picture is shown, where that depends on its size.
+    """
 
     start: int
     length: int
     image: Image
+    views: Views | None = None
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """(start, length) of each stretch of visual tokens; added tokens may stand between them."""
+        if self.views is None:
+            return [(self.start, self.length)]
+        runs: list[tuple[int, int]] = []
+        for place, item in enumerate(self.views.layout, self.start):
+            if isinstance(item, int):
+                if runs and sum(runs[-1]) == place:
+                    runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+                else:
+                    runs.append((place, 1))
+        return runs
 
 
 @dataclass(frozen=True)
@@ -55,7 +77,7 @@ class Renderer:
     """Renders for one model.
 
     tokenizer: transformers' fast tokenizer with the model's added tokens; visual_tokens: how many a picture takes;
-    slot, image_open, image_close: the added tokens' strings.
+    slot, image_open, image_close: the added tokens' strings. views: how a picture is shown, where its size decides.
     """
 
     def __init__(
@@ -65,9 +87,11 @@ class Renderer:
         slot: str = "<visual>",
         image_open: str = "<img>",
         image_close: str = "</img>",
+        views: Callable[[Image], Views] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.visual_tokens = visual_tokens
+        self._views = views
         self.slot_id, self.open_id, self.close_id = tokenizer.convert_tokens_to_ids([slot, image_open, image_close])
         self.marks: dict[str, int] = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in MARKS}
         self._special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
@@ -75,6 +99,12 @@ class Renderer:
         # A copy, because the tokenizer's own switch would have to be set and reset around each text, and training
         # renders batches ahead in one thread while another renders validation with the same tokenizer.
         self._plain = _without_added_tokens(tokenizer)
+
+    @classmethod
+    def of(cls, model: MultimodalModel) -> Renderer:
+        """The renderer of a model, to train it and to ask it."""
+        views = model.views_of if model.config.views.depends_on_size else None
+        return cls(model.tokenizer, model.tokens_per_picture, views=views)
 
     def render(self, conversation: Conversation, generate: bool = False) -> Rendered:
         """ids, labels and slots. generate: end where the assistant is to speak.
@@ -160,8 +190,15 @@ class Renderer:
         out.labels.extend(ids[:n_supervised] + [IGNORE] * (len(ids) - n_supervised))
 
     def _append_slot(self, out: Rendered, image: Image) -> None:
-        out.slots.append(Slot(len(out.ids) + 1, self.visual_tokens, image))
-        self._append(out, [self.open_id, *[self.slot_id] * self.visual_tokens, self.close_id], 0)
+        views = self._views(image) if self._views is not None else None
+        seen = [self.slot_id] * self.visual_tokens
+        if views is not None:
+            seen = [self.slot_id if isinstance(item, int) else self._added_id(item) for item in views.layout]
+        out.slots.append(Slot(len(out.ids) + 1, len(seen), image, views))
+        self._append(out, [self.open_id, *seen, self.close_id], 0)
+
+    def _added_id(self, token: str) -> int:
+        return self.tokenizer.convert_tokens_to_ids(token)
 
 
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:

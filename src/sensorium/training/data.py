@@ -99,7 +99,7 @@ def training_samples(model: MultimodalModel, recipe: Recipe, number: int, tell: 
     settings = load_sources(place)
     tokens = None
     if settings.shares == "tokens":
-        renderer = Renderer(model.tokenizer, model.tokens_per_picture)
+        renderer = Renderer.of(model)
         tokens = mean_tokens(SourceSamples(settings.alone(), None, seed), renderer)
     return SourceSamples(settings, config.samples, seed, tokens)
 

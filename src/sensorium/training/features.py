@@ -81,10 +81,10 @@ def _fill(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.vision.stem.eval()
-    size, views = model.vision.config.image_size, model.config.views
+    sight = model.sight
 
     def pixels(path: str) -> Tensor:
-        return make_views(open_image(Image(path)), views, size)
+        return make_views(open_image(Image(path)), sight)
 
     states: np.memmap | None = None
     with ThreadPoolExecutor(2) as pool, torch.inference_mode():

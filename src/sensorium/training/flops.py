@@ -170,7 +170,7 @@ class StepCost:
         elif isinstance(batch, Batch) and batch.pixel_values is not None:
             tokens = self.patches
             towers = self.stem.flops(tokens, tokens**2) + self.tail.flops(tokens, tokens**2)
-            total += len(batch.pixel_values) * (towers + self.connector)
+            total += batch.n_pictures * (towers + self.connector)
         if isinstance(batch, Batch):
             total += self.language.flops(int(batch.attention_mask.sum()), _pairs(batch))
             total += self.head * batch.n_supervised

@@ -175,7 +175,7 @@ def _packs(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCa
         plan = plan_packs(sizes, config.batch, seed, longest_read(model))
         return _Packs(plan, sizes, np.zeros(count, dtype=np.int64), (), (each, "any picture"))
     samples = training_samples(model, recipe, number, tell)
-    measures = measure(samples, Renderer(model.tokenizer, model.tokens_per_picture), tell)
+    measures = measure(samples, Renderer.of(model), tell)
     plan = plan_packs(measures.sizes, config.batch, seed, longest_read(model))
     longest = int(measures.sizes.whole.argmax())
     name = "+".join(talk.id for talk in samples[longest])
@@ -196,7 +196,7 @@ def _try_validation(recipe: Recipe, number: int, model: MultimodalModel, tell: P
         data.scenes("val")
         return 0
     samples = validation_samples(recipe, number, place, tell)
-    measures = measure(samples, Renderer(model.tokenizer, model.tokens_per_picture), tell)
+    measures = measure(samples, Renderer.of(model), tell)
     plan = validation_plan(measures.sizes, recipe.stages[number].batch, longest_read(model))
     return len(plan.unreadable)
 

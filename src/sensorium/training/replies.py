@@ -53,7 +53,7 @@ class ReplyObjective:
         tell: ProgressCallback = lambda what, done, total: None,
     ) -> None:
         self.model, self.samples, self.cache, self.weighting = model, samples, cache, weighting
-        self.renderer = Renderer(model.tokenizer, model.tokens_per_picture)
+        self.renderer = Renderer.of(model)
         self.pad_id = model.tokenizer.pad_token_id or 0
         self.measures = measure(samples, self.renderer, tell)
 
@@ -82,10 +82,9 @@ class ReplyObjective:
         lost = tuple(unread)
         if not kept:
             return self._empty(lost)
-        pixels = torch.cat(pictures) if pictures else None
         paths = [str(image.source) for rendered in kept for image in rendered.images]
         stem = self.cache.get(paths) if self.cache is not None and paths else None
-        return replace(collate(kept, self.pad_id, pixels, stem, names), lost=lost)
+        return replace(collate(kept, self.pad_id, pictures, stem, names), lost=lost)
 
     def _empty(self, lost: tuple[int, ...]) -> Batch:
         """A batch of weight 0, for a process that must take part in a step and has nothing for it."""
@@ -109,7 +108,7 @@ class ReplyObjective:
         model.blank = (blank, None) if self.cache is None else (None, blank)
 
     def _views(self, image: Image) -> Tensor:
-        return make_views(open_image(image), self.model.config.views, self.model.vision.config.image_size)
+        return make_views(open_image(image), self.model.sight)
 
     def loss(self, batch: Batch) -> Loss:
         """Weighted sum of cross-entropies over supervised tokens; metrics are teacher-forced."""

@@ -25,10 +25,10 @@ from sensorium.engine.llamacpp.threads import idle_cores
 from sensorium.engine.llamacpp.vision import PictureEncoder
 from sensorium.engine.prompting import deltas, make_samplers, render_prompt, scored_ids
 from sensorium.errors import SensoriumError
-from sensorium.media import open_image
-from sensorium.media.square import to_square
+from sensorium.media import image_size, open_image
+from sensorium.media.sight import USUAL_PICTURE
 from sensorium.model.gguf_folder import GgufFolder
-from sensorium.rendering.renderer import Renderer
+from sensorium.rendering.renderer import Renderer, Slot
 
 REMEMBERED_PICTURES = 64
 
@@ -52,10 +52,13 @@ class LlamaCppEngine:
     ) -> None:
         self._files = files = GgufFolder.read(folder)
         threads = threads or idle_cores()
-        self.renderer = Renderer(files.tokenizer(), files.visual_tokens)
+        self._sight = sight = files.sight
+        views = (lambda image: sight.views(image_size(image))) if files.views.depends_on_size else None
+        usual = len(sight.views(USUAL_PICTURE).layout)
+        self.renderer = Renderer(files.tokenizer(), usual, views=views)
         self._grammars = Grammars(self.renderer)
         length = min(context_length or files.context_length, files.context_length)
-        self.card = Card(name or folder.name, ("text", "image"), length, files.visual_tokens, files.licence,
+        self.card = Card(name or folder.name, ("text", "image"), length, usual, files.licence,
                          files.provenance | {"quantization": files.quantization})
         self._decoder = Decoder(files.text, length, slots, threads)
         try:
@@ -114,12 +117,17 @@ class LlamaCppEngine:
 
     def _prompt(self, conversation: Conversation, max_new_tokens: int) -> Prompt:
         rendered = render_prompt(self.renderer, conversation, max_new_tokens, self.card)
-        pictures = [(slot.start, slot.image.digest, self._visual(slot.image)) for slot in rendered.slots]
-        for (_, _, vectors), slot in zip(pictures, rendered.slots, strict=True):
-            if len(vectors) != slot.length:
-                what = f"makes {len(vectors)} visual tokens of a picture, and sensorium.json says {slot.length}."
-                raise SensoriumError(self._files.vision, what, "Export the model again.")
-        return Prompt.of(rendered.ids, pictures)
+        return Prompt.of(rendered.ids, [piece for slot in rendered.slots for piece in self._pieces(slot)])
+
+    def _pieces(self, slot: Slot) -> Iterator[tuple[int, str, Array]]:
+        """(where it begins, whose it is, vectors) of each stretch of a picture's visual tokens."""
+        vectors, before = self._visual(slot.image), 0
+        if len(vectors) != (expected := sum(length for _, length in slot.runs)):
+            what = f"makes {len(vectors)} visual tokens of a picture, and sensorium.json says {expected}."
+            raise SensoriumError(self._files.vision, what, "Export the model again.")
+        for start, length in slot.runs:
+            yield start, f"{slot.image.digest} {before}", vectors[before : before + length]
+            before += length
 
     def _visual(self, image: Image) -> Array:
         """Visual tokens [t', d] of a picture, remembered by its content."""
@@ -128,9 +136,10 @@ class LlamaCppEngine:
                 raise RuntimeError("the engine is closed.")
             key = image.digest
             if key not in self._pictures:
-                files = self._files
-                small = to_square(open_image(image), files.image_size, files.fit, files.mean)
-                self._pictures[key] = self._encoder(np.asarray(small))
+                picture = open_image(image)
+                views = self._sight.views(picture.size)
+                encoded = np.concatenate([self._encoder(np.asarray(view)) for view in views.cut(picture)])
+                self._pictures[key] = encoded[list(views.order)]
                 if len(self._pictures) > REMEMBERED_PICTURES:
                     self._pictures.popitem(last=False)
             self._pictures.move_to_end(key)

@@ -28,6 +28,10 @@ class Connector(nn.Module):
         rows, columns = grid
         return rows * columns
 
+    def token_grid(self, grid: tuple[int, int]) -> tuple[int, int] | None:
+        """Rows and columns of the tokens, in reading order; None where a token stands for no place."""
+        return grid
+
     def check(self, features: Tensor, grid: tuple[int, int]) -> None:
         """Raises ValueError when the features are not [n, rows*columns, vision_width]: a fault of the caller."""
         rows, columns = grid

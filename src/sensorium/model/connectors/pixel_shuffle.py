@@ -49,6 +49,9 @@ class PixelShuffleConnector(Connector):
             )
         return (rows // self.factor) * (columns // self.factor)
 
+    def token_grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+        return grid[0] // self.factor, grid[1] // self.factor
+
     def forward(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
         self.check(features, grid)
         self.n_tokens(grid)

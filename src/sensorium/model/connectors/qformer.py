@@ -74,6 +74,9 @@ class QFormerConnector(Connector):
     def n_tokens(self, grid: tuple[int, int]) -> int:
         return self.n_queries
 
+    def token_grid(self, grid: tuple[int, int]) -> None:
+        """Each query sees the whole picture."""
+
     def forward(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
         self.check(features, grid)
         queries = self.queries.expand(features.shape[0], -1, -1)

@@ -75,6 +75,9 @@ class ResamplerConnector(Connector):
     def n_tokens(self, grid: tuple[int, int]) -> int:
         return self.n_queries
 
+    def token_grid(self, grid: tuple[int, int]) -> None:
+        """Each query sees the whole picture."""
+
     def forward(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
         self.check(features, grid)
         values = self.key_norm(self.key_projection(features))

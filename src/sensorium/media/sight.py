@@ -1,0 +1,96 @@
+"""How a model looks at a picture: one view of the whole, or tiles with a small whole, and what that costs in tokens.
+
+The settings are those that a recipe and a checkpoint carry. Everything here is arithmetic on sizes; `model.views` makes
+tensors of it, and engines that run a model elsewhere cut the same views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sensorium.media.fits import Fit, letterbox, native, pad, squash
+from sensorium.media.tiles import TilesConfig
+from sensorium.media.views import Canvas, Size, View, Views, in_order
+
+USUAL_PICTURE: Size = (640, 480)  # what is told of a picture before one is there
+TokensOf = Callable[[Size], tuple[int, tuple[int, int] | None]]
+
+
+class ViewsConfig(BaseModel):
+    """fit: how a whole picture becomes a view. tiles: cut large pictures instead, by a scheme that says how itself.
+
+    min_pixels, max_pixels: the budget of `native`. mean, std: per RGB channel, of pixels 0–1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fit: Fit = "squash"
+    tiles: TilesConfig | None = None
+    min_pixels: int = Field(default=56 * 56, ge=1)
+    max_pixels: int = Field(default=448 * 448, ge=1)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def added_tokens(self) -> tuple[str, ...]:
+        """Tokens that stand between visual ones; the model learns them."""
+        return self.tiles.added_tokens() if self.tiles is not None else ()
+
+    @property
+    def depends_on_size(self) -> bool:
+        """Whether a picture's width and height decide how many visual tokens it takes."""
+        return self.tiles is not None or self.fit == "native"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What an encoder and a connector make of a view, which is all that a picture's views depend on.
+
+    size: side of the encoder's square; token_pixels: side of what one visual token covers. tokens: (width, height in
+    pixels) of a view -> its visual tokens, and their rows and columns, None where tokens stand for no place; without
+    it, one token for each square of token_pixels.
+    """
+
+    config: ViewsConfig
+    size: int
+    token_pixels: int
+    tokens: TokensOf | None = None
+
+    def in_words(self, picture: Size) -> str:
+        """What is done to a picture of that size."""
+        views, config = self.views(picture), self.config
+        n, (width, height) = len(views), views.size
+        if config.tiles is None:
+            how = {"squash": "squashed", "pad": "padded and shrunk", "letterbox": "shrunk and padded",
+                   "native": "resized"}[config.fit]
+            return f"{how} to {width}x{height} pixels"
+        return f"cut into {n} view{'s' * (n > 1)} of {width}x{height} pixels ({config.tiles.scheme})"
+
+    def views(self, picture: Size) -> Views:
+        """How a picture of that width and height is shown. Raises SensoriumError where the scheme cannot."""
+        config, square = self.config, (self.size, self.size)
+        if config.tiles is not None:
+            return config.tiles.views(picture, self.size, *self._tokens(square))
+        canvas = self._canvas(picture)
+        n_tokens, grid = self._tokens(canvas.size)
+        views = (View(0),)
+        return Views((canvas,), views, canvas.size, n_tokens, grid, in_order(views, n_tokens))
+
+    def _tokens(self, view: Size) -> tuple[int, tuple[int, int] | None]:
+        if self.tokens is not None:
+            return self.tokens(view)
+        columns, rows = (side // self.token_pixels for side in view)
+        return rows * columns, (rows, columns)
+
+    def _canvas(self, picture: Size) -> Canvas:
+        config, size = self.config, self.size
+        if config.fit == "squash":
+            return squash(size)
+        if config.fit == "native":
+            return native(picture, self.token_pixels, config.min_pixels, config.max_pixels)
+        # Rounded down, as LLaVA and transformers' processor of it do.
+        ground = tuple(int(255 * m) for m in config.mean)
+        return (pad if config.fit == "pad" else letterbox)(picture, size, ground)  # type: ignore[arg-type]
