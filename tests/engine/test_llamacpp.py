@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from sensorium.conversation import Conversation, assistant, user
+from sensorium.conversation import Conversation, Image, assistant, user
 from sensorium.engine import Sampling
 from sensorium.engine.llamacpp.prompt import Prompt
+from sensorium.engine.torch import TorchEngine
 from sensorium.errors import SensoriumError
-from sensorium.media import open_image
+from sensorium.media import encode_image, open_image
 from sensorium.media.fits import squash
 
 from .conftest import ASKED, BLUE, RED, SEVERAL, picture
@@ -69,6 +71,33 @@ def test_the_encoder_sees_rows_as_rows(llamacpp_engine):
     left, right = llamacpp_engine._encoder(pixels), llamacpp_engine._encoder(pixels[:, ::-1])
     turned = llamacpp_engine._encoder(pixels.transpose(1, 0, 2))
     assert not np.allclose(left, right, atol=1e-2) and not np.allclose(left, turned, atol=1e-2)
+
+
+def test_tiles_are_cut_and_read_as_in_torch(small_engine, gguf_folder, tmp_path):
+    """The files of one view and of tiles are the same; sensorium.json says how pictures are cut."""
+    from sensorium.engine.llamacpp.engine import LlamaCppEngine
+    from sensorium.media.sight import ViewsConfig
+
+    views = ViewsConfig(tiles={"scheme": "internvl", "max_tiles": 4})
+    for file in gguf_folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    about = json.loads((gguf_folder / "sensorium.json").read_text())
+    (tmp_path / "sensorium.json").unlink()
+    (tmp_path / "sensorium.json").write_text(json.dumps(about | {"views": views.model_dump(mode="json")}))
+    wide = Image(encode_image(open_image(RED).resize((300, 100))))
+    asked = Conversation((user(wide, "What is it?"),))
+    model, before = small_engine.model, small_engine.model.config
+    tiled = LlamaCppEngine(tmp_path, threads=1, context_length=1024)
+    try:
+        model.config = before.model_copy(update={"views": views})
+        reference = TorchEngine(model)
+        ours, theirs = reference._visual(wide).numpy(), tiled._visual(wide)
+        assert theirs.shape == ours.shape == (4 * 64, 576)  # three tiles and the whole
+        assert np.linalg.norm(theirs - ours) < 5e-3 * np.linalg.norm(ours)
+        assert tiled.score(asked, ["Red."])[0] == pytest.approx(reference.score(asked, ["Red."])[0], rel=5e-3)
+    finally:
+        tiled.close()
+        model.config = before
 
 
 def test_a_second_question_about_a_picture_reads_only_the_question(llamacpp_engine):

@@ -55,7 +55,7 @@ def logits(photo: bytes) -> Callable[[MultimodalModel], torch.Tensor]:
         row = Renderer(model.tokenizer, model.tokens_per_picture).render(asked, generate=True)
         row.labels[:] = row.ids  # every position is looked at
         picture = Picture.open(io.BytesIO(photo)).convert("RGB")
-        pixels = make_views(picture, model.config.views, model.config.vision.image_size)
+        pixels = make_views(picture, model.sight)
         with torch.inference_mode():
             return model(collate([row], 0, pixels))
 

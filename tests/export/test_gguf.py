@@ -68,7 +68,7 @@ def test_the_tokenizer_knows_our_tokens_and_shows_boxes_only(saved, tmp_path):
     assert shown["<|im_end|>"] == shown["<visual>"] == shown["<img>"] == shown["</img>"] == control
     assert {shown[mark] for mark in ("<ref>", "</ref>", "<box>", "</box>")} == {user_defined}
     assert fields["tokenizer.ggml.pre"] == "gpt-2" and fields["tokenizer.ggml.add_bos_token"] is False
-    assert (found.visual_tokens, found.image_size, found.context_length) == (4, 56, 512)
+    assert (len(found.sight.views((640, 480)).layout), found.image_size, found.context_length) == (4, 56, 512)
     assert found.tokenizer().convert_tokens_to_ids("<visual>") == model.slot_id
 
 

@@ -129,7 +129,7 @@ def recipe_tree(tiny_model_tree, bert, tmp_path):
 def test_a_recipe_names_the_bert_to_begin_with(recipe_tree, bert):
     assert_equals_bert(ModelConfig.model_validate(recipe_tree).build().connector, bert)
     parts = summarise(ModelConfig.model_validate(recipe_tree | {"connector": recipe_tree["connector"]}))
-    assert parts.visual_tokens == 4
+    assert len(parts.sight.views((640, 480)).layout) == 4
     missing = recipe_tree | {"connector": recipe_tree["connector"] | {"bert": "user/no-such-bert"}}
     with pytest.raises(SensoriumError, match="user/no-such-bert: cannot be read"):
         ModelConfig.model_validate(missing).build()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sensorium.export.gguf_weights import Quantization, Weights
 from sensorium.model.gguf_folder import NotInLlamaCpp
-from sensorium.model.multimodal import ADDED_TOKENS, MultimodalModel
+from sensorium.model.multimodal import MultimodalModel
 
 _LAYER = {
     "input_layernorm": "attn_norm",
@@ -74,7 +74,7 @@ def write_text(model: MultimodalModel, path: Path, quantization: Quantization, n
     writer.add_value_length(_head_width(config))
     writer.add_rope_freq_base(float(_rope(config)["rope_theta"]))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(model.vocabulary_size + len(ADDED_TOKENS))
+    writer.add_vocab_size(model.vocabulary_size + len(model.added_tokens))
     _add_tokenizer(writer, model)
     weights = Weights(writer, quantization)
     added = model.added_embeddings.detach().float()
@@ -100,14 +100,14 @@ def write_text(model: MultimodalModel, path: Path, quantization: Quantization, n
 
 def _add_tokenizer(writer: Any, model: MultimodalModel) -> None:
     tokenizer = model.tokenizer
-    size = model.vocabulary_size + len(ADDED_TOKENS)
+    size = model.vocabulary_size + len(model.added_tokens)
     tokens = tokenizer.convert_ids_to_tokens(list(range(size)))
     kinds = np.full(size, _NORMAL)
     for number, token in tokenizer.added_tokens_decoder.items():
         if number >= size:
             continue
         # Control tokens are not shown in replies; marks of boxes are part of what a model says.
-        shown = token.content in (*ADDED_TOKENS[3:],) or not token.special
+        shown = token.content in (*model.added_tokens[3:],) or not token.special
         kinds[number] = _USER_DEFINED if shown else _UNUSED if token.content.startswith("<unused-") else _CONTROL
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     writer.add_tokenizer_model("gpt2")

@@ -159,11 +159,12 @@ class MultimodalModel(nn.Module):
 
     def visual_tokens(self, pixel_values: Tensor | None, stem_states: Tensor | None = None) -> Tensor:
         """Pictures, or what the frozen stem made of them -> visual tokens [n, t', d_llm]."""
-        if stem_states is not None:
-            return self.connector(self.vision.finish(stem_states), self.vision.grid)
-        assert pixel_values is not None
-        grid = self.vision.grid_of(pixel_values.shape[3], pixel_values.shape[2])
-        return self.connector(self.vision(pixel_values), grid)
+        grid = self.vision.grid
+        if stem_states is None:
+            assert pixel_values is not None
+            grid = self.vision.grid_of(pixel_values.shape[3], pixel_values.shape[2])
+            stem_states = self.vision.stem_states(pixel_values)
+        return self.connector(self.vision.finish(stem_states, grid), grid)
 
     def _visual_tokens_of(self, batch: Batch) -> Tensor:
         """Visual tokens [m, d_llm] of all pictures, in the order in which they stand in the prompts."""
