@@ -1,0 +1,31 @@
+"""Two kinds of token a frame, after LLaMA-VID (arXiv:2311.17043): what is asked for, and what is there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sensorium.model.compressors.base import Array, Compressor, Seen
+from sensorium.model.compressors.pooling import Pool
+
+
+class LlamaVid(Compressor):
+    """A context token, the mean of the frame as the question attends to it, and content tokens, the frame pooled.
+
+    LLaMA-VID's queries are trained; here the mean embedding of the question's words attends. Without a question the
+    context token is the plain mean.
+    """
+
+    def count(self, n_tokens: int, grid: tuple[int, int] | None) -> int:
+        return n_tokens if n_tokens <= self.budget else 1 + Pool(max(1, self.budget - 1)).count(n_tokens, grid)
+
+    def compress(self, seen: Seen, n: int) -> Array:
+        weights = np.full(len(seen), 1 / len(seen))
+        if seen.question is not None:
+            scores = seen.tokens @ seen.question / np.sqrt(seen.tokens.shape[1])
+            weights = np.exp(scores - scores.max())
+            weights /= weights.sum()
+        context = weights @ seen.tokens
+        if n == 1:
+            return context[None].astype(np.float32)
+        content = Pool(n - 1)(seen)
+        return np.concatenate([context[None], content]).astype(np.float32)

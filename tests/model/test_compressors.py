@@ -1,0 +1,99 @@
+"""Every compressor keeps to its budget; each method's rule on vectors small enough to work out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorium.model.compressors import COMPRESSORS, Seen
+from sensorium.model.compressors.base import evenly, salience
+
+
+def seen(rows: int, columns: int, width: int = 8, seed: int = 0, **options: object) -> Seen:
+    tokens = np.random.RandomState(seed).randn(rows * columns, width).astype(np.float32)
+    return Seen(tokens, (rows, columns), **options)
+
+
+@given(st.sampled_from(sorted(COMPRESSORS)), st.integers(1, 12), st.integers(1, 12), st.integers(1, 160), st.booleans())
+def test_the_budget_is_kept_and_the_count_foretold(name, rows, columns, budget, is_placed):
+    given_tokens = seen(rows, columns)
+    given_tokens = given_tokens if is_placed else Seen(given_tokens.tokens)
+    compressor = COMPRESSORS[name](budget)
+    found = compressor(given_tokens)
+    assert found.shape == (compressor.count(rows * columns, given_tokens.grid), 8)
+    assert 1 <= len(found) <= max(budget, 2 if name == "llama-vid" else 1)
+    assert found.dtype == np.float32 and np.isfinite(found).all()
+    if rows * columns <= budget:
+        assert np.array_equal(found, given_tokens.tokens)
+
+
+@given(st.sampled_from(["random", "uniform"]), st.integers(2, 9), st.integers(1, 80))
+def test_chosen_tokens_are_unchanged_different_and_in_order(name, side, budget):
+    given_tokens = seen(side, side)
+    found = COMPRESSORS[name](budget)(given_tokens)
+    places = [int(np.flatnonzero((given_tokens.tokens == token).all(1))[0]) for token in found]
+    assert places == sorted(set(places))
+
+
+@pytest.mark.parametrize(
+    ("grid", "budget", "kept"), [((8, 8), 16, (4, 4)), ((8, 8), 32, (5, 6)), ((4, 16), 16, (2, 8))]
+)
+def test_pooling_is_torchs_adaptive_pooling(grid, budget, kept):
+    given_tokens = seen(*grid)
+    table = torch.from_numpy(given_tokens.tokens).reshape(*grid, 8).permute(2, 0, 1)
+    expected = torch.nn.functional.adaptive_avg_pool2d(table, kept).permute(1, 2, 0).reshape(-1, 8)
+    found = COMPRESSORS["pool"](budget)(given_tokens)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
+
+
+def test_tome_merges_the_most_alike_by_the_mean_of_all_they_stand_for():
+    east, north = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    tokens = np.stack([east, 3 * east, north, -east, north * 5, north]).astype(np.float32)
+    # Givers are 0, 2, 4; takers 1, 3, 5. 0 and 1 point one way, 2 and 5, 4 and 5 too; -east is like nothing.
+    found = COMPRESSORS["tome"](3)(Seen(tokens))
+    np.testing.assert_allclose(found, [2 * east, -east, north * 7 / 3], atol=1e-6)
+
+
+def test_tome_keeps_the_sum_of_what_tokens_stand_for():
+    tokens = np.eye(2, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 1, 1]]
+    assert np.allclose(COMPRESSORS["tome"](2)(Seen(tokens)), np.eye(2))
+
+
+def test_salient_is_what_differs_from_the_rest():
+    tokens = np.ones((9, 4), np.float32)
+    tokens[5] += 3
+    weights = salience(tokens)
+    assert weights.argmax() == 5 and weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["visionzip", "prumerge"])
+def test_what_stands_out_survives(name):
+    tokens = np.random.RandomState(0).randn(64, 16).astype(np.float32) * 0.1
+    tokens[[7, 40]] += np.float32([[5.0] * 16, [-5.0] * 16])
+    found = COMPRESSORS[name](8)(Seen(tokens, (8, 8)))
+    assert found.mean(1).max() > 2 and found.mean(1).min() < -2
+
+
+def test_visionzip_adds_the_mean_of_what_a_target_gathers():
+    far, tokens = np.float32([100, 0]), np.float32([[0, 1], [0, 2], [0, 3], [0, 4]])
+    found = COMPRESSORS["visionzip"](2)(Seen(np.concatenate([[far], tokens])))
+    # One dominant token; of the other four one target in their middle, number 2, and the mean of 1, 2 and 4 is added.
+    np.testing.assert_allclose(found, [far, [0, 3 + (1 + 2 + 4) / 3]], rtol=1e-6)
+
+
+def test_llama_vids_context_is_what_the_question_asks_for():
+    tokens = np.zeros((16, 4), np.float32)
+    tokens[3, 0], tokens[9, 1] = 50, 50
+    asked = Seen(tokens, (4, 4), question=np.float32([0, 50, 0, 0]))
+    context = COMPRESSORS["llama-vid"](5)(asked)[0]
+    np.testing.assert_allclose(context, tokens[9], atol=1e-3)
+
+
+@given(st.integers(1, 50), st.integers(0, 200))
+def test_evenly_spaced_numbers_differ(n, more):
+    numbers = evenly(n, n + more)
+    assert len(set(numbers.tolist())) == n and numbers.max() < n + more
