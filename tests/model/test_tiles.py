@@ -14,7 +14,9 @@ from transformers import LlavaNextForConditionalGeneration as LlavaNext
 from sensorium.conversation import Conversation, Image, assistant, user
 from sensorium.engine import Sampling
 from sensorium.engine.torch import TorchEngine
+from sensorium.errors import SensoriumError
 from sensorium.media import open_image
+from sensorium.model.compressors import Compression
 from sensorium.model.multimodal import ModelConfig
 from sensorium.model.views import make_views
 from sensorium.rendering import Renderer
@@ -130,3 +132,27 @@ def test_the_encoder_of_larger_views_interpolates_positions_as_transformers_does
     with torch.inference_mode():
         expected = tower(pixels, output_hidden_states=True).hidden_states[2][:, 1:]
         torch.testing.assert_close(encoder(pixels), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("views", [{}, {"tiles": {"scheme": "internvl", "max_tiles": 4}}], ids=["one view", "tiles"])
+def test_compressed_pictures_take_what_is_foretold_and_say_less(tiny_model_tree, views):
+    torch.manual_seed(3)
+    model = ModelConfig.model_validate(tiny_model_tree | {"views": views}).build().eval()
+    image = noise(150, 60)
+    asked = Conversation((user(image, "What is it?"),))
+    whole, fewer = TorchEngine(model), TorchEngine(model, compression=Compression(2, "pool"))
+    all_tokens, kept = whole._visual(image), fewer._visual(image)
+    n_views = len(model.sight.views((150, 60)))
+    assert len(kept) == fewer.compression.count(model.sight.views((150, 60))) < len(all_tokens) == 4 * n_views
+    if n_views == 1:  # 2 x 2 tokens of one view, pooled to 1 x 2
+        torch.testing.assert_close(kept, all_tokens.view(2, 2, -1).mean(0))
+    dropped = whole.answer([asked])[0].n_prompt - fewer.answer([asked])[0].n_prompt
+    assert dropped == len(all_tokens) - len(kept)
+    assert fewer.card.visual_tokens == fewer.compression.count(model.sight.views((640, 480)))
+    assert fewer.score(asked, ["A dog."]) != whole.score(asked, ["A dog."])
+
+
+@pytest.mark.parametrize(("budget", "method", "told"), [(0, "pool", "at least 1"), (4, "tom", "tome")])
+def test_an_impossible_compression_is_refused(budget, method, told):
+    with pytest.raises(SensoriumError, match=told):
+        Compression(budget, method)

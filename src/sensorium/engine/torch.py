@@ -21,9 +21,12 @@ from sensorium.engine.grammar import Grammars
 from sensorium.engine.prompting import GrowingReply, deltas, make_samplers, render_prompt, scored_ids
 from sensorium.engine.sampler import Chosen, TokenSampler
 from sensorium.media import open_image
+from sensorium.media.sight import USUAL_PICTURE
+from sensorium.media.views import Views
 from sensorium.model.attention import use_grouped_attention
 from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import load_model, read_config
+from sensorium.model.compressors import Compression
 from sensorium.model.device import best_device
 from sensorium.model.language import merge_lora
 from sensorium.model.multimodal import MultimodalModel, fuse
@@ -40,7 +43,7 @@ class TorchEngine:
     """model: assembled and trained; it is put into eval mode and its adapters are merged.
 
     precision: of weights and arithmetic; bfloat16 is several times faster on processors that have it in hardware.
-    batch_size: conversations that `answer` runs together.
+    batch_size: conversations that `answer` runs together. compression: of pictures' visual tokens.
     """
 
     def __init__(
@@ -50,20 +53,26 @@ class TorchEngine:
         provenance: dict[str, Any] | None = None,
         precision: Precision = "float32",
         batch_size: int = 32,
+        compression: Compression | None = None,
     ) -> None:
         if model.config.lora is not None:
             merge_lora(model.language)
         self.model = model.eval().requires_grad_(False).to(getattr(torch, precision))
         if model.device.type == "cpu":
             use_grouped_attention(model.language)
+        self.compression = compression
         self.renderer = Renderer.of(model)
+        if compression is not None:
+            count = compression.count
+            self.renderer = Renderer(model.tokenizer, count(model.sight.views(USUAL_PICTURE)),
+                                     views=lambda image: count(model.views_of(image)))
         self.batch_size = batch_size
         self._grammars = Grammars(self.renderer)
         self._pictures: OrderedDict[str, Tensor] = OrderedDict()
         length = int(getattr(model.language.config, "max_position_embeddings", 2048))  # type: ignore[union-attr]
         parts = (model.config.vision.part, model.config.language.part)
         licence = "; ".join(f"{part}: {licence_of(part)}" for part in parts if licence_of(part))
-        self.card = Card(name, ("text", "image"), length, model.tokens_per_picture, licence, provenance or {})
+        self.card = Card(name, ("text", "image"), length, self.renderer.visual_tokens, licence, provenance or {})
 
     @classmethod
     def load(
@@ -72,11 +81,12 @@ class TorchEngine:
         name: str | None = None,
         progress: ProgressCallback | None = None,
         precision: Precision = "float32",
+        compression: Compression | None = None,
     ) -> TorchEngine:
         """The engine of a model folder, on `best_device`. Raises SensoriumError when it cannot be loaded."""
         _, content = read_config(folder)
         model = load_model(folder, progress, merge=True).to(best_device())
-        return cls(model, name or folder.name, content.get("provenance"), precision)
+        return cls(model, name or folder.name, content.get("provenance"), precision, compression=compression)
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece."""
@@ -137,13 +147,19 @@ class TorchEngine:
         key = image.digest
         if key not in self._pictures:
             picture, sight = open_image(image), self.model.sight
+            views = sight.views(picture.size)
             pixels = make_views(picture, sight).to(self.model.added_embeddings)
-            order = torch.tensor(sight.views(picture.size).order, device=pixels.device)
-            self._pictures[key] = self.model.visual_tokens(pixels).flatten(0, 1)[order]
+            self._pictures[key] = self._fewer(self.model.visual_tokens(pixels).flatten(0, 1), views)
             if len(self._pictures) > REMEMBERED_PICTURES:
                 self._pictures.popitem(last=False)
         self._pictures.move_to_end(key)
         return self._pictures[key]
+
+    def _fewer(self, tokens: Tensor, views: Views) -> Tensor:
+        """Of all views' visual tokens those that stand in the prompt, compressed where there are too many."""
+        if self.compression is None or not self.compression.is_needed(views):
+            return tokens[torch.tensor(views.order, device=tokens.device)]
+        return torch.from_numpy(self.compression.apply(tokens.float().cpu().numpy(), views)).to(tokens)
 
     def _embed(self, rows: Sequence[Rendered], left: bool) -> tuple[Tensor, Tensor]:
         """Embeddings [b, t, d] and mask [b, t] of prompts, padded on the left (to generate) or on the right."""

@@ -77,7 +77,8 @@ class Renderer:
     """Renders for one model.
 
     tokenizer: transformers' fast tokenizer with the model's added tokens; visual_tokens: how many a picture takes;
-    slot, image_open, image_close: the added tokens' strings. views: how a picture is shown, where its size decides.
+    slot, image_open, image_close: the added tokens' strings. views: how a picture is shown, or how many visual tokens
+    it takes, where pictures differ.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Renderer:
         slot: str = "<visual>",
         image_open: str = "<img>",
         image_close: str = "</img>",
-        views: Callable[[Image], Views] | None = None,
+        views: Callable[[Image], Views | int] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.visual_tokens = visual_tokens
@@ -190,11 +191,12 @@ class Renderer:
         out.labels.extend(ids[:n_supervised] + [IGNORE] * (len(ids) - n_supervised))
 
     def _append_slot(self, out: Rendered, image: Image) -> None:
-        views = self._views(image) if self._views is not None else None
-        seen = [self.slot_id] * self.visual_tokens
-        if views is not None:
+        views = self.visual_tokens if self._views is None else self._views(image)
+        if isinstance(views, Views):
             seen = [self.slot_id if isinstance(item, int) else self._added_id(item) for item in views.layout]
-        out.slots.append(Slot(len(out.ids) + 1, len(seen), image, views))
+        else:
+            seen = [self.slot_id] * views
+        out.slots.append(Slot(len(out.ids) + 1, len(seen), image, views if isinstance(views, Views) else None))
         self._append(out, [self.open_id, *seen, self.close_id], 0)
 
     def _added_id(self, token: str) -> int:

@@ -9,6 +9,7 @@ A compressor of your own: a class like these in a file of its own, and a line he
 
 from sensorium.model.compressors.base import Compressor, Seen
 from sensorium.model.compressors.choosing import Random, Uniform
+from sensorium.model.compressors.compression import Compression
 from sensorium.model.compressors.llama_vid import LlamaVid
 from sensorium.model.compressors.merging import PruMerge, ToMe, VisionZip
 from sensorium.model.compressors.pooling import Pool
@@ -23,4 +24,4 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "llama-vid": LlamaVid,
 }
 
-__all__ = ["COMPRESSORS", "Compressor", "Seen"]
+__all__ = ["COMPRESSORS", "Compression", "Compressor", "Seen"]
