@@ -35,6 +35,9 @@ def scenes(
     conversations: Annotated[
         int | None, typer.Option(min=1, help="Conversations about each picture: a caption, the rest chats.")
     ] = None,
+    several: Annotated[
+        float | None, typer.Option(min=0, help="Conversations about two or three pictures, for each picture.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other pictures.")] = None,
     text_chats: Annotated[Path | None, typer.Option(help="Chats without pictures to add: see `build speech`.")] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="How many processes compose pictures.")] = None,
@@ -55,7 +58,7 @@ def scenes(
     from sensorium.data.scenes.build import SIZES, ScenesConfig
     from sensorium.data.scenes.catalogue import build_catalogue
 
-    given = {"seed": seed, "conversations_per_scene": conversations, "processes": processes}
+    given = {"seed": seed, "conversations_per_scene": conversations, "processes": processes, "several": several}
     sizes = {"train": train, "val": val, **dict.fromkeys(TEST_SPLITS, test)}
     config = ScenesConfig.model_validate({
         "catalogue": catalogue, "out": out, "text_chats": text_chats,

@@ -87,9 +87,10 @@ def check_split(dataset: Dataset, split: str, report: CheckReport) -> None:
         _check_held_out(scene, split, dataset, where, report)
     counts = {"scenes": len(scenes), "conversations": 0, "probes": 0}
     answers: Counter[tuple[str, str]] = Counter()
+    images = {scene.image for scene in scenes.values()}
     for where, row in _rows(folder / "conversations.jsonl", conversation_from_json, report):
         counts["conversations"] += 1
-        _check_conversation(row, scenes, where, report, answers)
+        _check_conversation(row, scenes, images, where, report, answers)
     for where, probe in _rows(folder / "probes.jsonl", probe_from_json, report):
         counts["probes"] += 1
         _check_probe(probe, scenes, where, report)
@@ -159,7 +160,8 @@ def _check_held_out(scene: Scene, split: str, dataset: Dataset, where: str, repo
 
 
 def _check_conversation(
-    row: ConversationRow, scenes: dict[str, Scene], where: str, report: CheckReport, answers: Counter[tuple[str, str]]
+    row: ConversationRow, scenes: dict[str, Scene], images: set[str], where: str, report: CheckReport,
+    answers: Counter[tuple[str, str]],
 ) -> None:
     try:
         conversation = Conversation.from_json(row.messages, where)
@@ -172,7 +174,10 @@ def _check_conversation(
         return
     pictures = [image.source for image in conversation.images]
     expected = [] if row.scene is None else [scenes[row.scene].image] if row.scene in scenes else None
-    if expected is None:
+    if row.task == "several":
+        if len(pictures) < 2 or not images.issuperset(pictures):
+            report.add(f"{where}: messages", f"shows {pictures}, which should be several of its split's scenes.")
+    elif expected is None:
         report.add(f"{where}: scene", f"{row.scene!r} is not in scenes.jsonl.")
     elif pictures != expected:
         report.add(f"{where}: messages", f"shows {pictures}, its scene has {expected}.")
@@ -182,8 +187,8 @@ def _check_conversation(
             report.add(f"{where}: messages", f"the reply to {question!r} is empty.")
         if answer.count("<box>") != sum(len(grounded.boxes) for grounded in parse_grounded(answer)):
             report.add(f"{where}: messages", f"a box in {answer!r} does not parse.")
-        if row.task == "chat" and (said := re.match(r"(Yes|No)\b", answer)):
-            answers[question_kind(question), said[1]] += 1
+        if row.task in ("chat", "several") and (said := re.match(r"(Yes|No)\b", answer)):
+            answers["several" if row.task == "several" else question_kind(question), said[1]] += 1
 
 
 def question_kind(question: str) -> str:

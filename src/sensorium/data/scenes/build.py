@@ -34,6 +34,8 @@ from sensorium.data.scenes.compose import Composer
 from sensorium.data.scenes.phrases import Phrases
 from sensorium.data.scenes.probes import Prober
 from sensorium.data.scenes.questions import Speaker
+from sensorium.data.scenes.several import PHRASES as SEVERAL_PHRASES
+from sensorium.data.scenes.several import SeveralWriter
 from sensorium.data.scenes.write import Writer
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.files import write_whole
@@ -53,6 +55,7 @@ class ScenesConfig(BaseModel):
     """What to build; by default what the embedded default was trained on.
 
     sizes: pictures a split; conversations_per_scene: one caption, the rest chats; each scene has a drill besides.
+    several: conversations about two or three pictures at once, for each picture of a split.
     text_chats: JSON lines of `{"messages": […]}` without pictures, appended to train as they are.
     """
 
@@ -64,6 +67,7 @@ class ScenesConfig(BaseModel):
     seed: int = Field(default=1, ge=0)
     sizes: dict[str, int] = SIZES
     conversations_per_scene: int = Field(default=5, ge=1)
+    several: float = Field(default=0, ge=0, le=10)
     text_chats: Path | None = None
     processes: int = Field(default=2, ge=1)
 
@@ -89,9 +93,10 @@ def build_scenes(config: ScenesConfig, progress: ProgressCallback | None = None)
     report = progress or (lambda what, done, of: None)
     catalogue = Catalogue.load(config.catalogue)
     pictures = pictures_fingerprint(config)
-    fingerprint = _digest(
-        [pictures, WORDS_VERSION, Phrases.digest(), _text_digest(config), config.name, config.conversations_per_scene]
-    )
+    said = [pictures, WORDS_VERSION, Phrases.digest(), _text_digest(config), config.name, config.conversations_per_scene]
+    if config.several:
+        said += [config.several, Phrases.digest(SEVERAL_PHRASES)]
+    fingerprint = _digest(said)
     if _claim_folder(config.out, pictures) == fingerprint:
         return config.out
     _make_pictures(config, report)
@@ -234,6 +239,9 @@ def _write_words(config: ScenesConfig, catalogue: Catalogue, split: str) -> dict
     prober = Prober(speaker(frozenset(casting.lead)), seed, casting.shows)
     rows = [row for scene in scenes for row in writer.write(scene)]
     rows += [driller.drill(scene) for scene in scenes]
+    if config.several:
+        several = SeveralWriter(vocabulary, list(scenes), seed, casting.shows)
+        rows += several.write(round(config.several * len(scenes)))
     if split == "train" and config.text_chats:
         rows.extend(_text_rows(config.text_chats))
     probes = [] if split == "train" else [probe for scene in scenes for probe in prober.write(scene)]

@@ -1,0 +1,249 @@
+"""Conversations about two or three scenes at once: same or different, which, how many together, the odd one out.
+
+Partners are drawn so that pictures often share something, since two drawn by lot hardly ever do; whatever a background
+may hold, and whatever could be called by the name that is asked about, is left alone. Yes and no are kept even over
+a split, kind by kind; therefore a writer goes through its scenes in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorium.data.draw import pick
+from sensorium.data.records import ConversationRow, Scene
+from sensorium.data.scenes.facts import Facts, neighbours
+from sensorium.data.scenes.phrases import NUMBERS, Phrases, joined, name_words, things
+from sensorium.data.scenes.vocabulary import Vocabulary
+
+PHRASES = Path(__file__).with_name("several.yaml")
+ORDINALS = ("first", "second", "third")
+_SHARING = 0.7  # of partners share a name with the first picture
+_ODD = 0.15  # of conversations are about three pictures
+_NAMED = 0.4  # of conversations announce each picture by its number
+_SHORT = 0.5  # of yes/no questions ask for a bare word
+_TURNS = (2, 4)
+_LARGER = 1.6  # times the area of the other: plainly larger
+_YES_NO = " Please answer yes or no."
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about several pictures. kind: what is asked; about: the name, where it is about one."""
+
+    kind: str
+    question: str
+    answer: str
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class SeveralWriter:
+    """Writes about the scenes of one split. seed and the scenes fix everything that keeping yes and no even does not.
+
+    shows: background -> the names seen in it. lean: kind -> how many more yes than no were said.
+    """
+
+    vocabulary: Vocabulary
+    scenes: Sequence[Scene]
+    seed: int
+    shows: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lean: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def phrases(self) -> Phrases:
+        return Phrases.load(PHRASES)
+
+    @cached_property
+    def _with_name(self) -> dict[str, list[int]]:
+        """Name -> numbers of the scenes that show it."""
+        found: dict[str, list[int]] = {}
+        for number, scene in enumerate(self.scenes):
+            for name in scene.counts:
+                found.setdefault(name, []).append(number)
+        return found
+
+    def write(self, count: int) -> Iterator[ConversationRow]:
+        """That many conversations, the split's scenes one after the other as first pictures."""
+        self.lean.clear()
+        for number in range(count):
+            rng = np.random.default_rng((self.seed, 7, number))
+            first = number % len(self.scenes)
+            made = self._odd(first, rng) if rng.random() < _ODD else None
+            scenes, questions = made or self._pair(first, rng)
+            if questions:
+                messages = _messages(scenes, questions, rng)
+                yield ConversationRow(f"several-{number:06d}", None, "several", messages)
+
+    def ask(self, first: Scene, second: Scene, rng: np.random.Generator) -> list[Question]:
+        """All kinds of question that two scenes offer, one of each."""
+        facts = self._facts(first), self._facts(second)
+        ways = (self._both, self._which, self._color, self._more, self._sum, self._larger, self._common)
+        return [question for way in ways if (question := way(facts, rng)) is not None]
+
+    def _pair(self, first: int, rng: np.random.Generator) -> tuple[list[Scene], list[Question]]:
+        names = [name for name in self.scenes[first].counts if len(self._with_name[name]) > 1]
+        pool: Sequence[int] = range(len(self.scenes))
+        if names and rng.random() < _SHARING:
+            pool = self._with_name[pick(names, rng)]
+        others = [number for number in (int(rng.choice(pool)) for _ in range(4)) if number != first]
+        if not others:
+            return [], []
+        scenes = [self.scenes[first], self.scenes[others[0]]]
+        if rng.random() < 0.5:
+            scenes.reverse()
+        questions = self.ask(scenes[0], scenes[1], rng)
+        order = rng.permutation(len(questions))[: int(rng.integers(_TURNS[0], _TURNS[1] + 1))]
+        kept = _untold([questions[i] for i in order])
+        for question in kept:
+            if question.answer.startswith(("Yes", "No")):
+                self.lean[question.kind] = self.lean.get(question.kind, 0) + (1 if question.answer[0] == "Y" else -1)
+        return scenes, kept
+
+    def _odd(self, first: int, rng: np.random.Generator) -> tuple[list[Scene], list[Question]] | None:
+        """Two pictures that share a name and one that plainly has nothing of it; None where that is not found."""
+        names = [name for name in self.scenes[first].counts if len(self._with_name[name]) > 1]
+        if not names:
+            return None
+        name = pick(names, rng)
+        partners = [number for number in self._with_name[name] if number != first]
+        strangers = [int(rng.integers(len(self.scenes))) for _ in range(8)]
+        strangers = [number for number in strangers if self._lacks(self._facts(self.scenes[number]), name)]
+        if not strangers:
+            return None
+        place = int(rng.integers(3))
+        shown = [first, pick(partners, rng)]
+        shown.insert(place, strangers[0])
+        words = {**name_words(self.vocabulary, name), **_which(place)}
+        question = Question("odd", self.phrases.say("odd.question", rng, words),
+                            self.phrases.say("odd.answer", rng, words), name)
+        return [self.scenes[number] for number in shown], [question]
+
+    def _facts(self, scene: Scene) -> Facts:
+        return Facts(scene, self.shows.get(scene.background, ()))
+
+    def _lacks(self, facts: Facts, name: str) -> bool:
+        """Whether nothing in a picture might be called by that name."""
+        return not any(self.vocabulary.confusable(name, other) for other in (*facts.counts, *facts.shows))
+
+    def _said(self, kind: str, name: str, rng: np.random.Generator, **more: str) -> Question:
+        words = {**name_words(self.vocabulary, name), **more}
+        return Question(kind, self.phrases.say(f"{kind}.question", rng, words),
+                        self.phrases.say(f"{kind}.answer", rng, words), name)
+
+    def _yes_no(self, kind: str, name: str, truth: bool, rng: np.random.Generator) -> Question:
+        question = self.phrases.say(f"{kind}.question", rng, name_words(self.vocabulary, name))
+        is_short = rng.random() < _SHORT
+        return Question(kind, question + _YES_NO * is_short, ("Yes" if truth else "No") + "." * (not is_short), name)
+
+    def _evenly(
+        self, kind: str, of_yes: Sequence[str], of_no: Sequence[str], rng: np.random.Generator
+    ) -> Question | None:
+        """A yes or no, whichever was said less; nothing where that cannot be asked and the other was said more."""
+        lean = self.lean.get(kind, 0)
+        truth = bool(rng.integers(2)) if lean == 0 else lean < 0
+        if not (of_yes if truth else of_no):
+            if lean != 0:
+                return None
+            truth = not truth
+        names = of_yes if truth else of_no
+        return self._yes_no(kind, pick(names, rng), truth, rng) if names else None
+
+    def _both(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
+        """Only where yes and no could be asked: two pictures of nothing in common would make it always no."""
+        in_both, in_one = _shared(facts), self._in_one(facts)
+        if not in_both or not in_one:
+            return None
+        return self._evenly("both", in_both, in_one, rng)
+
+    def _which(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
+        names = self._in_one(facts)
+        if not names:
+            return None
+        name = pick(names, rng)
+        return self._said("which", name, rng, **_which(0 if name in facts[0].counts else 1))
+
+    def _color(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
+        """Of single things in both; two colours that run into one another are neither the same nor different."""
+        first, second = facts[0].colours, facts[1].colours
+        names = [name for name in _shared(facts) if _is_single(name, facts) and {name} <= first.keys() & second.keys()]
+        same = [name for name in names if first[name] == second[name]]
+        other = [name for name in names if first[name] != second[name] and not neighbours(first[name], second[name])]
+        return self._evenly("color", same, other, rng)
+
+    def _more(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
+        names = [name for name in _shared(facts) if facts[0].counts[name] != facts[1].counts[name]]
+        if not names:
+            return None
+        name = pick(names, rng)
+        return self._said("more", name, rng, **_which(int(facts[1].counts[name] > facts[0].counts[name])))
+
+    def _sum(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
+        totals = {name: facts[0].counts[name] + facts[1].counts[name] for name in _shared(facts)}
+        names = [name for name, total in totals.items() if total < len(NUMBERS)]
+        if not names:
+            return None
+        name = pick(names, rng)
+        return self._said("sum", name, rng, total=things(self.vocabulary, name, totals[name], numeral=True))
+
+    def _larger(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
+        areas = {name: [of.boxes[name][0].area for of in facts] for name in _shared(facts) if _is_single(name, facts)}
+        names = [name for name, both in areas.items() if max(both) >= _LARGER * min(both)]
+        if not names:
+            return None
+        name = pick(names, rng)
+        return self._said("larger", name, rng, **_which(int(areas[name][1] > areas[name][0])))
+
+    def _common(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
+        names = _shared(facts)
+        if not names:
+            return None
+        return self._said("common", names[0], rng, common=joined([self.vocabulary[name].one for name in names]))
+
+    def _in_one(self, facts: tuple[Facts, Facts]) -> list[str]:
+        """Names of which one picture shows something and the other plainly nothing."""
+        return [name for of, other in (facts, facts[::-1]) for name in of.counts if self._lacks(other, name)]
+
+
+def _shared(facts: tuple[Facts, Facts]) -> list[str]:
+    return [name for name in facts[0].counts if name in facts[1].counts]
+
+
+def _is_single(name: str, facts: tuple[Facts, Facts]) -> bool:
+    return all(of.counts[name] == 1 for of in facts)
+
+
+def _which(place: int) -> dict[str, str]:
+    return {"which": ORDINALS[place], "number": str(place + 1)}
+
+
+def _untold(questions: Sequence[Question]) -> list[Question]:
+    """Without those that an earlier answer gave away: what both show, or where a name stands, is then known."""
+    kept: list[Question] = []
+    told: set[str] = set()
+    for question in questions:
+        if question.kind not in ("both", "which") or question.about not in told:
+            kept.append(question)
+        told.add(question.about)
+    return [q for i, q in enumerate(kept) if q.kind != "common" or i == 0]
+
+
+def _messages(scenes: Sequence[Scene], questions: Sequence[Question], rng: np.random.Generator) -> list[dict[str, Any]]:
+    """The pictures in the first user turn, now and then each announced by its number."""
+    shown: list[dict[str, str]] = []
+    is_named = rng.random() < _NAMED
+    for number, scene in enumerate(scenes, start=1):
+        if is_named:
+            shown.append({"type": "text", "text": f"{'' if number == 1 else ' '}Picture {number}: "})
+        shown.append({"type": "image", "path": scene.image})
+    rows: list[dict[str, Any]] = []
+    for question in questions:
+        rows.append({"role": "user", "content": [{"type": "text", "text": question.question}]})
+        rows.append({"role": "assistant", "content": [{"type": "text", "text": question.answer}]})
+    rows[0]["content"] = [*shown, *rows[0]["content"]]
+    return rows
