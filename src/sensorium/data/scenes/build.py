@@ -93,7 +93,9 @@ def build_scenes(config: ScenesConfig, progress: ProgressCallback | None = None)
     report = progress or (lambda what, done, of: None)
     catalogue = Catalogue.load(config.catalogue)
     pictures = pictures_fingerprint(config)
-    said = [pictures, WORDS_VERSION, Phrases.digest(), _text_digest(config), config.name, config.conversations_per_scene]
+    said = [
+        pictures, WORDS_VERSION, Phrases.digest(), _text_digest(config), config.name, config.conversations_per_scene,
+    ]  # fmt: skip
     if config.several:
         said += [config.several, Phrases.digest(SEVERAL_PHRASES)]
     fingerprint = _digest(said)
