@@ -21,6 +21,8 @@ from sensorium.cli.serve import _listening
 from sensorium.errors import SensoriumError
 from sensorium.model.checkpoint import save_model
 
+from .conftest import read_reply
+
 BODY = json.dumps({"model": "told", "messages": [{"role": "user", "content": "Hi"}]}).encode()
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 ASK = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
@@ -29,14 +31,6 @@ ASK = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 def _connected(address: str) -> socket.socket:
     host, port = address.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=20)
-
-
-def _reply(connection: socket.socket) -> bytes:
-    """A whole reply."""
-    read = b""
-    while b'"usage"' not in read and (piece := connection.recv(65536)):
-        read += piece
-    return read
 
 
 def _rest(connection: socket.socket) -> bytes:
@@ -80,7 +74,7 @@ def test_the_time_for_a_request_is_not_the_time_for_its_answer(told, serve):
         connection.sendall(ASK)
         time.sleep(0.5)
         told.go.release(100)
-        assert b"one two three" in _reply(connection)
+        assert b"one two three" in read_reply(connection)
 
 
 def test_a_thousand_who_say_nothing_keep_nobody_out(told, serve):
@@ -96,7 +90,7 @@ def test_a_thousand_who_say_nothing_keep_nobody_out(told, serve):
                 if number % 100 == 99:
                     with _connected(address) as connection:
                         connection.sendall(ASK)
-                        assert b"one two three" in _reply(connection)
+                        assert b"one two three" in read_reply(connection)
             ended = 0
             for connection in silent:
                 connection.settimeout(0)
@@ -127,7 +121,7 @@ def test_those_who_are_answered_are_not_sent_away_for_others(told, serve):
         assert "max_connections" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
         told.go.release(100)
         for connection in asking:
-            assert b"one two three" in _reply(connection)
+            assert b"one two three" in read_reply(connection)
             connection.close()
 
 
