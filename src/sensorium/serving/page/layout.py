@@ -45,8 +45,8 @@ class _Widgets:
             with gradio.Column(scale=4, min_width=320, elem_id="main"):
                 self.chat = gradio.Chatbot(
                     show_label=False, label=_Text("conversation"), elem_id="chat", buttons=["copy"], layout="bubble",
-                    placeholder=_Text("empty" if sees else "empty_words"), examples=_cards() if sees else None, latex_delimiters=[],
-                    allow_file_downloads=False, feedback_options=None, allow_tags=False,
+                    placeholder=_Text("empty" if sees else "empty_words"), examples=_cards() if sees else None,
+                    latex_delimiters=[], allow_file_downloads=False, feedback_options=None, allow_tags=False,
                 )  # fmt: skip
                 self.box = gradio.MultimodalTextbox(
                     elem_id="ask", show_label=False, label=_Text(ask), placeholder=_Text(ask), autofocus=True,

@@ -77,7 +77,7 @@ CHINESE = {
     "new": "新对话",
     "export_json": "保存为 JSON",
     "export_markdown": "保存为 Markdown",
-    "sees": "看图回答问题；每张图片占 {visual} 个词元，共 {context} 个。",
+    "sees": "看图回答问题；每张图片占 {visual} 个词元（上限 {context}）。",
     "reads": "用文字回答问题；一次对话最多 {context} 个词元。",
     "thinking": "正在读题……",
     "waiting": "排队中：正在回答其他人……",
