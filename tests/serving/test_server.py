@@ -17,8 +17,6 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from sensorium.cli.serve import _listening
-from sensorium.errors import SensoriumError
 from sensorium.model.checkpoint import save_model
 
 from .conftest import read_reply
@@ -133,21 +131,6 @@ def test_what_is_no_http_is_told_so_as_all_errors_are(told, serve, data):
         connection.sendall(data)
         head, _, body = _rest(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400") and json.loads(body)["error"]["code"] == "invalid_http"
-
-
-@pytest.mark.parametrize(
-    ("host", "said"),
-    [("no.such.host", "is no address"), ("a" * 70, "is no address"), ("", "is no address"),
-     ("203.0.113.9", "Choose an address of this machine")],
-)  # fmt: skip
-def test_a_host_that_is_not_here_is_named(host, said, internet):
-    with pytest.raises(SensoriumError, match=said):
-        _listening(host, 0).close()
-
-
-def test_a_port_that_is_taken_is_named():
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SensoriumError, match="another --port"):
-        _listening("127.0.0.1", taken.getsockname()[1])
 
 
 def test_a_server_on_this_machine_ends_a_stream_after_ctrl_c_and_then_itself(tiny_model, tmp_path):

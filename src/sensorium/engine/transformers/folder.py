@@ -56,7 +56,7 @@ def _processor_class(config: Any) -> Any:
 
     if is_torchvision_available() or type(config) not in PROCESSOR_MAPPING:
         return AutoProcessor
-    own = PROCESSOR_MAPPING[type(config)]
+    own: Any = PROCESSOR_MAPPING[type(config)]
     videos = inspect.signature(own).parameters.get("video_processor")
     can_do_without = videos is not None and videos.default is None  # SmolVLM's cannot
     return type(own.__name__, (_NoVideos, own), {}) if can_do_without else AutoProcessor
