@@ -54,9 +54,9 @@ class RemoteEngine:
         self._model = model or next(iter(rows))
         row = rows.get(self._model, {})
         self._is_ours = row.get("owned_by") == OURS
-        told = row.get("meta") if isinstance(row.get("meta"), dict) else {}
-        # Ours; vLLM's; llama.cpp's, which tells it of each slot once the model is loaded
-        length = row.get("context_length") or row.get("max_model_len") or told.get("n_ctx") or 0
+        meta: Any = row.get("meta")
+        of_slot = meta.get("n_ctx") if isinstance(meta, dict) else None  # llama.cpp's
+        length = row.get("context_length") or row.get("max_model_len") or of_slot or 0
         self.card = Card(self._model, tuple(row.get("modalities") or ("text", "image")), length,
                          row.get("visual_tokens") or 0, row.get("licence") or "", {"address": endpoint.where})
         self._limit = "max_tokens"  # known to all servers but the newest models of OpenAI's, which refuse it
