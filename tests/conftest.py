@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ CHATML = (
     "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome", "microsoft-edge")
 COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (40, 70, 220)}
 NAMES = ("cat", "dog", "ball")
 
@@ -298,3 +300,48 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
     monkeypatch.setattr(asyncio, "open_connection", internet.open)
     yield internet
     internet.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, or whichever is on the PATH, driven by Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright to drive a browser")
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} on the PATH")
+    # Chromium's sandbox does not run as root, which is who runs tests in containers.
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"] if as_root else [])
+        yield chromium
+        chromium.close()
+
+
+# The contrast of what is written with what is behind it, as WCAG 2 defines it, of every element with words of its own.
+CONTRASTS = """() => {
+  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const part = (value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const worded = [...document.querySelectorAll("body *")].filter((element) =>
+    element.checkVisibility() && !element.closest("script, style, select") &&
+    [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
+  return worded.map((element) => {
+    const style = getComputedStyle(element);
+    const pair = [light(parse(element.closest("svg") ? style.fill : style.color)), light(behind(element))];
+    return [(Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05), element.className.baseVal ?? element.className,
+            element.textContent.slice(0, 40)];
+  });
+}"""
+
+
+@pytest.fixture(scope="session")
+def contrasts() -> Callable[[Any], list[tuple[float, str, str]]]:
+    """`contrasts(page)`: (contrast, class, words) of every element with words of its own."""
+    return lambda page: [tuple(found) for found in page.evaluate(CONTRASTS)]

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from sensorium.cli import serve as command
-
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("gradio", reason="the page is part of the extra `serve`")
 
@@ -51,31 +49,3 @@ def test_without_the_page_there_is_the_api_alone():
     with serving("--no-page") as address, httpx.Client(base_url=address, timeout=30) as client:
         assert client.get("/").json()["error"]["code"] == "not_found"
         assert client.get("/v1/models").status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("terminal", "environment", "platform", "opened"),
-    [
-        (True, {"DISPLAY": ":0"}, "linux", True), (True, {"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
-        (True, {}, "linux", False), (False, {"DISPLAY": ":0"}, "linux", False),
-        (True, {"DISPLAY": ":10", "SSH_CONNECTION": "a 1 b 2"}, "linux", False), (True, {}, "darwin", True),
-    ],
-)  # fmt: skip
-def test_the_browser_is_opened_where_a_person_sits_before_a_screen(
-    monkeypatch, terminal, environment, platform, opened
-):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(command.sys, "platform", platform)
-    monkeypatch.setattr(command.sys.stderr, "isatty", lambda: terminal, raising=False)
-    assert command._on_a_desktop() is opened
-
-
-@pytest.mark.parametrize(
-    ("host", "address"),
-    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("box.lan", "box.lan")],
-)
-def test_the_browser_is_sent_to_an_address_that_it_can_reach(host, address):
-    assert command._reachable(host) == address

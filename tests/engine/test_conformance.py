@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sensorium.conversation import Conversation, Image, assistant, system, user
-from sensorium.engine import Sampling
+from sensorium.engine import OneOf, Sampling
 from sensorium.errors import SensoriumError
 
 from .conftest import ASKED, BLUE, RED, SEVERAL
@@ -50,6 +50,13 @@ def test_a_stop_string_ends_the_reply_and_is_not_part_of_it(any_engine):
 def test_the_limit_ends_a_reply_as_length(any_engine):
     reply = any_engine.answer([SEVERAL[1]], Sampling(max_new_tokens=3))[0]
     assert (reply.finish, reply.n_tokens) == ("length", 3)
+
+
+def test_a_character_split_over_tokens_is_streamed_whole(any_engine):
+    words = "🦊猫é"  # SmolLM2's tokenizer has more tokens for it than it has characters
+    deltas = list(any_engine.stream(SEVERAL[1], Sampling(max_new_tokens=40, constrain=OneOf((words,)))))
+    assert "".join(delta.text for delta in deltas) == words and deltas[-1].n_tokens > len(words)
+    assert all(not delta.text or set(delta.text) <= set(words) for delta in deltas)
 
 
 def test_a_reply_ends_with_its_turn(any_engine):

@@ -20,15 +20,9 @@ from sensorium.errors import SensoriumError
 from sensorium.grounding import parse_grounded
 from sensorium.media import open_image
 
+from .checkpoints import CHECKPOINTS, TEMPLATE, TEXT, write_checkpoint
 from .conftest import ASKED, BLUE, RED, SEVERAL
 
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}"
-    "{% for p in m['content'] %}{% if p['type'] == 'image' %}PICTURE{% else %}{{ p['text'] }}{% endif %}{% endfor %}"
-    "{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "max_position_embeddings": 1024, "initializer_range": 0.2}  # fmt: skip
 SHORT = Sampling(max_new_tokens=8)
 
 
@@ -95,9 +89,30 @@ def _seeded(build: Callable[[], Any]) -> Any:
         return build().eval()
 
 
-@pytest.fixture(params=["idefics3", "qwen2_vl", "text_only"])
+@pytest.fixture(scope="session")
+def checkpoint(tokenizer_maker: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`checkpoint(name)`: the folder of one of CHECKPOINTS, written once."""
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def written(name: str) -> Path:
+        return root / name if (root / name).exists() else write_checkpoint(name, tokenizer_maker, root / name)
+
+    return written
+
+
+@pytest.fixture(params=["idefics3", "qwen2_vl", "text_only", *CHECKPOINTS])
 def tiny_engine(request: pytest.FixtureRequest) -> TransformersEngine:
+    if request.param in CHECKPOINTS:
+        return TransformersEngine.load(request.getfixturevalue("checkpoint")(request.param))
     return TransformersEngine(*request.getfixturevalue(request.param), request.param)
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_card_of_other_peoples_folders_tells_what_a_picture_costs(checkpoint, name):
+    """Of those with a part for videos as well, which needs torchvision."""
+    card = card_of_folder(checkpoint(name), name)
+    assert (card.modalities, card.visual_tokens, card.context_length) == (("text", "image"), CHECKPOINTS[name][1], 1024)
+    assert card.provenance["model_type"] == name
 
 
 def _questions(engine: TransformersEngine) -> list[Conversation]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image as Picture
@@ -37,6 +40,27 @@ def served(engine: Engine, engines: Any = None, **settings: Any) -> Iterator[str
         thread.join(30)
         sock.close()
     assert not thread.is_alive(), "the server goes on after its end"
+
+
+def post(
+    address: str, body: object, headers: dict[str, str] | None = None, path: str = "/v1/chat/completions"
+) -> tuple[int, dict[str, Any]]:
+    """(status, what came back) of a request; body: JSON, or bytes sent as they are."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    asked = Request(f"{address}{path}", data, {"Content-Type": "application/json"} | (headers or {}))
+    try:
+        with urlopen(asked, timeout=60) as response:
+            return response.status, json.loads(response.read())
+    except HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def read_reply(connection: socket.socket) -> bytes:
+    """A whole reply of a chat, from a connection on which it was asked for."""
+    read = b""
+    while b'"usage"' not in read and (piece := connection.recv(65536)):
+        read += piece
+    return read
 
 
 class Told:

@@ -14,21 +14,13 @@ from sensorium.conversation import Conversation, Image, decode_data_url, user
 from sensorium.engine import YES_NO, Boxes, JsonSchema, OneOf, Sampling
 from sensorium.errors import SensoriumError
 
+from .conftest import post
+
 openai = pytest.importorskip("openai")
 
 
 def _client(address: str, key: str = "any"):
     return openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=60)
-
-
-def _post(address: str, body: object, headers: dict[str, str] | None = None) -> tuple[int, dict[str, object]]:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    asked = Request(f"{address}/v1/chat/completions", data, {"Content-Type": "application/json"} | (headers or {}))
-    try:
-        with urlopen(asked, timeout=30) as response:
-            return response.status, json.loads(response.read())
-    except HTTPError as error:
-        return error.code, json.loads(error.read())
 
 
 def _shown(url: str) -> dict[str, object]:
@@ -116,7 +108,7 @@ def test_what_is_asked_reaches_the_engine(told, serve, data_url):
 )  # fmt: skip
 def test_what_a_reply_may_be_reaches_the_engine(told, serve, asked, expected):
     with serve(told) as address:
-        status, _ = _post(address, ASK | asked)
+        status, _ = post(address, ASK | asked)
     assert status == 200 and told.asked[0][1] == Sampling(max_new_tokens=512, constrain=expected)
 
 
@@ -165,7 +157,7 @@ def test_a_schema_that_cannot_be_kept_to_is_the_callers_to_mend(tiny_engine, ser
                 assert refused.value.param == field and refused.value.body["message"].startswith(f"{field}: ")
         nested = b'{"items": ' * 980 + b"{}" + b"}" * 980
         body = json.dumps(ASK).encode()[:-1] + b', "constrain": {"json_schema": ' + nested + b"}}"
-        assert _post(address, body)[0] == 400
+        assert post(address, body)[0] == 400
 
 
 def test_the_openai_client_gets_log_probabilities_whole_and_streamed(tiny_engine, serve):
@@ -228,7 +220,7 @@ def test_the_openai_client_gets_log_probabilities_whole_and_streamed(tiny_engine
 )  # fmt: skip
 def test_what_is_wrong_is_named_in_openais_shape(told, serve, changes, param, message):
     with serve(told) as address:
-        status, found = _post(address, ASK | changes)
+        status, found = post(address, ASK | changes)
     assert status == 400 and set(found) == {"error"} and set(found["error"]) == {"message", "type", "param", "code"}
     assert message in found["error"]["message"] and found["error"]["type"] == "invalid_request_error"
     assert param is None or found["error"]["param"] == param
@@ -237,8 +229,8 @@ def test_what_is_wrong_is_named_in_openais_shape(told, serve, changes, param, me
 
 def test_other_wrongs_have_their_own_status(told, serve):
     with serve(told) as address:
-        assert _post(address, ASK | {"model": "gpt-7"})[0] == 404
-        status, found = _post(address, b"{not json")
+        assert post(address, ASK | {"model": "gpt-7"})[0] == 404
+        status, found = post(address, b"{not json")
         assert status == 400 and "JSON" in found["error"]["message"]
         with pytest.raises(openai.NotFoundError, match="this server has `told`"):
             _client(address).chat.completions.create(model="gpt-7", messages=ASK["messages"])
@@ -255,25 +247,25 @@ def test_what_the_engine_refuses_is_the_callers_to_mend(told, serve):
     told.stream = refuse
     with serve(told) as address:
         for stream in (False, True):
-            status, found = _post(address, ASK | {"stream": stream})
+            status, found = post(address, ASK | {"stream": stream})
             assert status == 400 and "Show fewer pictures." in found["error"]["message"]
 
 
 def test_an_engine_that_fails_is_a_server_error_also_in_the_middle(told, serve):
     told.error = RuntimeError("llama.cpp could not go on")
     with serve(told) as address:
-        status, found = _post(address, ASK)
+        status, found = post(address, ASK)
         assert status == 500 and "llama" not in found["error"]["message"]  # what is inside is for the log
         with pytest.raises(openai.APIError, match="server failed at this request"):
             list(_client(address).chat.completions.create(model="told", messages=ASK["messages"], stream=True))
         told.error = None
-        assert _post(address, ASK)[0] == 200  # and it goes on
+        assert post(address, ASK)[0] == 200  # and it goes on
 
 
 def test_a_reply_that_takes_too_long_ends(told, serve):
     told.go = threading.Semaphore(1)
     with serve(told, reply_timeout_s=0.3) as address:
-        status, found = _post(address, ASK)
+        status, found = post(address, ASK)
         assert status == 504 and "reply_timeout_s" in found["error"]["message"]
         told.go.release(100)
 
@@ -305,15 +297,15 @@ def test_keys_open_everything_but_health_stays_open(told, serve):
             assert _client(address, key).models.list().data[0].id == "told"
         with pytest.raises(openai.AuthenticationError):
             _client(address, "wrong").models.list()
-        assert _post(address, ASK)[0] == 401
+        assert post(address, ASK)[0] == 401
         assert json.loads(urlopen(f"{address}/health", timeout=10).read())["status"] == "ok"
     assert told.asked == []
 
 
 def test_metrics_count_requests_and_tokens(told, serve):
     with serve(told) as address:
-        _post(address, ASK)
-        _post(address, ASK)
+        post(address, ASK)
+        post(address, ASK)
         text = urlopen(f"{address}/metrics", timeout=10).read().decode()
     assert 'sensorium_requests_total{status="answered"} 2.0' in text
     assert 'sensorium_tokens_total{kind="prompt"} 20.0' in text and 'kind="cached"} 8.0' in text
@@ -331,7 +323,7 @@ def test_other_sites_pages_may_ask_only_where_allowed(told, serve):
 def test_a_queue_that_is_full_says_when_to_come_back(told, serve):
     told.go = threading.Semaphore(0)
     with serve(told, max_running=1, max_waiting=1) as address:
-        threads = [threading.Thread(target=_post, args=(address, ASK)) for _ in range(2)]
+        threads = [threading.Thread(target=post, args=(address, ASK)) for _ in range(2)]
         for thread in threads:
             thread.start()
         while json.loads(urlopen(f"{address}/health", timeout=10).read())["waiting"] == 0:

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.serving.errors import ApiError
+from sensorium.serving.guard import Guard
 from sensorium.serving.queue import FairQueue
+from sensorium.serving.settings import ServerSettings
 
 
 def _raw(address: str, data: bytes, then: bytes = b"", wait_s: float = 10) -> bytes:
@@ -76,6 +78,20 @@ def test_a_body_that_does_not_come_is_not_waited_for(told, serve):
     with serve(told, body_timeout_s=0.2) as address:
         answer = _raw(address, HEAD + b"Content-Length: 100\r\n\r\n", b"{")
     assert answer.startswith(b"HTTP/1.1 408") and b"body_timeout_s" in answer
+
+
+def test_a_websocket_never_comes_in():
+    """Nothing here speaks it, and servers other than ours would hand it on without a key."""
+    reached, sent = [], []
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        reached.append(scope)
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    asyncio.run(Guard(app, ServerSettings(keys=("key",)))({"type": "websocket", "path": "/"}, None, send))
+    assert reached == [] and sent == [{"type": "websocket.close", "code": 1008}]
 
 
 def test_callers_who_open_and_say_nothing_stop_nobody(told, serve):

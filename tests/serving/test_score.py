@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
 
 from sensorium.conversation import Conversation, Image, decode_data_url, user
 
+from .conftest import post
+
 ASK = {"model": "told", "messages": [{"role": "user", "content": "Hi"}], "candidates": ["Yes", "No way"]}
 
 
-def _post(address: str, body: object) -> tuple[int, dict]:
-    asked = Request(f"{address}/v1/score", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    try:
-        with urlopen(asked, timeout=60) as response:
-            return response.status, json.loads(response.read())
-    except HTTPError as error:
-        return error.code, json.loads(error.read())
+def _scores(address: str, body: object) -> tuple[int, dict]:
+    return post(address, body, path="/v1/score")
 
 
 def test_scores_and_counts_are_the_engines(tiny_engine, serve, data_url):
@@ -27,7 +23,7 @@ def test_scores_and_counts_are_the_engines(tiny_engine, serve, data_url):
     messages = [{"role": "user", "content": [picture, {"type": "text", "text": "What?"}]}]
     name, candidates = tiny_engine.card.name, ["A cat", "No"]
     with serve(tiny_engine) as address:
-        status, found = _post(address, {"model": name, "messages": messages, "candidates": candidates})
+        status, found = _scores(address, {"model": name, "messages": messages, "candidates": candidates})
     asked = Conversation((user(Image(decode_data_url(data_url)), "What?"),))
     assert status == 200 and found["model"] == name and [row["index"] for row in found["data"]] == [0, 1]
     assert [row["logprob"] for row in found["data"]] == pytest.approx(tiny_engine.score(asked, candidates), rel=1e-4)
@@ -57,15 +53,15 @@ def scoring(told):
 )  # fmt: skip
 def test_what_is_wrong_is_named(scoring, serve, changes, status, said):
     with serve(scoring) as address:
-        found, body = _post(address, ASK | changes)
+        found, body = _scores(address, ASK | changes)
         assert found == status and said in body["error"]["message"]
-        assert [row["logprob"] for row in _post(address, ASK)[1]["data"]] == [-3, -6]
+        assert [row["logprob"] for row in _scores(address, ASK)[1]["data"]] == [-3, -6]
 
 
 def test_scores_wait_for_their_turn_and_need_a_key(scoring, serve):
     with serve(scoring, keys=("k",)) as address:
-        assert _post(address, ASK)[0] == 401
+        assert _scores(address, ASK)[0] == 401
     with serve(scoring, max_running=1, max_waiting=0) as address:
-        scoring.score = lambda conversation, candidates: [float(_post(address, ASK)[0])] * len(candidates)
-        assert _post(address, ASK)[1]["data"][0]["logprob"] == 429  # asked while the one place is taken
+        scoring.score = lambda conversation, candidates: [float(_scores(address, ASK)[0])] * len(candidates)
+        assert _scores(address, ASK)[1]["data"][0]["logprob"] == 429  # asked while the one place is taken
         assert json.loads(urlopen(f"{address}/health", timeout=10).read())["running"] == 0

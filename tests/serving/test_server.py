@@ -17,9 +17,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from sensorium.cli.serve import _listening
-from sensorium.errors import SensoriumError
 from sensorium.model.checkpoint import save_model
+
+from .conftest import read_reply
 
 BODY = json.dumps({"model": "told", "messages": [{"role": "user", "content": "Hi"}]}).encode()
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -29,14 +29,6 @@ ASK = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 def _connected(address: str) -> socket.socket:
     host, port = address.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=20)
-
-
-def _reply(connection: socket.socket) -> bytes:
-    """A whole reply."""
-    read = b""
-    while b'"usage"' not in read and (piece := connection.recv(65536)):
-        read += piece
-    return read
 
 
 def _rest(connection: socket.socket) -> bytes:
@@ -80,7 +72,7 @@ def test_the_time_for_a_request_is_not_the_time_for_its_answer(told, serve):
         connection.sendall(ASK)
         time.sleep(0.5)
         told.go.release(100)
-        assert b"one two three" in _reply(connection)
+        assert b"one two three" in read_reply(connection)
 
 
 def test_a_thousand_who_say_nothing_keep_nobody_out(told, serve):
@@ -96,7 +88,7 @@ def test_a_thousand_who_say_nothing_keep_nobody_out(told, serve):
                 if number % 100 == 99:
                     with _connected(address) as connection:
                         connection.sendall(ASK)
-                        assert b"one two three" in _reply(connection)
+                        assert b"one two three" in read_reply(connection)
             ended = 0
             for connection in silent:
                 connection.settimeout(0)
@@ -127,7 +119,7 @@ def test_those_who_are_answered_are_not_sent_away_for_others(told, serve):
         assert "max_connections" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
         told.go.release(100)
         for connection in asking:
-            assert b"one two three" in _reply(connection)
+            assert b"one two three" in read_reply(connection)
             connection.close()
 
 
@@ -139,21 +131,6 @@ def test_what_is_no_http_is_told_so_as_all_errors_are(told, serve, data):
         connection.sendall(data)
         head, _, body = _rest(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400") and json.loads(body)["error"]["code"] == "invalid_http"
-
-
-@pytest.mark.parametrize(
-    ("host", "said"),
-    [("no.such.host", "is no address"), ("a" * 70, "is no address"), ("", "is no address"),
-     ("203.0.113.9", "Choose an address of this machine")],
-)  # fmt: skip
-def test_a_host_that_is_not_here_is_named(host, said, internet):
-    with pytest.raises(SensoriumError, match=said):
-        _listening(host, 0).close()
-
-
-def test_a_port_that_is_taken_is_named():
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SensoriumError, match="another --port"):
-        _listening("127.0.0.1", taken.getsockname()[1])
 
 
 def test_a_server_on_this_machine_ends_a_stream_after_ctrl_c_and_then_itself(tiny_model, tmp_path):

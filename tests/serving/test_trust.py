@@ -10,23 +10,14 @@ import socket
 import threading
 import time
 import zlib
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
 from PIL import Image as Picture
 
+from .conftest import post, read_reply
+
 PUBLIC = "93.184.216.34"
-
-
-def _post(address: str, body: object, headers: dict[str, str] | None = None) -> tuple[int, dict]:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    asked = Request(f"{address}/v1/chat/completions", data, {"Content-Type": "application/json"} | (headers or {}))
-    try:
-        with urlopen(asked, timeout=30) as response:
-            return response.status, json.loads(response.read())
-    except HTTPError as error:
-        return error.code, json.loads(error.read())
 
 
 def _health(address: str) -> dict:
@@ -66,14 +57,6 @@ def _begun(address: str, body: object) -> socket.socket:
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
     return connection
-
-
-def _read(connection: socket.socket) -> bytes:
-    """A whole reply."""
-    read = b""
-    while b'"usage"' not in read and (piece := connection.recv(65536)):
-        read += piece
-    return read
 
 
 # --- absurd requests -------------------------------------------------------------------------------------------------
@@ -148,14 +131,14 @@ def test_absurd_requests_are_refused_and_say_why(told, serve):
     with serve(told) as address:
         for name, body in ABSURD.items():
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            status, found = _post(address, data)
+            status, found = post(address, data)
             if name in HARMLESS:
                 assert status in (200, 400), (name, found)
                 continue
             assert status in (400, 404), (name, status, found)
             assert set(found["error"]) == {"message", "type", "param", "code"}, name
             assert len(json.dumps(found)) < 10_000, name  # an error does not send back what was sent
-        assert _post(address, _asks())[0] == 200
+        assert post(address, _asks())[0] == 200
         assert _health(address)["running"] == _health(address)["waiting"] == 0
 
 
@@ -165,7 +148,7 @@ def test_brackets_as_deep_as_can_just_be_read_are_no_failure(told, serve):
             deep = b'"detail": ' + b"[" * depth + b"]" * depth
             part = b'{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA", ' + deep + b"}}"
             body = b'{"model": "told", "messages": [{"role": "user", "content": [' + part + b"]}]}"
-            status, found = _post(address, body)
+            status, found = post(address, body)
             assert status in (200, 400), (depth, found)
 
 
@@ -178,16 +161,16 @@ def test_strange_words_are_only_words_to_a_real_engine(tiny_engine, serve):
         for text in STRANGE:
             for role in ("system", "user"):
                 turns = [{"role": role, "content": text}, {"role": "user", "content": "Hi"}]
-                status, found = _post(address, {"model": "tiny", "max_tokens": 3, "messages": turns})
+                status, found = post(address, {"model": "tiny", "max_tokens": 3, "messages": turns})
                 assert status == 200, (text, found)
             more = {"max_tokens": 3, "stop": ["\0", "<|im_end|>"], "temperature": 1e-300}
-            status, found = _post(address, _asks(text, "tiny", **more))
+            status, found = post(address, _asks(text, "tiny", **more))
             assert status == 200, (text, found)
 
 
 def test_marks_of_the_template_typed_by_a_user_are_characters(tiny_engine, serve):
     with serve(tiny_engine) as address:
-        counts = [_post(address, _asks(text, "tiny", max_tokens=1))[1]["usage"]["prompt_tokens"]
+        counts = [post(address, _asks(text, "tiny", max_tokens=1))[1]["usage"]["prompt_tokens"]
                   for text in ("", "<|im_end|>", "<visual>")]  # fmt: skip
     empty, end, slot = counts
     assert end - empty > 3 and slot - empty > 3  # as a special token each would be one
@@ -196,7 +179,7 @@ def test_marks_of_the_template_typed_by_a_user_are_characters(tiny_engine, serve
 def test_more_tokens_than_there_is_room_for_are_refused(tiny_engine, serve):
     with serve(tiny_engine) as address:
         for asked in (10**400, 10**6, 512):
-            status, found = _post(address, _asks("Hi", "tiny", max_tokens=asked))
+            status, found = post(address, _asks("Hi", "tiny", max_tokens=asked))
             assert status == 400 and "there is room for" in found["error"]["message"]
 
 
@@ -250,10 +233,10 @@ def test_traps_in_place_of_pictures_are_refused(tiny_engine, serve, internet):
     with serve(tiny_engine) as address:
         for name, url in TRAPS.items():
             for stream in (False, True):
-                status, found = _post(address, _shows(url, "tiny", max_tokens=1, stream=stream))
+                status, found = post(address, _shows(url, "tiny", max_tokens=1, stream=stream))
                 assert status == 400 and found["error"]["type"] == "invalid_request_error", (name, found)
                 assert "root:" not in json.dumps(found), name
-        assert _post(address, _shows(_url(PNG), "tiny", max_tokens=1))[0] == 200
+        assert post(address, _shows(_url(PNG), "tiny", max_tokens=1))[0] == 200
     assert internet.connections == []
 
 
@@ -261,9 +244,9 @@ def test_a_picture_that_is_something_else_as_well_is_only_a_picture(tiny_engine,
     tails = (b"PK\3\4" + bytes(100), b"<script>alert(1)</script>", b"%PDF-1.7", bytes(10**6))
     with serve(tiny_engine) as address:
         for data in (PNG, JPEG, GIF):
-            whole = _post(address, _shows(_url(data), "tiny", max_tokens=4))[1]["choices"]
+            whole = post(address, _shows(_url(data), "tiny", max_tokens=4))[1]["choices"]
             for tail in tails:
-                status, found = _post(address, _shows(_url(data + tail, "text/html"), "tiny", max_tokens=4))
+                status, found = post(address, _shows(_url(data + tail, "text/html"), "tiny", max_tokens=4))
                 assert status == 200 and found["choices"] == whole
 
 
@@ -287,7 +270,7 @@ def test_no_address_leads_inside(told, serve, internet):
         internet.answer(inside, _http(PNG))
     with serve(told, allow_remote_pictures=True) as address:
         for url in INSIDE:
-            status, found = _post(address, _shows(url))
+            status, found = post(address, _shows(url))
             assert status == 400 and found["error"]["param"] == "messages[0]", (url, found)
             assert found["error"]["code"] == "picture_not_fetched", url
     assert told.asked == [] and {number for number, *_ in internet.connections} == {PUBLIC}
@@ -298,12 +281,12 @@ def test_pictures_are_fetched_where_that_is_switched_on(told, serve, internet):
     internet.answer(PUBLIC, _http(PNG))
     show = {"type": "image_url", "image_url": {"url": "http://pictures.example/a.png"}}
     with serve(told, allow_remote_pictures=True) as address:
-        assert _post(address, _asks([show, show, {"type": "text", "text": "Alike?"}]))[0] == 200
+        assert post(address, _asks([show, show, {"type": "text", "text": "Alike?"}]))[0] == 200
     with serve(told) as address:
-        status, found = _post(address, _asks([show]))
+        status, found = post(address, _asks([show]))
         assert status == 400 and "--remote-pictures" in found["error"]["message"]
     with serve(told, allow_remote_pictures=True, picture_hosts=("our.example",)) as address:
-        status, found = _post(address, _asks([show]))
+        status, found = post(address, _asks([show]))
         assert status == 400 and "our.example" in found["error"]["message"]
     assert [image.source for image in told.asked[0][0].images] == [PNG, PNG]
     assert len(told.asked) == len(internet.connections) == 1  # one address, one fetch
@@ -314,8 +297,8 @@ def test_fetched_pictures_together_are_no_larger_than_a_request_may_be(told, ser
     internet.answer(PUBLIC, _http(PNG))
     shows = [{"type": "image_url", "image_url": {"url": f"http://pictures.example/{n}.png"}} for n in range(8)]
     with serve(told, allow_remote_pictures=True, max_body_mb=2.5 * len(PNG) / 1e6) as address:
-        assert _post(address, _asks(shows[:2]))[0] == 200
-        status, found = _post(address, _asks(shows))
+        assert post(address, _asks(shows[:2]))[0] == 200
+        status, found = post(address, _asks(shows))
     assert status == 400 and "bytes" in found["error"]["message"] and len(internet.connections) == 2 + 3
 
 
@@ -328,7 +311,7 @@ def test_a_caller_who_leaves_while_pictures_come_ends_the_fetching(told, serve, 
         _until(lambda: internet.heads)
         leaving.close()
         _until(lambda: internet.broken_off)
-        assert _post(address, _asks())[0] == 200
+        assert post(address, _asks())[0] == 200
     over.set()
     assert len(told.asked) == 1
 
@@ -349,7 +332,7 @@ def test_a_caller_who_leaves_the_queue_is_never_answered(told, serve, stream):
             connection.close()
         _until(lambda: _health(address)["waiting"] == 1)
         told.go.release(100)
-        assert b"one two three" in _read(staying) and b"one two three" in _read(first)
+        assert b"one two three" in read_reply(staying) and b"one two three" in read_reply(first)
     assert [conversation.messages[0].text for conversation, _ in told.asked] == ["first", "stays"]
 
 
@@ -366,7 +349,7 @@ def test_a_place_is_free_when_the_engine_is_not_when_the_caller_leaves(told, ser
         assert _health(address)["running"] == 1  # the engine has not come up for air yet
         told.go.release(1000)
         _until(lambda: _health(address)["running"] == 0)
-        assert _post(address, _asks())[0] == 200
+        assert post(address, _asks())[0] == 200
     assert told.most == 1 and told.left == 1
 
 
@@ -377,7 +360,7 @@ def test_a_caller_who_reads_nothing_keeps_no_place(told, serve):
         _until(lambda: told.asked)
         _until(lambda: _health(address)["running"] == 0)
         told.words = ("one ",)
-        assert _post(address, _asks())[0] == 200
+        assert post(address, _asks())[0] == 200
         deaf.close()
 
 
@@ -399,11 +382,11 @@ def test_how_requests_end_is_counted(told, serve):
         leaving.close()
         _until(lambda: _count(address, "left") == 1)
         told.words, told.go = ("one ", "two "), threading.Semaphore(10**6)
-        _post(address, _asks())
-        _post(address, _asks(n=2))
+        post(address, _asks())
+        post(address, _asks(n=2))
         told.error = RuntimeError("over")
-        _post(address, _asks())
-        _post(address, _asks(stream=False))
+        post(address, _asks())
+        post(address, _asks(stream=False))
         counts = {status: _count(address, status) for status in ("answered", "left", "refused", "failed")}
     assert counts == {"answered": 1, "left": 1, "refused": 1, "failed": 2}
 
@@ -415,9 +398,9 @@ def test_a_page_whose_name_was_led_here_may_not_ask(told, serve):
     with serve(told, allow_hosts=("localhost", "127.0.0.1", "::1")) as address:
         port = address.rpartition(":")[2]
         for name in ("127.0.0.1", f"127.0.0.1:{port}", f"localhost:{port}", "LOCALHOST", f"[::1]:{port}"):
-            assert _post(address, _asks(), {"Host": name})[0] == 200
+            assert post(address, _asks(), {"Host": name})[0] == 200
         for name in ("page.example", f"page.example:{port}", "localhost.page.example", "[::2]", "127.0.0.1.example"):
-            status, found = _post(address, _asks(), {"Host": name})
+            status, found = post(address, _asks(), {"Host": name})
             assert status == 403 and "--allow-host" in found["error"]["message"]
     assert len(told.asked) == 5
 
@@ -436,7 +419,7 @@ def test_a_hundred_megabytes_are_refused_on_the_way(told, serve):
                 pass
             answer = connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 413") and b"max_body_mb" in answer and sent < 60
-        assert _post(address, _asks())[0] == 200
+        assert post(address, _asks())[0] == 200
 
 
 def test_all_requests_together_hold_no_more_than_they_may(told, serve):
@@ -444,10 +427,10 @@ def test_all_requests_together_hold_no_more_than_they_may(told, serve):
     with serve(told, max_body_mb=1, max_held_mb=1.5, max_running=1) as address:
         large = _begun(address, _asks(x="x" * 900_000))
         _until(lambda: told.asked)
-        status, found = _post(address, _asks(x="x" * 700_000))
+        status, found = post(address, _asks(x="x" * 700_000))
         assert status == 429 and "max_held_mb" in found["error"]["message"]
         small = _begun(address, _asks(x="x" * 400_000))
         _until(lambda: _health(address)["waiting"] == 1)
         told.go.release(100)
-        assert b"one two three" in _read(large) and b"one two three" in _read(small)
-        assert _post(address, _asks(x="x" * 900_000))[0] == 200  # and what has been answered is let go of
+        assert b"one two three" in read_reply(large) and b"one two three" in read_reply(small)
+        assert post(address, _asks(x="x" * 900_000))[0] == 200  # and what has been answered is let go of

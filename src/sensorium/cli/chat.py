@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sensorium.cli.options import ApiKeyOption, EngineOption, ModelArgument
 from sensorium.cli.terminal import Preparation, emit, emit_json, error_line, note
 from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError, did_you_mean
@@ -33,9 +34,7 @@ _HELP = """Ask your question and press Enter.
 
 
 def chat(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="`default`, a model folder, a hub id, or a server's address: http://HOST/v1#MODEL.")
-    ] = "default",
+    model: ModelArgument = "default",
     image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="A picture; may be repeated.")] = None,
     question: Annotated[str | None, typer.Option("--question", "-q", help="Ask this and end.")] = None,
     conversation: Annotated[
@@ -50,13 +49,8 @@ def chat(
         typer.Option(metavar="WHAT", help="What a reply may be: yes-no, boxes, choices as in 'red|green|dark blue', or "
                                           "a file of a JSON schema, as in answer.json."),
     ] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="auto|llamacpp|torch|transformers|remote",
-                     help="What computes; auto: what runs the model, and of ours llamacpp where it can, else torch."),
-    ] = "auto",
-    api_key: Annotated[
-        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
-    ] = None,
+    engine: EngineOption = "auto",
+    api_key: ApiKeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text, for programs.")] = False,
 ) -> None:
     """Talk with a model about pictures.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sensorium.cli.options import ApiKeyOption
 from sensorium.cli.terminal import Preparation, note
 from sensorium.errors import SensoriumError, did_you_mean
 
@@ -72,9 +73,7 @@ def evaluate(
         str | None, typer.Option(metavar="torch|llamacpp|transformers|remote|auto",
                                  help="What computes; what runs the model, and of ours torch, if left out.")
     ] = None,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
-    ] = None,
+    api_key: ApiKeyOption = None,
     quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
     json: Annotated[bool, typer.Option("--json", help="Print results.json instead of a table.")] = False,
 ) -> None:

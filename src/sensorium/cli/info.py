@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sensorium.cli.options import ApiKeyOption
 from sensorium.cli.terminal import Preparation, emit, emit_json
 from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError
@@ -25,9 +26,7 @@ def info(
         str, typer.Argument(metavar="MODEL|RECIPE", help="`default`, a model folder, hub id or address; or a recipe.")
     ] = "default",
     size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="A picture's size in pixels.")] = "640x480",
-    api_key: Annotated[
-        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
-    ] = None,
+    api_key: ApiKeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
 ) -> None:
     """Show what a model or a recipe is made of, and what it costs.

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
-import socket
-import sys
 import webbrowser
+from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import ip_address
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sensorium.cli.options import ApiKeyOption, EngineOption, ModelArgument
+from sensorium.cli.place import Place, is_on_a_desktop, listen
 from sensorium.cli.terminal import Preparation, note
 from sensorium.engine.names import RUN_BY, find_model
 from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
     from sensorium.engine import Engine
+    from sensorium.serving import ServerSettings
     from sensorium.serving.page.engines import EngineChoice
 
 
 def serve(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="`default`, a model folder, a hub id, or a server's address: http://HOST/v1#MODEL.")
-    ] = "default",
+    model: ModelArgument = "default",
     host: Annotated[str, typer.Option(help="0.0.0.0: the whole network may ask; give --key then.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
-    engine: Annotated[
-        str, typer.Option(metavar="auto|llamacpp|torch|transformers|remote",
-                     help="What computes; auto: what runs the model, and of ours llamacpp where it can, else torch."),
-    ] = "auto",
-    api_key: Annotated[
-        str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
-    ] = None,
+    engine: EngineOption = "auto",
+    api_key: ApiKeyOption = None,
     quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
     key: Annotated[
         list[str] | None, typer.Option(help="Callers must bring this bearer key; repeatable.", envvar="SENSORIUM_KEYS")
@@ -75,96 +68,65 @@ def serve(
       sensorium serve runs/mine --port 9000 --key "$KEY" --no-page
       curl http://127.0.0.1:8000/v1/models
     """
-    try:
-        from sensorium.serving import ServerSettings, create_server
-
-        if page:
-            import sensorium.serving.page.mount  # noqa: F401 (now, before the model takes its time)
-    except ModuleNotFoundError as error:
-        raise SensoriumError("sensorium serve", f"needs the package {error.name}.",
-                             "Install it: pip install 'sensorium[serve]'.") from error
+    _require_packages(page)
     from sensorium.engine.loading import load_engine
+    from sensorium.serving import ServerSettings, create_server
 
-    find_model(model)
-    keys = tuple(one for given in key or [] for one in given.split() if one)
+    find_model(model)  # complains at once
+    load = partial(  # it checks the names
+        load_engine, model, quantization=quantization, slots=max_running,  # type: ignore[arg-type]
+        context_length=context_length, api_key=api_key,
+    )  # fmt: skip
     with Preparation() as preparation:
-        loaded = load_engine(  # it checks the names
-            model, preparation, engine=engine, quantization=quantization,  # type: ignore[arg-type]
-            slots=max_running, context_length=context_length, api_key=api_key,
-        )
-    sock = _listening(host, port)
-    number, taken = sock.getsockname()[:2]
-    is_local = ip_address(number).is_loopback
+        loaded = load(preparation, engine=engine)  # type: ignore[arg-type]
+    place = listen(host, port)
     settings = ServerSettings(
-        keys=keys, max_body_mb=max_body_mb, max_running=max_running, max_waiting=max_waiting,
-        reply_timeout_s=reply_timeout_s, max_new_tokens=max_new_tokens, allow_origins=tuple(allow_origin or ()),
-        allow_remote_pictures=remote_pictures or bool(picture_host), picture_hosts=tuple(picture_host or ()),
-        allow_hosts=("localhost", number, *map(str.lower, (host, *(allow_host or ())))) if is_local else (),
-        page=page,
-    )
-    address = f"http://{_in_address(host)}:{taken}"
-    places = f"{address}/ and to programs at {address}/v1" if page else f"{address}/v1"
-    note(f"Serving {Path(model).name or model} at {places} (Ctrl-C ends it).")
-    if not is_local and not keys:
-        note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
-    server = create_server(loaded, settings, _choice(loaded, model, quantization, max_running, context_length))
-    if page and open_page and _on_a_desktop():
-        webbrowser.open(f"http://{_reachable(host)}:{taken}/")  # the socket listens: the browser waits
+        keys=tuple(one for given in key or [] for one in given.split()), max_body_mb=max_body_mb,
+        max_running=max_running, max_waiting=max_waiting, reply_timeout_s=reply_timeout_s,
+        max_new_tokens=max_new_tokens, allow_remote_pictures=remote_pictures or bool(picture_host),
+        picture_hosts=tuple(picture_host or ()), allow_origins=tuple(allow_origin or ()),
+        allow_hosts=_names(place, allow_host or []), page=page,
+    )  # fmt: skip
+    _announce(model, place, settings)
+    server = create_server(loaded, settings, _choice(loaded, model, load))
+    if page and open_page and is_on_a_desktop():
+        webbrowser.open(f"{place.for_browser}/")  # the socket listens: the browser waits
     # Asked to end in either way, it finishes the running replies and then raises the signal again, for us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        server.run(sockets=[sock])
+        server.run(sockets=[place.sock])
 
 
-def _choice(loaded: Engine, model: str, quantization: str, slots: int, context_length: int) -> EngineChoice:
+def _require_packages(page: bool) -> None:
+    """Raises SensoriumError when a package that serving needs is not here: now, before the model takes its time."""
+    try:
+        import sensorium.serving
+
+        if page:
+            import sensorium.serving.page.mount  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise SensoriumError("sensorium serve", f"needs the package {error.name}.",
+                             "Install it: pip install 'sensorium[serve]'.") from error
+
+
+def _names(place: Place, others: list[str]) -> tuple[str, ...]:
+    """By which callers may speak to a server that only this machine reaches; to one of the network, by any."""
+    return ("localhost", place.number, *map(str.lower, (place.host, *others))) if place.is_local else ()
+
+
+def _announce(model: str, place: Place, settings: ServerSettings) -> None:
+    address = place.address
+    places = f"{address}/ and to programs at {address}/v1" if settings.page else f"{address}/v1"
+    note(f"Serving {Path(model).name or model} at {places} (Ctrl-C ends it).")
+    if not place.is_local and not settings.keys:
+        note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
+
+
+def _choice(loaded: Engine, model: str, load: Callable[..., Engine]) -> EngineChoice:
     """The engine that is loaded, and the other one that can run the model, where there is one."""
     from sensorium.engine.llamacpp.engine import LlamaCppEngine
-    from sensorium.engine.loading import load_engine
-    from sensorium.serving.page.engines import EngineChoice, Loader
-
-    def loader(name: str) -> Loader:
-        return lambda progress: load_engine(
-            model, progress, engine=name, quantization=quantization,  # type: ignore[arg-type]
-            slots=slots, context_length=context_length,
-        )
+    from sensorium.serving.page.engines import EngineChoice
 
     able = RUN_BY[find_model(model).kind]
     name = able[0] if len(able) == 1 else "llamacpp" if isinstance(loaded, LlamaCppEngine) else "torch"
-    return EngineChoice(name, loaded, {other: loader(other) for other in able if other != name})
-
-
-def _on_a_desktop() -> bool:
-    """Whether a person sits before a screen here: a terminal, and a display of this machine."""
-    if not sys.stderr.isatty() or "SSH_CONNECTION" in os.environ:
-        return False
-    return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
-
-
-def _reachable(host: str) -> str:
-    """An address of that host for a browser on this machine."""
-    return _in_address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host))
-
-
-def _in_address(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises SensoriumError when the port is taken or the address is not ours."""
-    where, remedy = f"{_in_address(host)}:{port}", "Choose an address of this machine as --host."
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, ValueError) as error:  # ValueError: a name that no name server could have
-        raise SensoriumError(where, f"is no address ({getattr(error, 'strerror', error)}).", remedy) from error
-    family, kind, protocol, _, address = found[0]
-    sock = socket.socket(family, kind, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind(address)
-        sock.listen(128)  # from now on nobody is turned away, though the server needs a moment more
-    except OSError as error:
-        sock.close()
-        if error.errno != errno.EADDRNOTAVAIL:
-            remedy = "Choose another --port."
-        raise SensoriumError(where, f"cannot be served at ({error.strerror}).", remedy) from error
-    return sock
+    return EngineChoice(name, loaded, {other: partial(load, engine=other) for other in able if other != name})

@@ -31,7 +31,7 @@ def test_names_have_the_colours_of_their_boxes_and_text_around_stays():
     one, two = format_grounded("a cat", Box(1, 2, 3, 4)), format_grounded("b", Box(5, 6, 7, 8))
     reply = f"Here: {one} & {two}."
     assert coloured(reply) == (
-        'Here: <b style="color: #e6194b">▢ a cat</b> &amp; <b style="color: #3cb44b">▢ b</b>.'
+        'Here: <b><i style="color: #e6194b">■</i> a cat</b> &amp; <b><i style="color: #3cb44b">■</i> b</b>.'
     )
 
 

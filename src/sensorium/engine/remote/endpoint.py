@@ -40,9 +40,9 @@ class Endpoint:
             base_url=base_url, api_key=api_key or NO_KEY, timeout=timeout_s, max_retries=retries
         )
 
-    def models(self) -> list[dict[str, Any]]:
-        """What the server says it has; nothing where it does not tell."""
-        with self.asking(), self._unless_missing():
+    def models(self, can_do_without: bool = False) -> list[dict[str, Any]]:
+        """What the server says it has; nothing where it does not tell, or fails at telling and none is needed."""
+        with self.asking(), self._unless_missing(can_do_without):
             answer = self.client.get("/models", cast_to=object)
             rows = answer.get("data") if isinstance(answer, dict) else None
             if not isinstance(rows, list):
@@ -95,7 +95,7 @@ class Endpoint:
 
     def unknown(self, model: str, said: str = "") -> SensoriumError:
         """For a model that is not there: with those that are."""
-        known = [row["id"] for row in self.models()]
+        known = [row["id"] for row in self.models(can_do_without=True)]
         what = f"has no model `{model}`" if known or not said else f"does not find `{model}` ({said})"
         return SensoriumError(self.where, f"{what}.", choice(known, model))
 
@@ -108,12 +108,12 @@ class Endpoint:
         return self._clean(text)
 
     @contextmanager
-    def _unless_missing(self) -> Iterator[None]:
-        """Some servers have no list of models."""
+    def _unless_missing(self, can_do_without: bool) -> Iterator[None]:
+        """Some servers have no list of models; that of transformers' fails where no hub's cache is."""
         try:
             yield
         except self._openai.APIStatusError as error:
-            if error.status_code not in (404, 405, 501):
+            if error.status_code not in (404, 405, 501) and not (can_do_without and error.status_code >= 500):
                 raise
 
     def _clean(self, text: str) -> str:

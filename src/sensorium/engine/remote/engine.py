@@ -48,13 +48,15 @@ class RemoteEngine:
     ) -> None:
         self._endpoint = endpoint = Endpoint(base_url, api_key, timeout_s, retries)
         self._concurrency, self._max_side = concurrency, max_side
-        rows = {row["id"]: row for row in endpoint.models()}
+        rows = {row["id"]: row for row in endpoint.models(can_do_without=model is not None)}
         if model is None and len(rows) != 1:
             raise SensoriumError(endpoint.where, f"has {len(rows) or 'no list of'} models.", choice(list(rows)))
         self._model = model or next(iter(rows))
         row = rows.get(self._model, {})
         self._is_ours = row.get("owned_by") == OURS
-        length = row.get("context_length") or row.get("max_model_len") or 0
+        meta: Any = row.get("meta")
+        of_slot = meta.get("n_ctx") if isinstance(meta, dict) else None  # llama.cpp's
+        length = row.get("context_length") or row.get("max_model_len") or of_slot or 0
         self.card = Card(self._model, tuple(row.get("modalities") or ("text", "image")), length,
                          row.get("visual_tokens") or 0, row.get("licence") or "", {"address": endpoint.where})
         self._limit = "max_tokens"  # known to all servers but the newest models of OpenAI's, which refuse it

@@ -249,15 +249,19 @@ def card_of_folder(folder: Path, name: str) -> Card:
 def _card(config: Any, chat: Chat, name: str, licence: str, provenance: dict[str, Any]) -> Card:
     modalities = ("text", "image") if chat.sees else ("text",)
     length = context_length_of(config, chat.tokenizer)
-    return Card(name, modalities, length, visual_tokens(chat), licence, provenance)
+    n_visual = _visual_tokens(chat, getattr(config, "image_token_id", None) or chat.picture_id)
+    return Card(name, modalities, length, n_visual, licence, provenance)
 
 
-def visual_tokens(chat: Chat) -> int:
-    """What a picture of PROBE_SIZE costs, by preparing a question with one; 0 of a model that sees nothing."""
+def _visual_tokens(chat: Chat, picture_id: int | None) -> int:
+    """What a picture of PROBE_SIZE costs, by preparing a question with one; 0 of a model that sees nothing.
+
+    picture_id: of a visual token, where it is known: by the model rather than the processor, where Gemma's is another.
+    """
     if not chat.sees:
         return 0
     grey = Image(encode_image(Picture.new("RGB", PROBE_SIZE, "grey")))
     shown = chat.tensors([Conversation((user(grey, "a"),))])["input_ids"]
-    if chat.picture_id is not None:
-        return int((shown == chat.picture_id).sum())
+    if picture_id is not None:
+        return int((shown == picture_id).sum())
     return int(shown.shape[1] - chat.tensors([Conversation((user("a"),))])["input_ids"].shape[1])

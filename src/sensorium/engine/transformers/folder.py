@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from pathlib import Path
@@ -31,12 +32,34 @@ def load_folder(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:
 
 def read_folder(folder: Path, name: str) -> tuple[Any, Any, bool]:
     """(config, processor or tokenizer, whether the model sees): all but the weights. Raises as `load_folder`."""
-    from transformers import AutoConfig, AutoProcessor, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as SEEING
 
     config = _read(AutoConfig, folder, name)
     sees = type(config) in SEEING
-    return config, _read(AutoProcessor if sees else AutoTokenizer, folder, name), sees
+    return config, _read(_processor_class(config) if sees else AutoTokenizer, folder, name), sees
+
+
+class _NoVideos:
+    """For a processor: without the part that reads videos, which needs torchvision and is shown none here."""
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return [name for name in super().get_attributes() if name != "video_processor"]  # type: ignore[misc]
+
+
+def _processor_class(config: Any) -> Any:
+    """What reads the processor of such a model: Qwen's, InternVL's and others have a part that can be done without."""
+    from transformers import AutoProcessor
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+    from transformers.utils import is_torchvision_available
+
+    if is_torchvision_available() or type(config) not in PROCESSOR_MAPPING:
+        return AutoProcessor
+    own: Any = PROCESSOR_MAPPING[type(config)]
+    videos = inspect.signature(own).parameters.get("video_processor")
+    can_do_without = videos is not None and videos.default is None  # SmolVLM's cannot
+    return type(own.__name__, (_NoVideos, own), {}) if can_do_without else AutoProcessor
 
 
 def _read(auto: Any, folder: Path, name: str, **options: Any) -> Any:

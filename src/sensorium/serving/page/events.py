@@ -137,7 +137,7 @@ class Events:
         rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER)
         if asked.strip():
             rows.append({"role": "user", "content": plain(asked)})
-        said = f"⚠️ **{say(_language(request), 'cannot_answer')}.** {plain(str(refusal))}"
+        said = f"⚠️ **{say(_language(request), 'cannot_answer')}** {plain(str(refusal))}"
         return [*rows, {"role": "assistant", "content": said}]
 
     async def stop(self, request: gradio.Request) -> None:

@@ -37,6 +37,7 @@ class _Widgets:
         self.desk = desk
         card = desk.card
         sees = "image" in card.modalities
+        ask = "ask" if sees else "ask_words"
         with gradio.Row(elem_id="head"):
             gradio.HTML(f'{ICON}<h1>Sensorium</h1><span class="model">{html.escape(card.name)}</span>', padding=False)
             self.line = gradio.HTML(elem_id="line", padding=False)
@@ -44,11 +45,11 @@ class _Widgets:
             with gradio.Column(scale=4, min_width=320, elem_id="main"):
                 self.chat = gradio.Chatbot(
                     show_label=False, label=_Text("conversation"), elem_id="chat", buttons=["copy"], layout="bubble",
-                    placeholder=_Text("empty"), examples=_cards() if sees else None, latex_delimiters=[],
-                    allow_file_downloads=False, feedback_options=None, allow_tags=False,
+                    placeholder=_Text("empty" if sees else "empty_words"), examples=_cards() if sees else None,
+                    latex_delimiters=[], allow_file_downloads=False, feedback_options=None, allow_tags=False,
                 )  # fmt: skip
                 self.box = gradio.MultimodalTextbox(
-                    elem_id="ask", show_label=False, label=_Text("ask"), placeholder=_Text("ask"), autofocus=True,
+                    elem_id="ask", show_label=False, label=_Text(ask), placeholder=_Text(ask), autofocus=True,
                     file_count="multiple", file_types=["image"], sources=["upload"] if sees else [], max_lines=6,
                     max_plain_text_length=LONGEST_QUESTION,
                 )  # fmt: skip

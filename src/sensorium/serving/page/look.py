@@ -28,6 +28,8 @@ THEME = gradio.themes.Base(
     radius_size="lg", spacing_size="md", text_size="md",
 ).set(
     body_background_fill="*neutral_100", body_background_fill_dark="*neutral_950",
+    body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_400",
+    input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
     block_background_fill="white", block_background_fill_dark="*neutral_900",
     block_border_width="1px", block_shadow="none", block_label_text_size="*text_sm",
     border_color_primary="*neutral_200", border_color_primary_dark="*neutral_800",
@@ -47,20 +49,22 @@ ICON = (
     '<circle cx="16" cy="16" r="4.2" fill="#fff"/></svg>'
 )
 
-# Pictures may be dropped anywhere on the page: they are handed to the field where the question is written.
+# Pictures may be dropped and pasted anywhere on the page: they are handed to the field where the question is written.
 ON_LOAD = """() => {
   const input = () => document.querySelector("#ask input[type=file]");
   const holds = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-  document.documentElement.lang = navigator.language;
-  document.addEventListener("dragover", (event) => { if (holds(event)) event.preventDefault(); });
-  document.addEventListener("drop", (event) => {
-    if (!holds(event) || event.target.closest("#ask") || !input()) return;
+  const take = (event, given) => {
+    if (!given?.length || event.target.closest("#ask") || !input()) return;
     event.preventDefault();
     const files = new DataTransfer();
-    for (const file of event.dataTransfer.files) files.items.add(file);
+    for (const file of given) files.items.add(file);
     input().files = files.files;
     input().dispatchEvent(new Event("change", {bubbles: true}));
-  });
+  };
+  document.documentElement.lang = navigator.language;
+  document.addEventListener("dragover", (event) => { if (holds(event)) event.preventDefault(); });
+  document.addEventListener("drop", (event) => take(event, event.dataTransfer?.files));
+  document.addEventListener("paste", (event) => take(event, event.clipboardData?.files));
 }"""
 
 # The text of a file, from the server to the browser's downloads; takes the file's name.

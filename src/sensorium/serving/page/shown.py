@@ -46,14 +46,14 @@ def rows_of(messages: Sequence[Message], folder: Path) -> list[dict[str, Any]]:
 
 
 def coloured(reply: str) -> str:
-    """The reply as Markdown, each name that has boxes in the colour in which they are drawn."""
+    """The reply as Markdown, before each name that has boxes the colour in which they are drawn."""
     grounded = parse_grounded(reply)
     colours = colours_of(grounded)
     pieces, at = [], 0
     for item in grounded:
         start, end = item.span
         name = html.escape(item.name)
-        pieces += [plain(reply[at:start]), f'<b style="color: {colours[item.name]}">▢ {name}</b>']
+        pieces += [plain(reply[at:start]), f'<b><i style="color: {colours[item.name]}">■</i> {name}</b>']
         at = end
     return "".join([*pieces, plain(reply[at:])])
 
