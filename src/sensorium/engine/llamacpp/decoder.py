@@ -23,6 +23,7 @@ from sensorium.engine.llamacpp.batch import BatchMemory
 from sensorium.engine.llamacpp.library import Batch, ContextAt, library
 from sensorium.engine.llamacpp.prompt import Array, Prompt
 from sensorium.engine.llamacpp.slots import WORTH_COPYING, Slot, Slots
+from sensorium.engine.llamacpp.threads import threads_for_one_token
 from sensorium.engine.sampler import Chosen
 from sensorium.errors import SensoriumError
 
@@ -82,7 +83,8 @@ class Decoder:
         parameters = lib.llama_context_default_params()
         at = ContextAt
         settings = {at.N_CTX: context_length * slots, at.N_BATCH: BATCH, at.N_UBATCH: BATCH, at.N_SEQ_MAX: slots,
-                    at.N_THREADS: threads, at.N_THREADS_BATCH: threads}
+                    at.N_THREADS: threads_for_one_token(threads, path.stat().st_size / 1e6),
+                    at.N_THREADS_BATCH: threads}
         for offset, value in settings.items():
             parameters.write(offset, value)
         # Each slot has cells of its own, and they lie in the order of positions: where they were mixed, sums would be

@@ -71,16 +71,18 @@ class Slots:
         """
         slot = max((slot for slot in self._slots if not slot.is_busy),
                    key=lambda slot: (_worth(prompt.shared(slot.trail)), -slot.used))
-        nearest, cached = self._nearest(prompt), prompt.shared(slot.trail)
-        if nearest is slot or prompt.shared(nearest.trail) - cached < WORTH_COPYING:
+        nearest = self._nearest(prompt)
+        shared, cached = prompt.shared(nearest.trail), prompt.shared(slot.trail)
+        if nearest is slot or shared - cached < WORTH_COPYING:
             self._remember(slot, cached)
         else:
             state = nearest.state if isinstance(nearest, Kept) else self._state(nearest)
-            self._remember(slot, 0)
+            if isinstance(nearest, Kept):
+                self._shelf.remove(nearest)
+                if len(nearest.trail) - shared >= WORTH_COPYING:  # the slot will not have all of it
+                    self._shelf.append(nearest)
+            self._remember(slot, _alike(slot.trail, nearest.trail[:shared]))
             self._bring(state, nearest.trail, slot)
-        if isinstance(nearest, Kept) and nearest in self._shelf:
-            self._shelf.remove(nearest)
-            self._shelf.append(nearest)
         self.forget(slot, prompt.shared(slot.trail))
         slot.is_busy = True
         return slot
@@ -106,17 +108,18 @@ class Slots:
         known: list[Slot | Kept] = [*self._slots, *self._shelf]
         return max(known, key=lambda one: prompt.shared(one.trail))
 
-    def _remember(self, slot: Slot, cached: int) -> None:
-        """Put the slot's trail on the shelf if more of it would be lost than is quickly read again."""
+    def _remember(self, slot: Slot, kept: int) -> None:
+        """Put the slot's trail on the shelf if more of it would be lost than is quickly read again.
+
+        kept: its first positions, which stay in the slot.
+        """
         others = [one.trail for one in (*self._slots, *self._shelf) if one is not slot]
         elsewhere = max((_alike(slot.trail, trail) for trail in others), default=0)
-        if len(slot.trail) - max(cached, elsewhere) < WORTH_COPYING:
+        if len(slot.trail) - max(kept, elsewhere) < WORTH_COPYING:
             return
-        kept = Kept(tuple(slot.trail), self._state(slot))
-        if kept.state.nbytes > self._limit:
-            return
-        self._shelf = [one for one in self._shelf if _alike(one.trail, kept.trail) < len(one.trail)]
-        self._shelf.append(kept)
+        new = Kept(tuple(slot.trail), self._state(slot))
+        self._shelf = [one for one in self._shelf if _alike(one.trail, new.trail) < len(one.trail)]
+        self._shelf.append(new)
         while self.shelf_bytes > self._limit:
             del self._shelf[0]
 
