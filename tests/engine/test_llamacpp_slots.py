@@ -17,14 +17,14 @@ pytest.importorskip("xllamacpp", reason="xllamacpp has no wheel for this platfor
 
 SHOWN = [Conversation((user(picture((40 * n, 90, 250 - 40 * n)), "What is it?"),)) for n in range(5)]
 BRIEF = Sampling(max_new_tokens=2)
-PICTURE = 64  # tokens; with its question and the reply it is 101, of 23,040 bytes each: 30 layers' keys and values of 192
-TRAIL_MB = 101 * 23_040 / 1e6
+PICTURE = 64  # tokens; 101 with its question and the reply
+TRAIL_MB = 101 * 30 * 2 * 192 * 2 / 1e6  # 30 layers, keys and values of 3 heads of 64, in half precision
 SHELF_MB = 2.2 * TRAIL_MB
 
 
 @pytest.fixture(scope="module")
 def narrow(gguf_folder) -> Iterator[Any]:
-    """A server's engine with far more callers than slots: one slot, and a shelf for two pictures and their questions."""
+    """A server's engine with more callers than slots: one slot, and a shelf for two pictures and their questions."""
     from sensorium.engine.llamacpp.engine import LlamaCppEngine
 
     engine = LlamaCppEngine(gguf_folder, threads=1, slots=1, context_length=256, shelf_mb=SHELF_MB)

@@ -45,6 +45,9 @@ def serve(
     max_running: Annotated[int, typer.Option(min=1, help="Requests answered at once.")] = 4,
     max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; others are told to come back.")] = 32,
     context_length: Annotated[int, typer.Option(min=64, help="Tokens of a prompt and its reply (llamacpp).")] = 4096,
+    shelf_mb: Annotated[
+        float, typer.Option(min=0, help="Memory for pictures and chats that were read and wait for more (llamacpp).")
+    ] = 256,
     reply_timeout_s: Annotated[float, typer.Option(min=1, help="Of one reply, in seconds.")] = 300,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a reply whose request names no limit.")] = 512,
     remote_pictures: Annotated[
@@ -90,7 +93,7 @@ def serve(
     with Preparation() as preparation:
         loaded = load_engine(  # it checks the names
             model, preparation, engine=engine, quantization=quantization,  # type: ignore[arg-type]
-            slots=max_running, context_length=context_length, api_key=api_key,
+            slots=max_running, context_length=context_length, api_key=api_key, shelf_mb=shelf_mb,
         )
     sock = _listening(host, port)
     number, taken = sock.getsockname()[:2]
@@ -107,7 +110,8 @@ def serve(
     note(f"Serving {Path(model).name or model} at {places} (Ctrl-C ends it).")
     if not is_local and not keys:
         note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
-    server = create_server(loaded, settings, _choice(loaded, model, quantization, max_running, context_length))
+    choice = _choice(loaded, model, quantization, max_running, context_length, shelf_mb)
+    server = create_server(loaded, settings, choice)
     if page and open_page and _on_a_desktop():
         webbrowser.open(f"http://{_reachable(host)}:{taken}/")  # the socket listens: the browser waits
     # Asked to end in either way, it finishes the running replies and then raises the signal again, for us.
@@ -116,7 +120,9 @@ def serve(
         server.run(sockets=[sock])
 
 
-def _choice(loaded: Engine, model: str, quantization: str, slots: int, context_length: int) -> EngineChoice:
+def _choice(
+    loaded: Engine, model: str, quantization: str, slots: int, context_length: int, shelf_mb: float
+) -> EngineChoice:
     """The engine that is loaded, and the other one that can run the model, where there is one."""
     from sensorium.engine.llamacpp.engine import LlamaCppEngine
     from sensorium.engine.loading import load_engine
@@ -125,7 +131,7 @@ def _choice(loaded: Engine, model: str, quantization: str, slots: int, context_l
     def loader(name: str) -> Loader:
         return lambda progress: load_engine(
             model, progress, engine=name, quantization=quantization,  # type: ignore[arg-type]
-            slots=slots, context_length=context_length,
+            slots=slots, context_length=context_length, shelf_mb=shelf_mb,
         )
 
     able = RUN_BY[find_model(model).kind]

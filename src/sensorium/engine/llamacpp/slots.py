@@ -57,6 +57,10 @@ class Slots:
         return all(slot.is_busy for slot in self._slots)
 
     @property
+    def _places(self) -> list[Slot | Kept]:
+        return [*self._slots, *self._shelf]
+
+    @property
     def shelf_bytes(self) -> int:
         return sum(kept.state.nbytes for kept in self._shelf)
 
@@ -105,16 +109,14 @@ class Slots:
 
     def _nearest(self, prompt: Prompt) -> Slot | Kept:
         """The slot or kept trail that has the prompt's longest beginning; a slot where several have."""
-        known: list[Slot | Kept] = [*self._slots, *self._shelf]
-        return max(known, key=lambda one: prompt.shared(one.trail))
+        return max(self._places, key=lambda one: prompt.shared(one.trail))
 
     def _remember(self, slot: Slot, kept: int) -> None:
         """Put the slot's trail on the shelf if more of it would be lost than is quickly read again.
 
         kept: its first positions, which stay in the slot.
         """
-        others = [one.trail for one in (*self._slots, *self._shelf) if one is not slot]
-        elsewhere = max((_alike(slot.trail, trail) for trail in others), default=0)
+        elsewhere = max((_alike(slot.trail, one.trail) for one in self._places if one is not slot), default=0)
         if len(slot.trail) - max(kept, elsewhere) < WORTH_COPYING:
             return
         new = Kept(tuple(slot.trail), self._state(slot))
