@@ -74,10 +74,10 @@ def test_nothing_is_kept_beside_the_slots_where_there_is_no_room(gguf_folder):
     assert [n > PICTURE for n in cached] == [False, True, False, False]
 
 
-def test_a_reply_among_three_is_the_one_that_is_written_alone(llamacpp_engine):
+def test_a_reply_among_four_is_the_one_that_is_written_alone(llamacpp_engine):
     """To the last bit, which a batch of several would not give."""
-    sampling = Sampling(max_new_tokens=12, temperature=1.0, logprobs=0)
-    questions = SHOWN[:3]
+    sampling = Sampling(max_new_tokens=8, temperature=1.0, logprobs=0)
+    questions = SHOWN[:4]
     llamacpp_engine.answer(questions, BRIEF)
     alone = [llamacpp_engine.answer([question], sampling)[0] for question in questions]
     assert llamacpp_engine.answer(questions, sampling) == alone

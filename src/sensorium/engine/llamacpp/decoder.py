@@ -29,9 +29,10 @@ from sensorium.errors import SensoriumError
 
 BATCH = 512  # tokens in one step; llama.cpp ends the process when it is given more
 BESIDE = 128  # tokens of prompts in a step that somebody else waits for
-# Replies of which each has its next token read alone: llama.cpp's kernels for two or three tokens take longer than one
-# token so often. Measured at Q8_0 with AVX2, milliseconds of one core for 1, 2, 3, 4, 8 tokens: 8, 30, 38, 36, 33.
-FEW = 3
+# Replies of which each has its next token read alone: llama.cpp's kernels take longer for a few tokens at once than one
+# by one. Measured at Q8_0 with AVX2, milliseconds of one core for 1, 2, 3, 4, 8 tokens: 8, 30, 38, 36, 33. And what is
+# read alone is rounded alike in any company.
+FEW = 4
 Choose = Callable[[Array, list[int]], Chosen]
 _REMEDY = "Export the model again, or use the torch engine."
 
