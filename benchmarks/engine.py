@@ -1,10 +1,12 @@
 """How much faster does the llamacpp engine write than `transformers.generate`, and is it slowed by being ours?
 
 One model, one machine, one run: the llamacpp engine at Q8_0 and Q4_0, `generate` of transformers with the same language
-model in float32 from the same embeddings, and bare llama.cpp (the server inside xllamacpp, called in this process) on
-the same files. They take turns, round after round, so that whatever else the machine does hits all of them; medians
-are printed. Measured are tokens a second after the first, and the time to the first token of a first and of a second
-question about a picture.
+model in float32 from the same embeddings, and bare llama.cpp (the server inside xllamacpp) on the same files. Each side
+has a process of its own, since the threads of one library are in the way of another's; they take turns, round after
+round, so that whatever else the machine does hits all of them; medians are printed. Measured are tokens a second after
+the first, and the time to the first token of a first and of a second question about a picture. The threads of bare
+llama.cpp wait asleep, as those of our engine do; with `--bare-wait default` they spin for a while first, which helps on
+an idle machine, and on a busy one brings llama.cpp to a token in seconds.
 
     python benchmarks/engine.py --model default
 
@@ -15,51 +17,89 @@ Targets: 3 times `generate` at Q8_0, 4 times at Q4_0, 0.95 of bare llama.cpp; th
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image as Picture
 
 from sensorium.conversation import Conversation, Image, user
 from sensorium.engine import Sampling
 from sensorium.engine.llamacpp.engine import LlamaCppEngine
 from sensorium.engine.loading import exported
-from sensorium.engine.torch import TorchEngine
 from sensorium.model.folder import model_folder
 from sensorium.model.gguf_folder import GgufFolder
 from sensorium.rendering import Renderer
 
 TALK = "Tell me a long story about a lighthouse, its keeper, and the ships that pass by in the night."
 TARGETS = {"q8_0": 3.0, "q4_0": 4.0}
+SIDES = ("transformers", *(f"{kind} {q}" for q in TARGETS for kind in ("llamacpp", "bare")))
+Measure = Callable[[int], dict[str, float]]
 
 
 def main() -> None:
     options = _options()
-    folder = model_folder(options.model)
-    files = {q: GgufFolder.read(exported(folder, q)) for q in ("q8_0", "q4_0")}  # type: ignore[arg-type]
-    torch.set_num_threads(options.threads)
-    plain = TorchEngine.load(folder)
-    ours = {q: LlamaCppEngine(found.folder, threads=options.threads) for q, found in files.items()}
-    for engine in ours.values():
-        engine.renderer.__class__ = _Endless
-    bare = {q: _server(found, options.threads) for q, found in files.items()}
+    if options.side:
+        take_part(options)
+        return
+    for q in TARGETS:  # written once, and not by two processes at the same time
+        exported(model_folder(options.model), q)  # type: ignore[arg-type]
+    sides = [_Side(name, options) for name in SIDES]
     speeds: dict[str, list[float]] = defaultdict(list)
-    for number in range(options.rounds + 1):  # the first warms up and is thrown away
-        found = {"transformers float32": _transformers(plain, options.tokens)}
-        for q, engine in ours.items():
-            found[f"llamacpp {q}"] = _engine(engine, options.tokens, number)
-            found[f"bare llama.cpp {q}"] = _bare(bare[q], options.tokens)
-            first, second = _first_tokens(engine, number)
-            found |= {f"first question {q}": first, f"second question {q}": second}
-        for name, value in found.items():
-            speeds[name] += [value] if number else []
+    try:
+        for number in range(options.rounds + 1):  # the first warms up and is thrown away
+            for side in sides:
+                for name, value in side.measure(number).items():
+                    speeds[name] += [value] if number else []
+    finally:
+        for side in sides:
+            side.end()
     report({name: statistics.median(values) for name, values in speeds.items()}, options)
+
+
+class _Side:
+    """One side's process, which measures when it is told to."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        command = [sys.executable, __file__, "--side", name, "--model", options.model, "--tokens", str(options.tokens),
+                   "--threads", str(options.threads)]
+        waits_asleep = name.startswith("bare") and options.bare_wait == "passive"
+        environment = os.environ | ({"OMP_WAIT_POLICY": "PASSIVE"} if waits_asleep else {})
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert self._process.stdin and self._process.stdout
+        self._told, self._heard = self._process.stdin, self._process.stdout
+        self._heard.readline()  # it is ready, and loads nothing while others are measured
+
+    def measure(self, number: int) -> dict[str, float]:
+        print(number, file=self._told, flush=True)
+        return json.loads(self._heard.readline())  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        self._told.close()
+        self._process.wait()
+
+
+def take_part(options: argparse.Namespace) -> None:
+    """Measure one side, once for each line that comes in; only the numbers go out."""
+    folder = model_folder(options.model)
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries say
+    kind, _, q = options.side.partition(" ")
+    measure = {"transformers": _transformers, "llamacpp": _engine, "bare": _bare}[kind](folder, q, options)
+    print("ready", file=out, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(measure(int(line))), file=out, flush=True)
 
 
 class _Endless(Renderer):
@@ -68,12 +108,19 @@ class _Endless(Renderer):
     stop_ids = frozenset()  # type: ignore[assignment]
 
 
-def _engine(engine: LlamaCppEngine, tokens: int, number: int) -> float:
-    """Tokens a second of a reply, from its first token on."""
-    stamps = []
-    for delta in engine.stream(_talk(), Sampling(max_new_tokens=tokens, temperature=1.0, seed=number)):
-        stamps.append((time.perf_counter(), delta.n_tokens))
-    return _speed(stamps)
+def _engine(folder: Path, q: str, options: argparse.Namespace) -> Measure:
+    """Tokens a second of a reply, from its first token on; seconds to that of two questions about a picture."""
+    engine = LlamaCppEngine(exported(folder, q), threads=options.threads)  # type: ignore[arg-type]
+    engine.renderer.__class__ = _Endless
+
+    def measure(number: int) -> dict[str, float]:
+        stamps = []
+        for delta in engine.stream(_talk(), Sampling(max_new_tokens=options.tokens, temperature=1.0, seed=number)):
+            stamps.append((time.perf_counter(), delta.n_tokens))
+        first, second = _first_tokens(engine, number)
+        return {f"llamacpp {q}": _speed(stamps), f"first question {q}": first, f"second question {q}": second}
+
+    return measure
 
 
 def _speed(stamps: list[tuple[float, int]]) -> float:
@@ -81,38 +128,48 @@ def _speed(stamps: list[tuple[float, int]]) -> float:
     return (last - first) / (end - start)
 
 
-def _transformers(engine: TorchEngine, tokens: int) -> float:
+def _transformers(folder: Path, _: str, options: argparse.Namespace) -> Measure:
     """Tokens a second of `generate` with its cache: the time of a long reply less that of one token."""
+    import torch
+
+    from sensorium.engine.torch import TorchEngine
+
+    torch.set_num_threads(options.threads)
+    engine = TorchEngine.load(folder)
     rendered = engine.renderer.render(_talk(), generate=True)
     embeddings = engine.model.embed_ids(torch.tensor([rendered.ids]))
     language: Any = engine.model.language
-    times = []
-    for n in (1, tokens):
-        started = time.perf_counter()
-        language.generate(inputs_embeds=embeddings, max_new_tokens=n, min_new_tokens=n, do_sample=True)
-        times.append(time.perf_counter() - started)
-    return (tokens - 1) / (times[1] - times[0])
+
+    def measure(_: int) -> dict[str, float]:
+        times = []
+        for n in (1, options.tokens):
+            started = time.perf_counter()
+            language.generate(inputs_embeds=embeddings, max_new_tokens=n, min_new_tokens=n, do_sample=True)
+            times.append(time.perf_counter() - started)
+        return {"transformers float32": (options.tokens - 1) / (times[1] - times[0])}
+
+    return measure
 
 
-def _server(files: GgufFolder, threads: int) -> Any:
-    """llama.cpp's own server, in this process."""
+def _bare(folder: Path, q: str, options: argparse.Namespace) -> Measure:
+    """Tokens a second of llama.cpp's own server, by its own clock."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(files.text)
+    parameters.model.path = str(GgufFolder.read(exported(folder, q)).text)  # type: ignore[arg-type]
     parameters.n_ctx, parameters.n_parallel, parameters.cache_ram_mib = 4096, 1, 0
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
-    parameters.warmup = False
-    return xllamacpp.Server(parameters)
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = options.threads
+    parameters.warmup, parameters.verbosity = False, 1
+    server = xllamacpp.Server(parameters)
+    asked = {"prompt": TALK, "n_predict": options.tokens, "ignore_eos": True, "temperature": 1.0, "cache_prompt": False}
 
+    def measure(_: int) -> dict[str, float]:
+        found = server.handle_completions(asked)
+        if isinstance(found, list):
+            found = found[-1]
+        return {f"bare llama.cpp {q}": float(found["timings"]["predicted_per_second"])}
 
-def _bare(server: Any, tokens: int) -> float:
-    """Tokens a second by the server's own clock."""
-    asked = {"prompt": TALK, "n_predict": tokens, "ignore_eos": True, "temperature": 1.0, "cache_prompt": False}
-    found = server.handle_completions(asked)
-    if isinstance(found, list):
-        found = found[-1]
-    return float(found["timings"]["predicted_per_second"])
+    return measure
 
 
 def _first_tokens(engine: LlamaCppEngine, number: int) -> tuple[float, float]:
@@ -129,8 +186,6 @@ def _first_tokens(engine: LlamaCppEngine, number: int) -> tuple[float, float]:
 
 
 def _png(pixels: np.ndarray[Any, Any]) -> bytes:
-    import io
-
     data = io.BytesIO()
     Picture.fromarray(pixels).save(data, format="PNG")
     return data.getvalue()
@@ -166,6 +221,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=96, help="length of a reply")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--bare-wait", choices=("passive", "default"), default="passive")
+    parser.add_argument("--side", choices=SIDES, help="measure this one alone, a line for each number that comes in")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 

@@ -38,6 +38,9 @@ def serve(
     max_running: Annotated[int, typer.Option(min=1, help="Requests answered at once.")] = 4,
     max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; others are told to come back.")] = 32,
     context_length: Annotated[int, typer.Option(min=64, help="Tokens of a prompt and its reply (llamacpp).")] = 4096,
+    shelf_mb: Annotated[
+        float, typer.Option(min=0, help="Memory for pictures and chats that were read and wait for more (llamacpp).")
+    ] = 256,
     reply_timeout_s: Annotated[float, typer.Option(min=1, help="Of one reply, in seconds.")] = 300,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a reply whose request names no limit.")] = 512,
     remote_pictures: Annotated[
@@ -75,7 +78,7 @@ def serve(
     find_model(model)  # complains at once
     load = partial(  # it checks the names
         load_engine, model, quantization=quantization, slots=max_running,  # type: ignore[arg-type]
-        context_length=context_length, api_key=api_key,
+        context_length=context_length, api_key=api_key, shelf_mb=shelf_mb,
     )  # fmt: skip
     with Preparation() as preparation:
         loaded = load(preparation, engine=engine)  # type: ignore[arg-type]

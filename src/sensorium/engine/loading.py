@@ -32,6 +32,7 @@ def load_engine(
     slots: int = 1,
     context_length: int | None = None,
     api_key: str | None = None,
+    shelf_mb: float = 256,
 ) -> Engine:
     """The engine of a model: `default`, a model folder, a finished run, what `sensorium export gguf` wrote, a folder or
     hub id of transformers', or the address of a server (see `find_model`).
@@ -39,8 +40,8 @@ def load_engine(
     engine: of our own models, `torch` is the reference; `llamacpp` runs them as `export gguf` writes them, several
     times faster on processors, written into the cache at its first use; `auto` is llamacpp where it can be, else torch.
     None: torch, but for folders that only llamacpp runs. Other models have one engine, `transformers` or `remote`.
-    precision: of torch and transformers; quantization, slots, context_length: of llamacpp, see LlamaCppEngine; api_key:
-    of a server.
+    precision: of torch and transformers; quantization, slots, context_length, shelf_mb: of llamacpp, see
+    LlamaCppEngine; api_key: of a server.
     Raises SensoriumError when there is no such model, a part of it cannot be had, or the engine cannot run it.
     """
     if engine is not None and engine not in get_args(EngineName):
@@ -57,11 +58,12 @@ def load_engine(
     if found.kind in ("transformers", "hub"):
         return _transformers(folder, found.name, precision)
     if found.kind == "gguf":
-        return _llamacpp(folder, str(name), slots, context_length)
+        return _llamacpp(folder, str(name), slots, context_length, shelf_mb)
     if engine == "llamacpp" or (engine == "auto" and _has_llamacpp()):
         try:
             threads = idle_cores()  # before exporting makes this machine busy
-            return _llamacpp(exported(folder, quantization, progress), str(name), slots, context_length, threads)
+            files = exported(folder, quantization, progress)
+            return _llamacpp(files, str(name), slots, context_length, shelf_mb, threads)
         except NotInLlamaCpp:
             if engine == "llamacpp":
                 raise
@@ -106,11 +108,11 @@ def _has_gpu() -> bool:
 
 
 def _llamacpp(
-    folder: Path, name: str, slots: int, context_length: int | None, threads: int | None = None
+    folder: Path, name: str, slots: int, context_length: int | None, shelf_mb: float, threads: int | None = None
 ) -> Engine:
     from sensorium.engine.llamacpp.engine import LlamaCppEngine
 
-    return LlamaCppEngine(folder, name, slots, threads, context_length)
+    return LlamaCppEngine(folder, name, slots, threads, context_length, shelf_mb)
 
 
 def _torch(folder: Path, name: str, progress: ProgressCallback | None, precision: Precision) -> Engine:

@@ -2,10 +2,8 @@
 
 A thread of its own owns the context. Each of its steps runs one token of every reply that is being written, and as much
 of the prompts that are not read yet as keeps the step short, the shortest first, so that a long prompt does not stop
-the others. What was read stays:
-each *slot* keeps the trail of what stands in its memory, and a new prompt goes on from the slot that has its longest
-beginning, or from a copy of it. So the second question about a picture reads a few words, and the next turn of a chat
-only what is new.
+the others. What was read stays, see `slots`: so the second question about a picture reads a few words, and the next
+turn of a chat only what is new.
 """
 
 from __future__ import annotations
@@ -23,25 +21,20 @@ import numpy as np
 
 from sensorium.engine.llamacpp.batch import BatchMemory
 from sensorium.engine.llamacpp.library import Batch, ContextAt, library
-from sensorium.engine.llamacpp.prompt import Array, Key, Prompt
+from sensorium.engine.llamacpp.prompt import Array, Prompt
+from sensorium.engine.llamacpp.slots import WORTH_COPYING, Slot, Slots
+from sensorium.engine.llamacpp.threads import threads_for_one_token
 from sensorium.engine.sampler import Chosen
 from sensorium.errors import SensoriumError
 
 BATCH = 512  # tokens in one step; llama.cpp ends the process when it is given more
 BESIDE = 128  # tokens of prompts in a step that somebody else waits for
-WORTH_COPYING = 32  # tokens; llama.cpp copies the memory of a whole slot, which takes as long as to read about ten
+# Replies of which each has its next token read alone: llama.cpp's kernels take longer for a few tokens at once than one
+# by one. Measured at Q8_0 with AVX2, milliseconds of one core for 1, 2, 3, 4, 8 tokens: 8, 30, 38, 36, 33. And what is
+# read alone is rounded alike in any company.
+FEW = 4
 Choose = Callable[[Array, list[int]], Chosen]
 _REMEDY = "Export the model again, or use the torch engine."
-
-
-@dataclass
-class Slot:
-    """A sequence of llama.cpp's memory. trail: what stands in it; used: when it was last, in steps."""
-
-    number: int
-    trail: list[Key] = field(default_factory=list)
-    used: int = 0
-    is_busy: bool = False
 
 
 @dataclass(eq=False)
@@ -79,10 +72,11 @@ class Job:
 class Decoder:
     """path: a text GGUF file; context_length: positions of one reply with its prompt; slots: replies at once.
 
+    shelf_mb: of what was read and is in no slot any more.
     Raises SensoriumError when llama.cpp cannot load the file or has not the memory.
     """
 
-    def __init__(self, path: Path, context_length: int, slots: int, threads: int) -> None:
+    def __init__(self, path: Path, context_length: int, slots: int, threads: int, shelf_mb: float = 0) -> None:
         self._library = lib = library()
         self.model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
         if not self.model:
@@ -90,7 +84,8 @@ class Decoder:
         parameters = lib.llama_context_default_params()
         at = ContextAt
         settings = {at.N_CTX: context_length * slots, at.N_BATCH: BATCH, at.N_UBATCH: BATCH, at.N_SEQ_MAX: slots,
-                    at.N_THREADS: threads, at.N_THREADS_BATCH: threads}
+                    at.N_THREADS: threads_for_one_token(threads, path.stat().st_size / 1e6),
+                    at.N_THREADS_BATCH: threads}
         for offset, value in settings.items():
             parameters.write(offset, value)
         # Each slot has cells of its own, and they lie in the order of positions: where they were mixed, sums would be
@@ -102,15 +97,13 @@ class Decoder:
             lib.llama_model_free(self.model)
             raise SensoriumError(path, f"llama.cpp cannot make room for {slots} replies of {context_length} tokens "
                                        f"({lib.last_errors()}).", "Ask for fewer slots.")
-        self._memory = lib.llama_get_memory(self._context)
         self.width = lib.llama_model_n_embd(self.model)
         self.vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(self.model))
         self._row = c.c_float * self.vocabulary
         self._batch = BatchMemory(BATCH, slots)
-        self._slots = [Slot(number) for number in range(slots)]
+        self._slots = Slots(self._context, slots, shelf_mb)
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
-        self._steps = 0
         self._is_closed = False
         self._changed = Condition()
         self._thread = Thread(target=self._work, name="llama.cpp", daemon=True)
@@ -187,52 +180,31 @@ class Decoder:
                 self._waiting.clear()
         for job in lost:
             job.results.put(error)
-        for slot in self._slots:
-            self._forget(slot, 0)
-            slot.is_busy = False
+        self._slots.clear()
 
     def _let_in(self) -> None:
         """Seat jobs that wait, but those whose beginning another is just reading: they go on from there in a moment."""
         for job in list(self._waiting):
             if job.cancelled:
                 self._waiting.remove(job)
-            elif not all(slot.is_busy for slot in self._slots) and not self._is_being_read(job.prompt):
+            elif not self._slots.all_busy and not self._is_being_read(job.prompt):
                 self._waiting.remove(job)
-                self._seat(job)
                 self._running.append(job)
+                job.slot = self._slots.take(job.prompt)
+                job.cached = len(job.slot.trail)
 
     def _is_being_read(self, prompt: Prompt) -> bool:
-        there = max(prompt.shared(slot.trail) for slot in self._slots)
-        coming = (prompt.shared(job.prompt.keys) for job in self._running if job.is_reading)
-        return max(coming, default=0) - there >= WORTH_COPYING
-
-    def _seat(self, job: Job) -> None:
-        """Give the job the free slot that it goes on from, or else the one that was longest left alone."""
-        prompt, best = job.prompt, max(self._slots, key=lambda slot: job.prompt.shared(slot.trail))
-        shared = prompt.shared(best.trail)
-        free = sorted((slot for slot in self._slots if not slot.is_busy), key=lambda slot: slot.used)
-        slot = best if best in free and 0 < len(best.trail) - 1 <= shared else free[0]
-        job.cached = prompt.shared(slot.trail)
-        if shared - job.cached >= WORTH_COPYING:
-            self._forget(slot, 0)
-            self._library.llama_memory_seq_cp(self._memory, best.number, slot.number, -1, -1)
-            slot.trail, job.cached = list(best.trail), shared
-        self._forget(slot, job.cached)
-        slot.is_busy, job.slot = True, slot
-
-    def _forget(self, slot: Slot, kept: int) -> None:
-        self._library.llama_memory_seq_rm(self._memory, slot.number, kept, -1)
-        del slot.trail[kept:]
+        coming = max((prompt.shared(job.prompt.keys) for job in self._running if job.is_reading), default=0)
+        return coming >= WORTH_COPYING and coming - self._slots.known(prompt) >= WORTH_COPYING
 
     def _leave(self, job: Job, last: Any) -> None:
         assert job.slot is not None
-        job.slot.is_busy, job.slot.used = False, self._steps
+        self._slots.leave(job.slot)
         self._running.remove(job)
         job.results.put(last)
 
     def _step(self) -> None:
         """A token of every reply that is being written, and a stretch of the prompts that are not read yet."""
-        self._steps += 1
         for job in [job for job in self._running if job.cancelled]:
             self._leave(job, None)
         reading = sorted((job for job in self._running if job.is_reading), key=lambda job: len(job.prompt) - job.unread)
@@ -247,6 +219,13 @@ class Decoder:
             if room > 0 and end > start:
                 rows.append((job, list(job.prompt.keys[start:end]), start == last))  # type: ignore[arg-type]
                 room -= end - start
+        for together in [[row] for row in rows] if sum(len(ids) for _, ids, _ in rows) <= FEW else [rows]:
+            self._read(together)
+        for job in [job for job in self._running if job.log_p is not None]:
+            self._score(job)
+
+    def _read(self, rows: Sequence[tuple[Job, list[int], bool]]) -> None:
+        """Read some ids for each of some jobs, in one batch, and go on from the logits of those whose last they are."""
         if rows:
             self._decode_text([(job.slot, ids, int(is_last)) for job, ids, is_last in rows])  # type: ignore[misc]
         place = -1
@@ -256,8 +235,6 @@ class Decoder:
                 job.log_p = _log_softmax(self._logits(place, job))
             elif is_last:
                 self._say(job, self._logits(place, job))
-        for job in [job for job in self._running if job.log_p is not None]:
-            self._score(job)
 
     def _say(self, job: Job, logits: Array) -> None:
         assert job.choose is not None
@@ -281,7 +258,7 @@ class Decoder:
             self._decode_text([(job.slot, list(ids), len(ids))])
             for i in range(len(ids)):
                 score += float(_log_softmax(self._logits(i, job))[tail[start + i + 1]])
-        self._forget(job.slot, len(job.prompt))
+        self._slots.forget(job.slot, len(job.prompt))
         job.scores.append(score)
         if len(job.scores) == len(job.tails):
             self._leave(job, job.scores)

@@ -30,15 +30,17 @@ from sensorium.media.sight import USUAL_PICTURE
 from sensorium.model.gguf_folder import GgufFolder
 from sensorium.rendering.renderer import Renderer, Slot
 
-REMEMBERED_PICTURES = 64
+REMEMBERED_PICTURES = 64  # as visual tokens, from which the language model reads them
 
 
 class LlamaCppEngine:
     """folder: as `sensorium export gguf` writes it.
 
     slots: replies that are written at once, further ones wait. One alone is written the same each time; several round a
-    little otherwise in other company. context_length: of a reply with its prompt, the model's if not given; llama.cpp
-    takes the memory for all slots at once. threads: of llama.cpp, by default `idle_cores`.
+    little otherwise in other company. context_length: of a reply with its prompt, the model's if not given;
+    llama.cpp takes the memory for all slots at once. threads: of llama.cpp, by default `idle_cores`. shelf_mb: of what
+    was read and has left its slot to another prompt, and need not be read again; of the embedded default a megabyte
+    holds 43 tokens, and a picture with its question takes 100.
     Raises SensoriumError when llama.cpp is missing or cannot load the folder.
     """
 
@@ -49,6 +51,7 @@ class LlamaCppEngine:
         slots: int = 1,
         threads: int | None = None,
         context_length: int | None = None,
+        shelf_mb: float = 256,
     ) -> None:
         self._files = files = GgufFolder.read(folder)
         threads = threads or idle_cores()
@@ -60,7 +63,7 @@ class LlamaCppEngine:
         length = min(context_length or files.context_length, files.context_length)
         self.card = Card(name or folder.name, ("text", "image"), length, usual, files.licence,
                          files.provenance | {"quantization": files.quantization})
-        self._decoder = Decoder(files.text, length, slots, threads)
+        self._decoder = Decoder(files.text, length, slots, threads, shelf_mb)
         try:
             self._encoder = PictureEncoder(files.vision, self._decoder.model, self._decoder.width, threads)
         except SensoriumError:
