@@ -15,9 +15,10 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from PIL.Image import Image as PILImage
 
 from sensorium.conversation import Conversation, Image
-from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
+from sensorium.engine.base import GREEDY, SEES, Card, Delta, Reply, Sampling
 from sensorium.engine.grammar import Grammars
 from sensorium.engine.llamacpp.decoder import Decoder, Job
 from sensorium.engine.llamacpp.prompt import Array, Prompt
@@ -27,10 +28,11 @@ from sensorium.engine.prompting import deltas, make_samplers, render_prompt, sco
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.media.square import to_square
+from sensorium.media.watching import Watcher
 from sensorium.model.gguf_folder import GgufFolder
 from sensorium.rendering.renderer import Renderer
 
-REMEMBERED_PICTURES = 64
+REMEMBERED_PICTURES = 256  # a video of so many frames is encoded once
 
 
 class LlamaCppEngine:
@@ -55,7 +57,7 @@ class LlamaCppEngine:
         self.renderer = Renderer(files.tokenizer(), files.visual_tokens)
         self._grammars = Grammars(self.renderer)
         length = min(context_length or files.context_length, files.context_length)
-        self.card = Card(name or folder.name, ("text", "image"), length, files.visual_tokens, files.licence,
+        self.card = Card(name or folder.name, SEES, length, files.visual_tokens, files.licence,
                          files.provenance | {"quantization": files.quantization})
         self._decoder = Decoder(files.text, length, slots, threads)
         try:
@@ -64,6 +66,7 @@ class LlamaCppEngine:
             self._decoder.close()
             raise
         self._pictures: OrderedDict[str, Array] = OrderedDict()
+        self.watcher = Watcher(self._features)
         self._looking = Lock()
         self._is_closed = False
         self._slots = slots
@@ -113,7 +116,7 @@ class LlamaCppEngine:
         return Job(prompt, sampler.choose, sampling.max_new_tokens, stop_ids, self.renderer.slot_id)
 
     def _prompt(self, conversation: Conversation, max_new_tokens: int) -> Prompt:
-        rendered = render_prompt(self.renderer, conversation, max_new_tokens, self.card)
+        rendered = render_prompt(self.renderer, self.watcher, conversation, max_new_tokens, self.card)
         pictures = [(slot.start, slot.image.digest, self._visual(slot.image)) for slot in rendered.slots]
         for (_, _, vectors), slot in zip(pictures, rendered.slots, strict=True):
             if len(vectors) != slot.length:
@@ -128,11 +131,20 @@ class LlamaCppEngine:
                 raise RuntimeError("the engine is closed.")
             key = image.digest
             if key not in self._pictures:
-                files = self._files
-                small = to_square(open_image(image), files.image_size, files.fit, files.mean)
-                self._pictures[key] = self._encoder(np.asarray(small))
+                self._pictures[key] = self._encoder(self._small(open_image(image)))
                 if len(self._pictures) > REMEMBERED_PICTURES:
                     self._pictures.popitem(last=False)
             self._pictures.move_to_end(key)
             return self._pictures[key]
+
+    def _features(self, pictures: Sequence[PILImage]) -> Array:
+        """[n, d]: the visual tokens of each picture on average, of length 1."""
+        with self._looking:
+            if self._is_closed:
+                raise RuntimeError("the engine is closed.")
+            rows = np.stack([self._encoder(self._small(picture)).mean(axis=0) for picture in pictures])
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def _small(self, picture: PILImage) -> Array:
+        return np.asarray(to_square(picture, self._files.image_size, self._files.fit, self._files.mean))
 
