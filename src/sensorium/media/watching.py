@@ -93,7 +93,7 @@ class Watcher:
                 if message.role != "user":
                     raise SensoriumError(f"messages[{i}]", f"has a video in a {message.role} turn; only users show them.")
                 if visual_tokens and context_length:
-                    _require_room(part, self.expect(part)[1], visual_tokens, context_length)
+                    require_room(part, self.expect(part)[1], visual_tokens, context_length)
                 parts += self.watch(part).parts
             messages.append(replace(message, parts=tuple(parts)))
         return Conversation(tuple(messages))
@@ -104,7 +104,8 @@ class Watcher:
             self._remembered.popitem(last=False)
 
 
-def _require_room(video: Video, n_frames: int, visual_tokens: int, context_length: int) -> None:
+def require_room(video: Video, n_frames: int, visual_tokens: int, context_length: int) -> None:
+    """Raises SensoriumError when a video's frames alone are more than a model has room for."""
     room = context_length // visual_tokens
     if n_frames > room:
         where = video.source if isinstance(video.source, str) and not video.source.startswith("data:") else "video"
