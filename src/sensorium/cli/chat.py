@@ -100,8 +100,8 @@ def chat(
     allowed = _constraint(constrain) if constrain is not None else None
     find_model(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:
-        speech = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, constrain=allowed)
-        session = _session(model, engine, api_key, before, speech, watching, preparation)
+        speaking = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, constrain=allowed)
+        session = _session(model, engine, api_key, before, speaking, watching, preparation)
     for path in pictures:
         session.show(path)
     for clip in videos:

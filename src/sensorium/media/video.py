@@ -222,8 +222,8 @@ class VideoReader:
         """In seconds: what the header says, or when the last packet ends."""
         stream = self._stream
         if stream.duration and stream.time_base:
-            return float(stream.duration * stream.time_base)
-        if self._container.duration:
+            return max(0.0, float(stream.duration * stream.time_base))
+        if self._container.duration and self._container.duration > 0:
             return float(self._container.duration) / 1e6
         last = 0.0
         for packet in self._packets():

@@ -39,7 +39,8 @@ class PartSummary:
 class ModelSummary:
     """parameters: of the modules `vision stem`, `vision tail`, `connector`, `tokens`, `language` and `lora`.
 
-    grid: rows and columns of patches of one view; image_size: its side in pixels.
+    grid: rows and columns of patches of one view; image_size: its side in pixels. context_length: tokens of a
+    conversation, 0 if the language model's configuration does not say.
     """
 
     parts: tuple[PartSummary, ...]
@@ -47,6 +48,7 @@ class ModelSummary:
     visual_tokens: int
     image_size: int
     grid: tuple[int, int]
+    context_length: int
 
     @property
     def total(self) -> int:
@@ -90,7 +92,8 @@ def summarise(config: ModelConfig, progress: ProgressCallback | None = None) -> 
         row = _row(name)
         parameters[row] = parameters.get(row, 0) + parameter.numel()
     parts = (part_summary("vision", config.vision.part), part_summary("language", config.language.part))
-    return ModelSummary(parts, parameters, model.tokens_per_picture, config.vision.image_size, model.vision.grid)
+    length = int(getattr(model.language.config, "max_position_embeddings", 0))  # type: ignore[union-attr]
+    return ModelSummary(parts, parameters, model.tokens_per_picture, config.vision.image_size, model.vision.grid, length)
 
 
 def trainable(config: ModelConfig, modules: Iterable[str]) -> dict[str, int]:
