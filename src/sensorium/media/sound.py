@@ -66,7 +66,8 @@ def _stream(where: str, container: Any) -> Any:
 
 def _resampled(container: Any, stream: Any, rate: int) -> Any:
     """(place of the first sample, samples [n] float32) of each piece in the order of the file."""
-    resampler = pyav().AudioResampler(format="flt", layout="mono", rate=rate)
+    # FFmpeg mixes float channels to a sum that may exceed 1; their mean is taken here instead.
+    resampler = pyav().AudioResampler(format="fltp", rate=rate)
     start_s = float((stream.start_time or 0) * stream.time_base)
     place: int | None = None
     packets = container.demux(stream)
@@ -83,9 +84,9 @@ def _resampled(container: Any, stream: Any, rate: int) -> Any:
             if place is None:
                 place = round(((frame.time or 0.0) - start_s) * rate)
             for piece in resampler.resample(frame):
-                samples = piece.to_ndarray().ravel()
+                samples = piece.to_ndarray().mean(axis=0, dtype=np.float32)
                 yield place, samples
                 place += len(samples)
     if place is not None:
         for piece in resampler.resample(None):
-            yield place, piece.to_ndarray().ravel()
+            yield place, piece.to_ndarray().mean(axis=0, dtype=np.float32)
