@@ -247,7 +247,8 @@ def test_plain_strings_and_lists_of_one_text_say_the_same_but_are_written_apart(
     [
         ({"type": "video_url", "video_url": {"url": "a.mp4"}, "frames": 16, "sampling": "scenes"},
          Video("a.mp4", frames=16, sampling="scenes")),
-        ({"type": "video", "video": "a.mp4", "fps": 0.5, "max_frames": 32}, Video("a.mp4", frames=32, sampling="fps:0.5")),
+        ({"type": "video", "video": "a.mp4", "fps": 0.5, "max_frames": 32},
+         Video("a.mp4", frames=32, sampling="fps:0.5")),
         ({"type": "video", "path": "a.mp4", "subtitles": "a.srt", "timestamps": False},
          Video("a.mp4", subtitles="a.srt", timestamps=False)),
         ({"type": "video", "path": "a.mp4", "frames": None}, Video("a.mp4")),
@@ -270,7 +271,10 @@ def test_choices_made_later_take_the_place_of_those_that_were_read():
     assert item == {"type": "video", "video": "a.mp4", "frames": 4}
 
 
-@pytest.mark.parametrize("choice", [{"frames": "8"}, {"frames": True}, {"fps": "1"}, {"sampling": 3}, {"timestamps": 1}])
+WRONG_CHOICES = [{"frames": "8"}, {"frames": True}, {"fps": "1"}, {"sampling": 3}, {"timestamps": 1}]
+
+
+@pytest.mark.parametrize("choice", WRONG_CHOICES)
 def test_a_choice_of_the_wrong_kind_is_refused_by_name(choice):
     [key] = choice
     with pytest.raises(SensoriumError, match=rf"content\[0\]: `{key}` must be"):

@@ -65,7 +65,7 @@ def test_times_follow_the_rule_of_each_method(plan, expected):
 def test_even_times_are_as_many_as_asked_in_order_and_within_the_video(method, n, duration_s):
     found = planned_times(Plan(method, n), duration_s, duration_s / 1000)
     assert len(found) == n and found == sorted(found)
-    assert 0 <= found[0] and found[-1] <= duration_s
+    assert found[0] >= 0 and found[-1] <= duration_s
 
 
 def test_protocols_take_the_frames_that_they_take_by_number(three_scenes):
@@ -162,7 +162,7 @@ def test_samplings_that_are_none_are_refused(text, said):
 
 def test_impossible_numbers_of_frames_are_refused_with_what_to_change(three_scenes):
     for frames in (0, 1025):
-        with pytest.raises(SensoriumError, match="frames: .* is out of range"):
+        with pytest.raises(SensoriumError, match=r"frames: .* is out of range"):
             Plan.of(Video(str(three_scenes), frames=frames))
     with pytest.raises(SensoriumError, match="takes 9,990 frames of 0:10; at most 1,024"):
         times(three_scenes, "fps", None, 999.0)

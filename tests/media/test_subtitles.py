@@ -50,8 +50,8 @@ def test_unicode_in_any_form_is_read(encoding, words):
 
 @pytest.mark.parametrize(
     ("encoding", "words"),
-    [("gb18030", "今天天气很好，我们去公园吧。"), ("gb18030", "第一个问题：谁在唱歌？"), ("cp1252", "Größe – café “naïve”"),
-     ("latin-1", "¿Dónde está el niño?")],
+    [("gb18030", "今天天气很好，我们去公园吧。"), ("gb18030", "第一个问题：谁在唱歌？"),
+     ("cp1252", "Größe – café “naïve”"), ("latin-1", "¿Dónde está el niño?")],
 )  # fmt: skip
 def test_old_encodings_are_told_apart(encoding, words):
     data = f"1\n00:00:01,000 --> 00:00:02,000\n{words}\n".encode(encoding)

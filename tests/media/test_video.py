@@ -46,7 +46,7 @@ def test_the_frame_on_the_screen_at_each_time_is_found(film, tmp_path, suffix, c
     assert numbers(frames) == [0, 2, 3, 19, 20, 49]  # 60 s gives the last frame, which was given already
     assert [frame.time_s for frame in frames] == pytest.approx([0, 0.2, 0.3, 1.9, 2.0, 4.9], abs=2e-3)
     info = video_info(path)
-    assert (info.width, info.height, info.codec) == (64, 48, codec.removeprefix("lib").replace("x264", "h264").replace("vpx", "vp8"))
+    assert (info.width, info.height, info.codec) == (64, 48, {"libx264": "h264", "libvpx": "vp8"}.get(codec, codec))
     assert info.duration_s == pytest.approx(5, abs=0.02)
 
 
@@ -68,7 +68,8 @@ def test_a_variable_frame_rate_goes_by_the_clock(film, tmp_path):
     path = film(tmp_path / "slides.mp4", [40, 80, 120, 160, 200], times_s=[0, 0.1, 0.5, 2.0, 2.1])
     frames = read(path, [0.05, 0.3, 0.49, 0.51, 1.9, 2.05, 2.1])
     assert [frame.time_s for frame in frames] == pytest.approx([0, 0.1, 0.5, 2.0, 2.1])
-    assert [round(np.asarray(frame.picture).mean()) for frame in frames] == pytest.approx([40, 80, 120, 160, 200], abs=1)
+    greys = [round(np.asarray(frame.picture).mean()) for frame in frames]
+    assert greys == pytest.approx([40, 80, 120, 160, 200], abs=1)
 
 
 def four_corners(width, height):
@@ -119,7 +120,7 @@ def test_one_frame_is_a_video_of_one_frame(film, tmp_path):
 
 def test_what_the_header_claims_is_held_to_the_limits(film, clip, tmp_path):
     ten_hours = film(tmp_path / "long.mkv", [10, 20], times_s=[0, 36_000])
-    with pytest.raises(SensoriumError, match=r"lasts 10:00:00; at most 4:00:00 are allowed\. Cut out.*`max_seconds`"):
+    with pytest.raises(SensoriumError, match=r"lasts 10:00:00; at most 4:00:00 are allowed\. Cut.*`max_seconds`"):
         video_info(ten_hours)
     frames = [PILImage.new("L", (16, 16), grey) for grey in (0, 255)]
     eight_k = bytearray(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
@@ -127,7 +128,7 @@ def test_what_the_header_claims_is_held_to_the_limits(film, clip, tmp_path):
     with pytest.raises(SensoriumError, match=r"frames of 7,680 x 4,320 pixels; at most 9,437,184"):
         video_info(bytes(eight_k))
     for limits, said in [({"max_bytes": 100}, "at most 100 are allowed"), ({"max_seconds": 4}, "lasts 0:05"),
-                         ({"max_pixels": 3000}, "64 x 48 pixels"), ({"max_frames": 40}, "claims 50 frames")]:  # fmt: skip
+                         ({"max_pixels": 3000}, "64 x 48"), ({"max_frames": 40}, "claims 50 frames")]:  # fmt: skip
         with pytest.raises(SensoriumError, match=said):
             video_info(clip, VideoLimits(**limits))
 
@@ -197,4 +198,5 @@ def test_damaged_bytes_are_read_or_refused_in_one_line(clip, data):
 
 
 def test_times_are_written_as_people_write_them():
-    assert [clock(t) for t in (0, 5.99, 65, 3599, 3600, 3723)] == ["0:00", "0:05", "1:05", "59:59", "1:00:00", "1:02:03"]
+    found = [clock(time_s) for time_s in (0, 5.99, 65, 3599, 3600, 3723)]
+    assert found == ["0:00", "0:05", "1:05", "59:59", "1:00:00", "1:02:03"]

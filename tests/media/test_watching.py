@@ -69,7 +69,8 @@ def test_a_video_is_watched_once_and_again_when_its_file_changes(film, clip, tmp
 
 def test_a_conversation_keeps_its_order_and_everything_else(clip):
     picture = Image(b"not opened here")
-    conversation = Conversation((user("Before", picture, Video(str(clip), frames=1), "What?"), Message("assistant", ())))
+    question = user("Before", picture, Video(str(clip), frames=1), "What?")
+    conversation = Conversation((question, Message("assistant", ())))
     [first, second] = Watcher().shown(conversation).messages
     kinds = [type(part).__name__ for part in first.parts]
     assert kinds == ["Text", "Image", "Text", "Image", "Text", "Text"]
@@ -81,14 +82,15 @@ def test_a_conversation_keeps_its_order_and_everything_else(clip):
 
 def test_frames_that_have_no_room_are_refused_with_the_number_that_has(clip):
     conversation = Conversation((user(Video(str(clip), frames=20), "What?"),))
-    with pytest.raises(SensoriumError, match=r"20 frames of 64 visual tokens, 1,280 in all; this model has room for 1,000") as caught:
+    said = r"20 frames of 64 visual tokens, 1,280 in all; this model has room for 1,000"
+    with pytest.raises(SensoriumError, match=said) as caught:
         Watcher().shown(conversation, 64, 1000)
     assert "below 15" in caught.value.remedy
     assert len(Watcher().shown(conversation, 64, 1280).images) == 20
 
 
 def test_videos_are_users_and_within_the_limits(clip):
-    with pytest.raises(SensoriumError, match=r"messages\[1\]: has a video in a assistant turn"):
+    with pytest.raises(SensoriumError, match=r"messages\[1\]: has a video in a turn of the assistant"):
         Watcher().shown(Conversation((user("Hi"), Message("assistant", (Video(str(clip)),)))))
     with pytest.raises(SensoriumError, match="lasts 0:08; at most 0:05"):
         Watcher(limits=VideoLimits(max_seconds=5)).watch(Video(str(clip)))

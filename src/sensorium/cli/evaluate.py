@@ -48,7 +48,9 @@ def evaluate(
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Of each video at most; 8 if left out.")] = None,
     sampling: SamplingOf = None,
-    subtitles: Annotated[bool, typer.Option(help="Of videos: tell the lines that are said at the frames' times.")] = False,
+    subtitles: Annotated[
+        bool, typer.Option(help="Of videos: also tell the lines that are said at the frames' times.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many pictures of each task.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of a reply; each benchmark has its own.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,

@@ -24,11 +24,15 @@ RECIPES = (".yaml", ".yml")
 def info(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL|RECIPE|VIDEO", help="`default`, a model folder, hub id or address; a recipe; or a "
-                                                          "video, as `default` would see it."),
+        typer.Argument(
+            metavar="MODEL|RECIPE|VIDEO",
+            help="`default`, a model folder, hub id or address; a recipe; or a video, as `default` would see it.",
+        ),
     ] = "default",
     size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="A picture's size in pixels.")] = "640x480",
-    video: Annotated[Path | None, typer.Option(help="Tell what this video costs with the model, and nothing else.")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Tell what this video costs with the model, and nothing else.")
+    ] = None,
     frames: Frames = None,
     sampling: SamplingOf = None,
     subtitles: Subtitles = None,

@@ -68,9 +68,10 @@ def cost_lines(content: dict[str, Any]) -> list[str]:
 
     rate = f", {content['fps']:.4g} frames a second" if content["fps"] else ""
     sound = "with sound" if content["has_sound"] else "without sound"
+    size = f"{content['width']}x{content['height']}"
     lines = [
         str(content["source"]),
-        f"  {clock(content['duration_s'])} of {content['width']}x{content['height']}{rate}, {content['codec']}, {sound}",
+        f"  {clock(content['duration_s'])} of {size}{rate}, {content['codec']}, {sound}",
         f"  {content['frames']} frames at most will be looked at ({content['sampling']})",
     ]
     if content["visual_tokens"]:

@@ -1,12 +1,13 @@
 """Where a video changes: its scenes, and the frames that differ most from one another.
 
-Works on rows of numbers, one for each frame looked at, whose Euclidean distance says how much two frames differ: colours
-at a few points, or a vision encoder's features. What the numbers are is nobody's business here.
+Works on rows of numbers, one for each frame looked at, whose Euclidean distance says how much two frames differ:
+colours at a few points, or a vision encoder's features. What the numbers are is nobody's business here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ def scene_times(rows: Rows, times: Sequence[float], end_s: float, n: int) -> lis
     them count as one; with fewer, the longest ones are shown more often.
     """
     starts = [times[0], *(times[i] for i in cuts(rows)[: n - 1])]
-    bounds = sorted(starts) + [end_s]
-    scenes = [(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a] or [(times[0], end_s)]
+    bounds = [*sorted(starts), end_s]
+    scenes = [(a, b) for a, b in pairwise(bounds) if b > a] or [(times[0], end_s)]
     shares = [1] * len(scenes)
     for _ in range(n - len(scenes)):
         longest = max(range(len(scenes)), key=lambda i: (scenes[i][1] - scenes[i][0]) / (shares[i] + 1))

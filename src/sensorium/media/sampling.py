@@ -1,7 +1,7 @@
 """Which frames of a video are looked at: evenly, by a rate, by scenes, by subtitles, or where most is different.
 
-Every method is a rule that makes times; frames are then read at those times and no others. The two that must look at the
-video first (`scenes`, `difference`) look at small pictures of it, so that an hour costs as little memory as a minute.
+Every method is a rule that makes times; frames are then read at those times and no others. The two that must look at
+the video first (`scenes`, `difference`) look at small pictures of it, so an hour takes no more memory than a minute.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def planned_times(plan: Plan, duration_s: float, frame_s: float, lines: Sequence
 def _glances(
     reader: VideoReader, duration_s: float, fps: float, features: Features | None
 ) -> tuple[list[float], Rows]:
-    """Times at an even rate, and a row of numbers for the frame at each, small pictures kept only while they are used."""
+    """Times at an even rate, and a row of numbers for the frame at each; the pictures are kept while they are used."""
     step = max(1 / fps, duration_s / _GLANCES)
     wanted = [k * step for k in range(max(1, int(duration_s / step + 1e-6)))]
     times: list[float] = []

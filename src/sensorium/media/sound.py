@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,11 @@ DEFAULT_LIMITS = SoundLimits()
 
 
 def read_sound(
-    source: Source, start_s: float = 0, seconds: float | None = None, rate: int = RATE, limits: SoundLimits = DEFAULT_LIMITS
+    source: Source,
+    start_s: float = 0,
+    seconds: float | None = None,
+    rate: int = RATE,
+    limits: SoundLimits = DEFAULT_LIMITS,
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Samples [n] from -1 to 1, channels mixed into one; of the stretch from start_s, all of it if seconds is None.
 
@@ -64,7 +69,7 @@ def _stream(where: str, container: Any) -> Any:
     return stream
 
 
-def _resampled(container: Any, stream: Any, rate: int) -> Any:
+def _resampled(container: Any, stream: Any, rate: int) -> Iterator[tuple[int, Any]]:
     """(place of the first sample, samples [n] float32) of each piece in the order of the file."""
     # FFmpeg mixes float channels to a sum that may exceed 1; their mean is taken here instead.
     resampler = pyav().AudioResampler(format="fltp", rate=rate)
@@ -74,7 +79,9 @@ def _resampled(container: Any, stream: Any, rate: int) -> Any:
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, *damage()):
+        except StopIteration:
+            break
+        except damage():
             break
         try:
             frames = packet.decode()

@@ -1,7 +1,7 @@
 """Subtitles: what is said and when, from SRT, WebVTT or ASS files in whatever encoding and order they come.
 
-Which lines belong to sampled frames is Video-MME's rule (arXiv:2405.21075): those on the screen at the frames' times, so
-k frames bring at most k lines.
+Which lines belong to sampled frames is Video-MME's rule (arXiv:2405.21075): those on the screen at the frames' times,
+so k frames bring at most k lines.
 """
 
 from __future__ import annotations

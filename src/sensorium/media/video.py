@@ -1,8 +1,8 @@
 """A video's frames at given times, decoded one by one, upright, by the clock of the file; never the file as a whole.
 
 `VideoReader` answers the one question that everything above it asks: which picture is on the screen at time t? Frames
-are found by their timestamps and not by counting, so a variable frame rate costs nothing; times far apart are reached by
-the file's own index of keyframes. At most two decoded frames are held. What is damaged is passed over and told.
+are found by their timestamps and not by counting, so a variable frame rate costs nothing; times far apart are reached
+by the file's own index of keyframes. At most two decoded frames are held. What is damaged is passed over and told.
 
 Limits are decided from the header, before anything is decoded.
 """
@@ -130,8 +130,8 @@ class VideoReader:
     def frames_at(self, times: Iterable[float], max_side: int | None = None) -> Iterator[Frame]:
         """The frame on the screen at each time, each frame once; times in seconds, in order, from 0.
 
-        A time before the first frame gives the first, one after the last the last. May be called again. max_side: larger frames are shrunk
-        to it. Nothing is decoded ahead of the iteration.
+        A time before the first frame gives the first, one after the last the last. max_side: larger frames are shrunk
+        to it. Nothing is decoded ahead of the iteration. May be called again, for any times.
         """
         told = -math.inf
         for time_s in times:
@@ -163,7 +163,7 @@ class VideoReader:
         return self._shown or self._next
 
     def _is_far(self, time_s: float) -> bool:
-        """Whether to seek: back, or to a keyframe between here and there, what lies before it then not being decoded."""
+        """Whether to seek: back, or to a keyframe between here and there, before which nothing need be decoded."""
         if self._shown is not None and time_s < self._shown.time_s:
             return True  # back
         here = self._next
@@ -237,18 +237,17 @@ class VideoReader:
 
     def _require_limits(self, duration_s: float) -> None:
         limits, context = self._limits, self._stream.codec_context
-        if context.width * context.height > limits.max_pixels:
-            raise SensoriumError(
-                self.where, f"has frames of {context.width:,} x {context.height:,} pixels; at most "
-                f"{limits.max_pixels:,} pixels are allowed.", "Make the video smaller, or raise `max_pixels`.")  # fmt: skip
+        width, height = context.width, context.height
+        if width * height > limits.max_pixels:
+            what = f"has frames of {width:,} x {height:,} pixels; at most {limits.max_pixels:,} pixels are allowed."
+            raise SensoriumError(self.where, what, "Make the video smaller, or raise `max_pixels`.")
         if duration_s > limits.max_seconds:
-            raise SensoriumError(
-                self.where, f"lasts {clock(duration_s)}; at most {clock(limits.max_seconds)} are allowed.",
-                "Cut out the part that matters, or raise `max_seconds`.")  # fmt: skip
+            what = f"lasts {clock(duration_s)}; at most {clock(limits.max_seconds)} are allowed."
+            raise SensoriumError(self.where, what, "Cut out the part that matters, or raise `max_seconds`.")
         n_frames = max(self._stream.frames, duration_s * self._fps)
         if n_frames > limits.max_frames:
-            raise SensoriumError(self.where, f"claims {n_frames:,.0f} frames; at most {limits.max_frames:,} are allowed.",
-                                 "Cut out the part that matters, or raise `max_frames`.")  # fmt: skip
+            what = f"claims {n_frames:,.0f} frames; at most {limits.max_frames:,} are allowed."
+            raise SensoriumError(self.where, what, "Cut out the part that matters, or raise `max_frames`.")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
-from sensorium.conversation import Conversation, Image, Message, Part, Text, Video
+from sensorium.conversation import Conversation, Image, Part, Text, Video
 from sensorium.errors import SensoriumError
 from sensorium.media.images import encode_image
 from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, sample
@@ -91,7 +91,8 @@ class Watcher:
                     parts.append(part)
                     continue
                 if message.role != "user":
-                    raise SensoriumError(f"messages[{i}]", f"has a video in a {message.role} turn; only users show them.")
+                    what = f"has a video in a turn of the {message.role}; only users show them."
+                    raise SensoriumError(f"messages[{i}]", what)
                 if visual_tokens and context_length:
                     require_room(part, self.expect(part)[1], visual_tokens, context_length)
                 parts += self.watch(part).parts

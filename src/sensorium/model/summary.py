@@ -93,7 +93,9 @@ def summarise(config: ModelConfig, progress: ProgressCallback | None = None) -> 
         parameters[row] = parameters.get(row, 0) + parameter.numel()
     parts = (part_summary("vision", config.vision.part), part_summary("language", config.language.part))
     length = int(getattr(model.language.config, "max_position_embeddings", 0))  # type: ignore[union-attr]
-    return ModelSummary(parts, parameters, model.tokens_per_picture, config.vision.image_size, model.vision.grid, length)
+    return ModelSummary(
+        parts, parameters, model.tokens_per_picture, config.vision.image_size, model.vision.grid, length
+    )
 
 
 def trainable(config: ModelConfig, modules: Iterable[str]) -> dict[str, int]:
