@@ -41,7 +41,7 @@ def times(video, *plan, **options):
 
 
 def is_red(frame):
-    red, _, blue = np.asarray(frame.picture).reshape(-1, 3).mean(axis=0)
+    red, _, blue = frame.pixels.reshape(-1, 3).mean(axis=0)
     return red > blue + 80
 
 

@@ -16,18 +16,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL import Image as PILImage
 from pydantic import BaseModel, ConfigDict, Field
 
 from sensorium.errors import SensoriumError
-from sensorium.media.container import PICTURE_CODECS, Source, damage, opened
+from sensorium.media.container import PICTURE_CODECS, Source, damage, opened, pyav
 
 _THREADS = 8  # at most: each decodes a frame of its own, and holds it
 _COVER = 0x0400  # FFmpeg: the stream is a still picture that goes with a recording
+_NEAR_S = 0.2  # not worth a look into the index
 _GAP_S = 2.0  # a leap worth making where the file has no index
 _EARLIER_S = 10.0  # how far before a time to begin where the keyframe that was found lies behind it
 _TICK_S = 1e-4  # below any frame's duration, above what rounding to a file's time base moves a time by
-_TURNS = {90: PILImage.Transpose.ROTATE_90, 180: PILImage.Transpose.ROTATE_180, 270: PILImage.Transpose.ROTATE_270}
+_QUARTERS = {90: 1, 180: 2, 270: 3}  # of a turn; other angles are no recording's
 
 
 class VideoLimits(BaseModel):
@@ -64,10 +66,15 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """time_s: when it appears, from the start of the video; picture: RGB, upright."""
+    """time_s: when it appears, from the start of the video; pixels: RGB, upright, uint8 [h, w, 3]."""
 
     time_s: float
-    picture: PILImage.Image
+    pixels: np.ndarray[Any, np.dtype[np.uint8]]
+
+    @property
+    def picture(self) -> PILImage.Image:
+        """The pixels as a picture of its own, which takes a third more memory."""
+        return PILImage.fromarray(self.pixels)
 
 
 def video_info(video: Source, limits: VideoLimits = DEFAULT_LIMITS) -> VideoInfo:
@@ -96,6 +103,8 @@ class VideoReader:
     def __init__(self, where: str, container: Any, limits: VideoLimits) -> None:
         self.where, self._container, self._limits = where, container, limits
         self._stream = stream = _picture_stream(where, container)
+        self._tick_s = float(stream.time_base or 1)
+        self._converter = pyav().video.reformatter.VideoReformatter()
         self._start = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
         self._fps = _positive(stream.average_rate or stream.guessed_rate)
         self._damaged: set[int | None] = set()  # packets by their time, since a leap back meets them again
@@ -138,18 +147,19 @@ class VideoReader:
             timed = self._at(time_s + _TICK_S)
             if timed is not None and timed.time_s > told:
                 told = timed.time_s
-                yield Frame(max(0.0, told), self._picture(timed.frame, max_side))
+                yield Frame(max(0.0, told), self._pixels(timed.frame, max_side))
 
-    def _picture(self, frame: Any, max_side: int | None) -> PILImage.Image:
-        """A decoded frame as an RGB picture with square pixels, upright, at most max_side pixels either way."""
+    def _pixels(self, frame: Any, max_side: int | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """A decoded frame as RGB with square pixels, upright, at most max_side pixels either way."""
         width, height = _square_size(frame, self._aspect)
         if max_side is not None and max(width, height) > max_side:
             scale = max_side / max(width, height)
             width, height = max(1, round(width * scale)), max(1, round(height * scale))
         # Bicubic of a larger frame looks at all its pixels, not only at the nearest.
-        picture = frame.reformat(width, height, "rgb24", interpolation="BICUBIC").to_image()
-        turn = _TURNS.get(self.info.rotation)
-        return picture if turn is None else picture.transpose(turn)
+        # One converter for all frames: making one takes longer than its work.
+        pixels = self._converter.reformat(frame, width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
+        quarters = _QUARTERS.get(self.info.rotation)
+        return pixels if quarters is None else np.ascontiguousarray(np.rot90(pixels, quarters))
 
     def _at(self, time_s: float) -> _Timed | None:
         if self._is_far(time_s):
@@ -167,7 +177,7 @@ class VideoReader:
         if self._shown is not None and time_s < self._shown.time_s:
             return True  # back
         here = self._next
-        if here is None or time_s <= here.time_s:
+        if here is None or time_s - here.time_s < _NEAR_S:
             return False
         index = self._stream.index_entries
         if not index:
@@ -186,7 +196,7 @@ class VideoReader:
         self._next = next(self._frames, None)
 
     def _ticks(self, time_s: float) -> int:
-        return round((time_s + self._start) / float(self._stream.time_base))
+        return round((time_s + self._start) / self._tick_s)
 
     def _decoded(self) -> Iterator[_Timed]:
         """Frames in the order in which they are shown, from where the container stands; damaged ones left out."""
