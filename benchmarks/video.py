@@ -1,8 +1,8 @@
 """Is a video decoded and sampled as fast as by OpenCV (and decord, where it is installed), in less memory?
 
-One film of 1280x720 is made here, and the same film again and again until it lasts an hour, by copying its packets. Each
-side reads it in fresh processes that take turns; the memory is what the process came to hold above what it held when
-all was imported. Frames of both sides are compared, so that nobody wins by looking at others.
+One film of 1280x720 is made here, and the same film again and again until it lasts an hour, by copying its packets.
+Each side reads it in fresh processes that take turns; the memory is what the process came to hold above what it held
+when all was imported (as Linux tells it). Frames of both sides are compared, so that nobody wins by looking at others.
 
     python benchmarks/video.py --seconds 60 --rounds 3
 
@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 

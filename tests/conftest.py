@@ -199,10 +199,11 @@ def make_film(
     aspect: tuple[int, int] = (1, 1),
     sound_s: float = 0,
     gop: int = 12,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """A small video of these pictures: greys (of 64x48) or Pillow's; the container by the path's suffix.
 
-    times_s: when each appears, for a variable rate. sound_s: so much of a tone of 440 Hz beside them.
+    times_s: when each appears, for a variable rate. sound_s: so much of a tone of 440 Hz beside them. options: of the container.
     """
     from fractions import Fraction
 
@@ -210,7 +211,7 @@ def make_film(
     import numpy as np
 
     frames = [Picture.new("RGB", (64, 48), (one,) * 3) if isinstance(one, int) else one for one in pictures]
-    with av.open(str(path), "w") as out:
+    with av.open(str(path), "w", container_options=options or {}) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.width, stream.height = frames[0].size
         stream.pix_fmt, stream.time_base = "yuvj420p" if codec == "mjpeg" else "yuv420p", Fraction(1, 1000)

@@ -58,17 +58,22 @@ def damage() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def opened(source: Source, noun: str, max_bytes: int) -> Iterator[tuple[str, Any]]:
-    """(what to call it in errors, the open container): headers read, nothing decoded.
+def opened(
+    source: Source, noun: str, max_bytes: int, codec_options: dict[str, str] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """(what to call it in errors, the open container): headers read, nothing decoded but what FFmpeg must look at.
 
-    noun: what is expected, "video" or "sound". Raises SensoriumError when it is missing, too large, of no known format,
+    noun: what is expected, "video" or "sound"; codec_options: for that look. Raises SensoriumError when it is missing, too large, of no known format,
     or damaged.
     """
     av = pyav()
     where, stream = open_source(source.source if isinstance(source, Medium) else source, noun, max_bytes)
     with stream:
         try:
-            container = av.open(stream, "r", container_options=_OPTIONS, metadata_errors="replace", buffer_size=_BUFFER)
+            container = av.open(
+                stream, "r", options=codec_options, container_options=_OPTIONS, metadata_errors="replace",
+                buffer_size=_BUFFER,
+            )  # fmt: skip
         except damage() as error:
             stream.seek(0)
             raise _unreadable(where, noun, stream.read(512), error) from error

@@ -89,15 +89,19 @@ def video_info(video: Source, limits: VideoLimits = DEFAULT_LIMITS) -> VideoInfo
 @contextmanager
 def open_video(video: Source, limits: VideoLimits = DEFAULT_LIMITS) -> Iterator[VideoReader]:
     """A reader of the video's frames. Raises SensoriumError as `video_info` does."""
-    with opened(video, "video", limits.max_bytes) as (where, container):
+    with opened(video, "video", limits.max_bytes, _ffmpeg_limits(limits)) as (where, container):
         yield VideoReader(where, container, limits)
+
+
+def _ffmpeg_limits(limits: VideoLimits) -> dict[str, str]:
+    """FFmpeg's own: a frame that is larger than that, whatever the header said, is not even allocated."""
+    return {"max_pixels": str(limits.max_pixels)}
 
 
 class VideoReader:
     """Frames by their times. Made by `open_video`.
 
-    ended_at_s: when the last frame appears, once the end of
-    what can be decoded has been met.
+    info: see VideoInfo. ended_at_s: when the last frame appears, once the end of what can be decoded has been met.
     """
 
     def __init__(self, where: str, container: Any, limits: VideoLimits) -> None:
@@ -112,14 +116,14 @@ class VideoReader:
         duration = self._duration()
         self._require_limits(duration)
         context = stream.codec_context
-        # FFmpeg's own limit: a frame that turns out larger than the header said is not even allocated.
-        context.options = {"max_pixels": str(limits.max_pixels)}
+        context.options = _ffmpeg_limits(limits)
         context.thread_type, context.thread_count = "AUTO", min(_THREADS, os.cpu_count() or 1)
         self._frames = self._decoded()
         self._shown: _Timed | None = None
         self._next = next(self._frames, None)
         if self._next is None:
-            raise SensoriumError(where, "holds no picture that can be decoded.", "Get the file again.")
+            what = f"holds no picture that can be decoded, or none of at most {limits.max_pixels:,} pixels."
+            raise SensoriumError(where, what, "Get the file again.")
         first = self._next.frame
         self._aspect = _positive(stream.sample_aspect_ratio) or 1.0
         rotation = round(first.rotation) % 360
@@ -163,9 +167,12 @@ class VideoReader:
 
     def _at(self, time_s: float) -> _Timed | None:
         if self._is_far(time_s):
+            here = self._shown or self._next
             self._seek(time_s)
             if self._next is None or self._next.time_s > time_s:
                 self._seek(time_s - _EARLIER_S)
+            if self._next is None and here is not None:
+                self._seek(here.time_s)  # the file is cut off before that time: on from here, as far as it goes
         while self._next is not None and self._next.time_s <= time_s:
             self._shown, self._next = self._next, next(self._frames, None)
         if self._next is None and self._shown is not None:

@@ -132,8 +132,8 @@ def test_video_mme_is_asked_about_frames_with_and_without_subtitles(sensorium, l
         scores[name] = results["values"]
     assert scores["with"].keys() == scores["without"].keys() and "short" in scores["with"]["by"]["duration"]
     with pytest.raises(SensoriumError, match="holds replies"):  # other frames are another run
-        CliRunner().invoke(app, ["evaluate", "videomme", "-d", str(data), "-o", str(tmp_path / "with"), "-m", str(model),
-                                 "--frames", "3"], catch_exceptions=False)  # fmt: skip
+        other = ["evaluate", "videomme", "-d", data, "-o", tmp_path / "with", "-m", model, "--frames", 3]
+        CliRunner().invoke(app, list(map(str, other)), catch_exceptions=False)
 
 
 def test_a_damaged_video_costs_its_own_questions_and_no_others(sensorium, lookalike, model, film, tmp_path):
@@ -143,8 +143,8 @@ def test_a_damaged_video_costs_its_own_questions_and_no_others(sensorium, lookal
     other = json.loads(json.dumps(rows).replace("001", "002"))
     path.write_text(json.dumps(rows + other))
     film(data / "videos" / "002.mp4", [40, 80])  # and 001.mp4 is no video
-    results = json.loads(sensorium("evaluate", "videomme", "-d", data, "-o", tmp_path / "out", "-m", model, "--frames", 2,
-                                   "--max-new-tokens", 2, "--json"))  # fmt: skip
+    words = ["evaluate", "videomme", "-d", data, "-o", tmp_path / "out", "-m", model, "--frames", 2]
+    results = json.loads(sensorium(*words, "--max-new-tokens", 2, "--json"))
     assert (results["planned"], results["answered"]) == (6, 3)
     assert all("001.mp4" in why for why in results["unasked"].values())
 
