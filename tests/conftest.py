@@ -203,7 +203,8 @@ def make_film(
 ) -> Path:
     """A small video of these pictures: greys (of 64x48) or Pillow's; the container by the path's suffix.
 
-    times_s: when each appears, for a variable rate. sound_s: so much of a tone of 440 Hz beside them. options: of the container.
+    times_s: when each appears, for a variable rate. sound_s: so much of a tone of 440 Hz beside them.
+    options: of the container.
     """
     from fractions import Fraction
 

@@ -63,8 +63,8 @@ def opened(
 ) -> Iterator[tuple[str, Any]]:
     """(what to call it in errors, the open container): headers read, nothing decoded but what FFmpeg must look at.
 
-    noun: what is expected, "video" or "sound"; codec_options: for that look. Raises SensoriumError when it is missing, too large, of no known format,
-    or damaged.
+    noun: what is expected, "video" or "sound"; codec_options: FFmpeg's, for that look.
+    Raises SensoriumError when it is missing, too large, of no known format, or damaged.
     """
     av = pyav()
     where, stream = open_source(source.source if isinstance(source, Medium) else source, noun, max_bytes)
