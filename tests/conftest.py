@@ -191,6 +191,68 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def make_film(
+    path: Path,
+    pictures: Sequence[Any],
+    fps: int = 10,
+    times_s: Sequence[float] | None = None,
+    codec: str = "libx264",
+    rotation: float = 0,
+    aspect: tuple[int, int] = (1, 1),
+    sound_s: float = 0,
+    gop: int = 12,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """A small video of these pictures: greys (of 64x48) or Pillow's; the container by the path's suffix.
+
+    times_s: when each appears, for a variable rate. sound_s: so much of a tone of 440 Hz beside them.
+    options: of the container.
+    """
+    from fractions import Fraction
+
+    import av
+    import numpy as np
+
+    frames = [Picture.new("RGB", (64, 48), (one,) * 3) if isinstance(one, int) else one for one in pictures]
+    with av.open(str(path), "w", container_options=options or {}) as out:
+        stream = out.add_stream(codec, rate=fps)
+        stream.width, stream.height = frames[0].size
+        stream.pix_fmt, stream.time_base = "yuvj420p" if codec == "mjpeg" else "yuv420p", Fraction(1, 1000)
+        stream.codec_context.time_base, stream.codec_context.gop_size = Fraction(1, 1000), gop
+        stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
+        if codec in ("mpeg4", "mjpeg"):  # which know no thousandths of a second
+            stream.codec_context.time_base = Fraction(1, fps)
+        if codec == "libx264":
+            stream.codec_context.options = {"preset": "ultrafast", "qp": "12", "bf": "2" if times_s is None else "0"}
+        else:
+            stream.bit_rate = 5_000_000  # else the codec saves bits where a test counts greys
+        if codec == "libvpx":
+            stream.codec_context.options = {"deadline": "realtime"}
+        if rotation:
+            stream.set_display_rotation(rotation)
+        sound = out.add_stream("aac", rate=16000, layout="mono") if sound_s else None
+        for i, picture in enumerate(frames):
+            frame = av.VideoFrame.from_image(picture)
+            base = stream.codec_context.time_base
+            frame.pts, frame.time_base = round((i / fps if times_s is None else times_s[i]) / base), base
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+        if sound:
+            tone = np.sin(2 * np.pi * 440 * np.arange(int(16000 * sound_s)) / 16000).astype(np.float32)
+            for start in range(0, len(tone), 1024):
+                piece = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], format="fltp", layout="mono")
+                piece.sample_rate, piece.pts, piece.time_base = 16000, start, Fraction(1, 16000)
+                out.mux(sound.encode(piece))
+            out.mux(sound.encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def film() -> Callable[..., Path]:
+    """`film(path, pictures, fps, …)`, see `make_film`."""
+    return make_film
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> tuple[Any, Callable[[], Any]]:
     """The real SmolLM2-135M-Instruct, loaded once, and a function that makes a fresh tokenizer of it."""

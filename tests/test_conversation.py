@@ -44,7 +44,10 @@ def in_any_order(draw, item, extras=None):
     return {key: whole[key] for key in draw(st.permutations(list(whole)))}
 
 
-extra_keys = st.dictionaries(st.text().filter(lambda key: key not in SOURCE_KEYS | {"type"}), json_values, max_size=2)
+# What a video's part says about its frames is read, and refused where it is of the wrong kind.
+CHOICES = {"frames", "nframes", "num_frames", "max_frames", "fps", "sampling", "subtitles", "timestamps"}
+OTHER = st.text().filter(lambda key: key not in SOURCE_KEYS | CHOICES | {"type"})
+extra_keys = st.dictionaries(OTHER, json_values, max_size=2)
 inner_extra_keys = st.dictionaries(st.text().filter(lambda key: key not in {"url", "data"}), json_values, max_size=2)
 
 
@@ -237,3 +240,52 @@ def test_plain_strings_and_lists_of_one_text_say_the_same_but_are_written_apart(
     assert first.messages[0].parts == second.messages[0].parts == (Text("a"),)
     assert (first.to_json(), second.to_json()) == (plain, listed)
     assert isinstance(first.messages[0], Message)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"type": "video_url", "video_url": {"url": "a.mp4"}, "frames": 16, "sampling": "scenes"},
+         Video("a.mp4", frames=16, sampling="scenes")),
+        ({"type": "video", "video": "a.mp4", "fps": 0.5, "max_frames": 32},
+         Video("a.mp4", frames=32, sampling="fps:0.5")),
+        ({"type": "video", "path": "a.mp4", "subtitles": "a.srt", "timestamps": False},
+         Video("a.mp4", subtitles="a.srt", timestamps=False)),
+        ({"type": "video", "path": "a.mp4", "frames": None}, Video("a.mp4")),
+    ],
+)  # fmt: skip
+def test_how_frames_are_chosen_is_read_from_a_videos_part_and_written_back(part, said):
+    document = [{"role": "user", "content": [part]}]
+    conversation = Conversation.from_json(document)
+    [video] = conversation.messages[0].parts
+    assert replace(video, extra=()) == said
+    assert json.dumps(conversation.to_json()) == json.dumps(document)
+    again = Conversation.from_json(Conversation((user(said),)).to_json())
+    assert replace(again.messages[0].parts[0], extra=()) == said  # also where no JSON was read before
+
+
+def test_choices_made_later_take_the_place_of_those_that_were_read():
+    read = Conversation.from_json([{"role": "user", "content": [{"type": "video", "video": "a.mp4", "fps": 2}]}])
+    changed = replace(read.messages[0].parts[0], sampling="uniform", frames=4)
+    [item] = Conversation((user(changed),)).to_json()[0]["content"]
+    assert item == {"type": "video", "video": "a.mp4", "frames": 4}
+
+
+WRONG_CHOICES = [{"frames": "8"}, {"frames": True}, {"fps": "1"}, {"sampling": 3}, {"timestamps": 1}]
+
+
+@pytest.mark.parametrize("choice", WRONG_CHOICES)
+def test_a_choice_of_the_wrong_kind_is_refused_by_name(choice):
+    [key] = choice
+    with pytest.raises(SensoriumError, match=rf"content\[0\]: `{key}` must be"):
+        Conversation.from_json([{"role": "user", "content": [{"type": "video", "video": "a.mp4", **choice}]}])
+
+
+def test_a_videos_digest_tells_the_bytes_the_subtitles_and_the_choice_of_frames(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    (tmp_path / "copy.mp4").write_bytes(b"film")
+    video = Video(str(tmp_path / "a.mp4"))
+    assert video.digest == Video(str(tmp_path / "copy.mp4")).digest == Video(b"film").digest
+    others = [replace(video, frames=4), replace(video, sampling="scenes"), replace(video, subtitles=b"1"),
+              replace(video, subtitles=b"2"), replace(video, timestamps=False), Video(b"other")]
+    assert len({video.digest, *(other.digest for other in others)}) == 7

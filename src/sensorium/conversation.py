@@ -48,14 +48,7 @@ class Medium:
     @property
     def digest(self) -> str:
         """sha256 of the encoded bytes: the same picture has one digest whatever its path. Reads the file."""
-        if isinstance(self.source, bytes):
-            return hashlib.sha256(self.source).hexdigest()
-        if self.source.startswith("data:"):
-            return hashlib.sha256(decode_data_url(self.source)).hexdigest()
-        try:
-            return hashlib.sha256(Path(self.source).read_bytes()).hexdigest()
-        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-            raise SensoriumError(self.source, f"cannot be read ({getattr(error, 'strerror', error)}).") from error
+        return _sha256(self.source)
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,24 @@ class Image(Medium):
 
 @dataclass(frozen=True)
 class Video(Medium):
-    """A clip with pictures over time."""
+    """A clip with pictures over time, and how its frames are chosen: see `sensorium.media.sampling`.
+
+    frames: at most so many, None for the sampling's own number. sampling: `uniform`, `fps:0.5`, `scenes`, `subtitles`,
+    `difference`. subtitles: a source of theirs, whose lines are said at the frames' times. timestamps: whether each
+    frame's time is said before it.
+    """
+
+    frames: int | None = None
+    sampling: str = "uniform"
+    subtitles: str | bytes | None = None
+    timestamps: bool = True
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what is seen: the bytes, the subtitles, and how frames are chosen. Reads the files."""
+        chosen = (self.frames, self.sampling, self.timestamps)
+        subtitles = "" if self.subtitles is None else _sha256(self.subtitles)
+        return hashlib.sha256(f"{_sha256(self.source)} {subtitles} {chosen}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,7 @@ class Conversation:
 
         content: a string, or a list of parts: `{"type": "text", "text"}`, `{"type": "image_url", "image_url": {"url"}}`
         (OpenAI), `{"type": "image", "image" | "url" | "path"}` (Hugging Face); likewise video and audio.
+        A video's part may also say `frames`, `sampling`, `subtitles` and `timestamps`, see `Video`.
         Raises SensoriumError naming the message and part at fault.
         """
         if isinstance(messages, str):
@@ -230,8 +241,47 @@ def _part(item: Any, where: str) -> Part:
     shape = json.dumps(_without_source(item, path_of_source), ensure_ascii=False)
     extra: tuple[tuple[str, Any], ...] = (("json", shape), ("at", path_of_source))
     if path_of_source in _BARE and not value.startswith("data:"):
-        return cls(_BARE_HEAD + value, (*extra, ("bare", True)))
-    return cls(value, extra)
+        value, extra = _BARE_HEAD + value, (*extra, ("bare", True))
+    return Video(value, extra, **_choices(item, where)) if cls is Video else cls(value, extra)
+
+
+# How a video's frames are chosen, in our words and in those of Qwen's and vLLM's clients.
+_CHOICES: dict[str, tuple[str, type]] = {
+    "frames": ("frames", int), "nframes": ("frames", int), "num_frames": ("frames", int), "max_frames": ("frames", int),
+    "sampling": ("sampling", str), "subtitles": ("subtitles", str), "timestamps": ("timestamps", bool),
+}  # fmt: skip
+_KINDS = {int: "a whole number", str: "a string", bool: "true or false"}
+_DEFAULTS = {"frames": None, "sampling": "uniform", "subtitles": None, "timestamps": True}
+
+
+def _choices(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of a Video that its JSON part sets. Raises SensoriumError for values of another kind."""
+    found: dict[str, Any] = {}
+    if (fps := item.get("fps")) is not None:
+        if isinstance(fps, bool) or not isinstance(fps, int | float):
+            raise SensoriumError(where, "`fps` must be a number.")
+        found["sampling"] = f"fps:{fps:g}"
+    for key, (name, kind) in _CHOICES.items():
+        value = item.get(key)
+        if value is None:
+            continue
+        if type(value) is not kind:
+            raise SensoriumError(where, f"`{key}` must be {_KINDS[kind]}.")
+        found[name] = value
+    return found
+
+
+def _with_choices(item: dict[str, Any], video: Video) -> dict[str, Any]:
+    """The JSON part with the video's choices, where these are not what it says already."""
+    subtitles = video.subtitles
+    if isinstance(subtitles, bytes):
+        subtitles = f"data:text/plain;base64,{base64.b64encode(subtitles).decode()}"
+    wanted = {"frames": video.frames, "sampling": video.sampling, "subtitles": subtitles,
+              "timestamps": video.timestamps}  # fmt: skip
+    if _DEFAULTS | _choices(item, "video") == wanted:
+        return item
+    kept = {key: value for key, value in item.items() if key not in (*_CHOICES, "fps")}
+    return kept | {key: value for key, value in wanted.items() if value != _DEFAULTS[key]}
 
 
 def _without_source(item: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -248,7 +298,8 @@ def _part_to_json(part: Part) -> dict[str, Any]:
         source = f"data:{_media_type(source)};base64,{base64.b64encode(source).decode()}"
     extra = dict(part.extra)
     if "json" not in extra:
-        return {"type": f"{kind}_url", f"{kind}_url": {"url": source}}
+        item = {"type": f"{kind}_url", f"{kind}_url": {"url": source}}
+        return _with_choices(item, part) if isinstance(part, Video) else item
     if "bare" in extra:
         source = source.partition(",")[2]
     item = json.loads(extra["json"])
@@ -257,15 +308,32 @@ def _part_to_json(part: Part) -> dict[str, Any]:
         item[head][rest] = source
     else:
         item[head] = source
-    return item
+    return _with_choices(item, part) if isinstance(part, Video) else item
 
 
 def _media_type(data: bytes) -> str:
     """The MIME type of encoded bytes by their first bytes; the octet stream when unknown."""
     if data[:4] == b"RIFF":  # one container, several contents
         return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12], "application/octet-stream")
-    signatures = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
+    if data[4:8] == b"ftyp":
+        return "video/mp4"
+    signatures = {
+        b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"\x1aE\xdf\xa3": "video/webm",
+    }  # fmt: skip
     return next((kind for magic, kind in signatures.items() if data.startswith(magic)), "application/octet-stream")
+
+
+def _sha256(source: str | bytes) -> str:
+    """Of what a source holds, read piece by piece. Raises SensoriumError when it cannot be read."""
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    if source.startswith("data:"):
+        return hashlib.sha256(decode_data_url(source)).hexdigest()
+    try:
+        with Path(source).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise SensoriumError(source, f"cannot be read ({getattr(error, 'strerror', error)}).") from error
 
 
 def decode_data_url(url: str) -> bytes:

@@ -53,3 +53,12 @@ def test_a_run_asks_what_one_question_after_the_other_asks(monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["questions"] == 6 and found["same replies"] >= 4, "of a random model, near ties may fall either way"
     assert found["ratio"] > 0
+
+
+def test_all_who_read_a_video_read_the_same_frames(monkeypatch, capsys):
+    words = ["--seconds", "2", "--hour-seconds", "6", "--frames", "4", "--rounds", "1", "--json"]
+    monkeypatch.setattr(sys, "argv", ["video.py", *words])
+    runpy.run_path(str(BENCHMARKS / "video.py"), run_name="__main__")  # compares the frames itself
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(found) == {"every frame", "sampled", "hour"}
+    assert all(found[task]["to opencv"]["speed"] > 0 for task in found)

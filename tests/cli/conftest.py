@@ -15,6 +15,7 @@ from PIL import Image
 
 from sensorium.conversation import Conversation
 from sensorium.engine import Card, Delta, Reply, Sampling
+from sensorium.media.watching import Watcher
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class ScriptedEngine:
     replies: list[str] = field(default_factory=lambda: ["A cat."])
     asked: list[Conversation] = field(default_factory=list)
     finish: str = "stop"
+    watcher: Watcher = field(default_factory=Watcher)
     card: Card = field(default_factory=lambda: Card("scripted", ("text", "image"), 8192, 64))
 
     def answer(self, conversations: list[Conversation], sampling: Sampling) -> list[Reply]:

@@ -198,3 +198,53 @@ def test_control_characters_do_not_reach_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     emit_words("a\x1b[2Jb\tc\n\x9b")
     assert capsys.readouterr().out == "a\ufffd[2Jb\tc\n\ufffd"
+
+
+def test_a_video_is_shown_as_its_options_say(sensorium, engine, model, film, tmp_path):
+    clip = film(tmp_path / "clip.mp4", range(40, 240, 5))
+    (tmp_path / "clip.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nHello.\n")
+    outcome = sensorium("chat", model, "--video", clip, "--frames", 4, "--sampling", "scenes", "--subtitles",
+                        tmp_path / "clip.srt", "-q", "What happens?", "--json")  # fmt: skip
+    [seen] = json.loads(outcome.out)["videos"]
+    assert seen == {"source": str(clip), "duration_s": 4.0, "frames": 4, "remark": ""}
+    video, question = engine.asked[0].messages[0].parts
+    assert (video.source, video.frames, video.sampling) == (str(clip), 4, "scenes")
+    assert video.subtitles == str(tmp_path / "clip.srt") and question.text == "What happens?"
+
+
+def test_a_chat_shows_videos_between_questions_and_saves_them_by_their_full_path(
+    sensorium, engine, model, film, tmp_path, monkeypatch
+):
+    film(tmp_path / "clip.mp4", range(40, 240, 5))
+    monkeypatch.chdir(tmp_path)
+    lines = ["/video clip.mp4", "What happens?", "/save said.json", "/video none.mp4", "And then?"]
+    outcome = sensorium("chat", model, "--frames", 3, stdin="\n".join(lines))
+    assert "3 frames of 0:04 will be shown with your next question" in outcome.err
+    assert "error: none.mp4: does not exist." in outcome.err
+    [_, second] = engine.asked
+    assert second.messages[0].parts[0].frames == 3 and second.messages[-1].text == "And then?"
+    [part, _] = json.loads((tmp_path / "said.json").read_text())[0]["content"]
+    assert part == {"type": "video_url", "video_url": {"url": str(tmp_path / "clip.mp4")}, "frames": 3}
+
+
+def test_a_damaged_video_is_shown_as_far_as_it_goes_and_that_is_said(sensorium, engine, model, film, tmp_path):
+    noise = [Image.effect_noise((64, 48), 60).convert("RGB") for _ in range(50)]
+    clip = film(tmp_path / "clip.mkv", noise)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    outcome = sensorium("chat", model, "--video", clip, "-q", "What?")
+    assert outcome.out == "A cat.\n" and f"{clip}: its pictures end at 0:02 of 0:05" in outcome.err
+
+
+def test_videos_that_cannot_be_shown_are_refused_before_anything_is_loaded(sensorium, engine, model, film, tmp_path):
+    clip = film(tmp_path / "clip.mp4", [40, 80])
+    (tmp_path / "page.mp4").write_text("<html></html>")
+    ask = ("chat", model, "-q", "What?")
+    for words, said in [
+        (("--video", tmp_path / "page.mp4"), "is a web page (HTML), not a video"),
+        (("--video", clip, "--sampling", "unifrom"), "Did you mean `uniform`?"),
+        (("--video", clip, "--subtitles", tmp_path / "none.srt"), "none.srt: does not exist"),
+        (("--frames", 4), "--frames: is about a video, and there is none"),
+        (("--video", clip, "--frames", 200), "200 frames of 64 visual tokens, 12,800 in all"),
+    ]:
+        assert said in sensorium(*ask, *words).error
+    assert engine.asked == []

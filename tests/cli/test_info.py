@@ -92,3 +92,25 @@ def test_a_model_folder_has_the_same_numbers_as_the_model_itself(sensorium, mode
     counts = json.loads(sensorium("info", model_folder, "--json").out)["parameters"]
     # The engine has merged the adapters, so they are not counted in its model.
     assert counts["total"] - counts["lora"] == sum(p.numel() for p in small_engine.model.parameters())
+
+
+def test_what_a_video_costs_is_told_before_it_is_watched(sensorium, recipe, film, tmp_path):
+    clip = film(tmp_path / "clip.mp4", range(40, 240, 5), sound_s=1)
+    found = json.loads(sensorium("info", recipe, "--video", clip, "--sampling", "fps:2", "--json").out)
+    assert (found["frames"], found["visual_tokens"], found["context_length"]) == (8, 8 * 16, 8192)
+    assert (found["duration_s"], found["width"], found["height"], found["has_sound"]) == (4.0, 64, 48, True)
+    said = sensorium("info", recipe, "--video", clip, "--frames", 5).out
+    assert "0:04 of 64x48, 10 frames a second, h264, with sound" in said and "take 80 visual tokens of 8,192" in said
+
+
+def test_a_file_that_ends_like_a_video_is_one(sensorium, film, tmp_path):
+    clip = film(tmp_path / "clip.mp4", [40, 80])
+    assert json.loads(sensorium("info", clip, "--json").out)["visual_tokens"] == 8 * 64
+    assert "does not exist" in sensorium("info", tmp_path / "none.mp4").error
+
+
+def test_a_video_that_has_no_room_is_refused_with_what_to_change(sensorium, recipe, film, tmp_path):
+    clip = film(tmp_path / "clip.mp4", [40, 80])
+    said = sensorium("info", recipe, "--video", clip, "--frames", 1000).error
+    assert "takes 1000 frames of 16 visual tokens, 16,000 in all" in said and "(--frames) below 512" in said
+    assert "--frames: is about a video" in sensorium("info", recipe, "--frames", 4).error

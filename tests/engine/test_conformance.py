@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sensorium.conversation import Conversation, Image, assistant, system, user
+from sensorium.conversation import Conversation, Image, Text, Video, assistant, system, user
 from sensorium.engine import OneOf, Sampling
 from sensorium.errors import SensoriumError
 
@@ -87,6 +87,23 @@ def test_the_count_is_of_the_tokens_that_are_scored(any_engine, renderer):
     for candidate in ("", "a cat", "🦊"):
         labels = renderer.render(ASKED + assistant(candidate)).labels
         assert any_engine.count(candidate) == sum(label != -100 for label in labels)
+
+
+def test_a_video_is_its_frames_with_their_times(any_engine, film, tmp_path):
+    path = film(tmp_path / "clip.mp4", range(40, 240, 10))
+    asked = Conversation((user(Video(str(path), frames=2, sampling="difference"), "What moves?"),))
+    spelled = any_engine.watcher.shown(asked)
+    assert [type(part) for part in spelled.messages[0].parts] == [Text, Image, Text, Image, Text, Text]
+    video, pictures = any_engine.answer([asked, spelled], Sampling(max_new_tokens=2))
+    assert (video.text, video.n_prompt) == (pictures.text, pictures.n_prompt)
+    assert "video" in any_engine.card.modalities
+
+
+def test_a_video_of_too_many_frames_is_refused_before_it_is_decoded(any_engine, film, tmp_path):
+    path = film(tmp_path / "clip.mp4", [40, 80])
+    asked = Conversation((user(Video(str(path), frames=1024), "What moves?"),))
+    with pytest.raises(SensoriumError, match=r"takes 1024 frames of .* Look at fewer frames: `frames` \(--frames\)"):
+        any_engine.answer([asked], Sampling(max_new_tokens=1))
 
 
 def test_marks_typed_by_a_user_are_characters(any_engine):

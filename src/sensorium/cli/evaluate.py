@@ -10,6 +10,7 @@ import typer
 
 from sensorium.cli.options import ApiKeyOption
 from sensorium.cli.terminal import Preparation, note
+from sensorium.cli.video import SamplingOf
 from sensorium.errors import SensoriumError, did_you_mean
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ SCENES = "scenes"
 _OF_SCENES = ("blind", "speech")
 _OF_BENCHMARKS = (
     "media", "prompt", "variant", "max_new_tokens", "temperature", "seed", "repeats", "batch_size", "workers",
-    "ray_address", "cache", "probe", "probe_base", "training_data",
-)  # fmt: skip
+    "ray_address", "cache", "probe", "probe_base", "training_data", "frames", "sampling", "subtitles",
+)
+_OF_VIDEOS = ("frames", "sampling", "subtitles")  # fmt: skip
 
 
 def evaluate(
@@ -45,6 +47,11 @@ def evaluate(
     variant: Annotated[
         str | None, typer.Option(metavar="official|vlmevalkit|lmms-eval|…", help="Whose rules score.")
     ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Of each video at most; 8 if left out.")] = None,
+    sampling: SamplingOf = None,
+    subtitles: Annotated[
+        bool, typer.Option(help="Of videos: also tell the lines that are said at the frames' times.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many pictures of each task.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of a reply; each benchmark has its own.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
@@ -96,6 +103,7 @@ def evaluate(
       sensorium evaluate scenes --data runs/scenes --out quick --split test_seen --limit 20 --no-blind --no-speech
       sensorium evaluate mme --data MME_Benchmark_release_version --out runs/mme --engine auto
       sensorium evaluate mcq --data MMBench_DEV_EN.tsv --out runs/mmbench --prompt official --workers 4
+      sensorium evaluate videomme --data Video-MME --media videos --out runs/videomme --frames 32 --subtitles
       sensorium evaluate scenes-mme --data runs/scenes --out runs/blind --probe no-picture --probe grey
       sensorium evaluate pope --data coco --media val2014 --out runs/pope --temperature 0.7 --repeats 5
     """
@@ -122,25 +130,31 @@ def evaluate(
     from sensorium.evaluation.run_folder import RunFolder
 
     chosen = BENCHMARKS[benchmark]
+    if chosen.modality != "video":
+        _refuse(context, _OF_VIDEOS, f"is about videos; {chosen.title} shows none.")
+    elif sampling is not None:
+        from sensorium.media.sampling import parse_sampling
+
+        parse_sampling(sampling)
     asked_as = chosen.known_prompt(prompt)
     chosen.known_variant(variant, asked_as)
     check_probes(probe or (), probe_base)
     if split and len(split) > 1:
         raise SensoriumError("--split", "one word at most; it chooses among the files of the data.")
-    source = Data(data, media, split[0] if split else None)
-    sampling = Sampling(max_new_tokens or chosen.max_new_tokens, temperature, seed=seed)
+    source = Data(data, media, split[0] if split else None, frames, sampling, subtitles)
+    speaking = Sampling(max_new_tokens or chosen.max_new_tokens, temperature, seed=seed)
     with Preparation() as preparation:
         preparation("reading the questions", 0, 0)
         questions = limited(chosen.read(source, asked_as), limit)
         with closing(_asker(chosen, load, workers, ray_address, preparation)) as asker:
             identity = engine_identity(model, asker.card, precision)
-            header = _asked(chosen, asked_as, source, identity, sampling)
+            header = _asked(chosen, asked_as, source, identity, speaking)
             folder = RunFolder(out, header)
             known = ResponseCache(default_path()) if cache else None
             about = {"model": {"name": asker.card.name, "provenance": asker.card.provenance}, "limit": limit,
                      "data_about": {"name": source.path.name, "layout": source.layout}}  # fmt: skip
-            run(questions, asker, folder, identity, sampling, repeats, known, batch_size, preparation, about)
-            asked = Asked(asker, identity, sampling, known, batch_size, header, about)
+            run(questions, asker, folder, identity, speaking, repeats, known, batch_size, preparation, about)
+            asked = Asked(asker, identity, speaking, known, batch_size, header, about)
             ask_probes(probe or (), questions, asked, out, preparation)
         if probe_base is not None:
             ask_base(probe_base, load, questions, asked, out, preparation)
@@ -156,7 +170,10 @@ def _asked(benchmark: Benchmark, prompt: str, data: Data, identity: str, samplin
     return {
         "benchmark": benchmark.name, "prompt": prompt, "data": data.sha256, "split": data.split, "engine": identity,
         "sampling": asdict(sampling) | {"stop": list(sampling.stop)},
-    }  # fmt: skip
+    } | (
+        {"videos": {"frames": data.frames, "sampling": data.sampling, "subtitles": data.with_subtitles}}
+        if benchmark.modality == "video" else {}
+    )  # fmt: skip
 
 
 def _asker(benchmark: Benchmark, load: dict[str, Any], workers: int, address: str | None, preparation: Any) -> Asker:

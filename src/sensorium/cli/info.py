@@ -10,6 +10,7 @@ import typer
 
 from sensorium.cli.options import ApiKeyOption
 from sensorium.cli.terminal import Preparation, emit, emit_json
+from sensorium.cli.video import SUFFIXES, Frames, SamplingOf, Subtitles, Watching, cost, cost_lines
 from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError
 
@@ -23,13 +24,23 @@ RECIPES = (".yaml", ".yml")
 
 def info(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|RECIPE", help="`default`, a model folder, hub id or address; or a recipe.")
+        str,
+        typer.Argument(
+            metavar="MODEL|RECIPE|VIDEO",
+            help="`default`, a model folder, hub id or address; a recipe; or a video, as `default` would see it.",
+        ),
     ] = "default",
     size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="A picture's size in pixels.")] = "640x480",
+    video: Annotated[
+        Path | None, typer.Option(help="Tell what this video costs with the model, and nothing else.")
+    ] = None,
+    frames: Frames = None,
+    sampling: SamplingOf = None,
+    subtitles: Subtitles = None,
     api_key: ApiKeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
 ) -> None:
-    """Show what a model or a recipe is made of, and what it costs.
+    """Show what a model or a recipe is made of, and what it costs; or what a video costs before it is looked at.
 
     Parts and licences, parameters of each module, visual tokens of a picture, memory. For a recipe
     also what trains in each stage, and the memory of weights, gradients and optimizer (activations come on top and
@@ -40,12 +51,28 @@ def info(
       sensorium info
       sensorium info recipes/default.yaml --size 1024x768
       sensorium info runs/mine --json
+      sensorium info clip.mp4 --frames 32
+      sensorium info HuggingFaceTB/SmolVLM-256M-Instruct --video clip.mp4 --sampling fps:0.5
     """
     width, height = _size(size)
+    if video is None and Path(model).suffix.lower() in SUFFIXES:
+        model, video = "default", Path(model)
+    watching = Watching(frames, sampling, subtitles)
+    clip = None if video is None else watching.of(video)
+    if clip is None:
+        watching.require_unused()
+    else:
+        cost(clip, 0, 0)  # a file that cannot be read is found out before the model is looked at
     with Preparation() as preparation:
         is_ours = Path(model).suffix.lower() in RECIPES or (found := find_model(model)).kind in ("sensorium", "gguf")
         content = _collect(model, width, height, preparation) if is_ours else _card(found, api_key, preparation)
-    if json:
+    if clip is not None:
+        seen = cost(clip, content["visual_tokens"], content["context_length"])
+        if json:
+            emit_json(seen)
+        else:
+            emit("\n".join(cost_lines(seen)))
+    elif json:
         emit_json(content)
     elif is_ours:
         _print(content)
@@ -117,6 +144,7 @@ def _described(name: str, summary: ModelSummary, width: int, height: int) -> dic
             "way": sight.in_words((width, height)), "any_size": not sight.config.depends_on_size,
         },
         "visual_tokens": len(views.layout),
+        "context_length": summary.context_length,
         "memory_bytes": {
             "float32": summary.weight_bytes(torch.float32),
             "bfloat16": summary.weight_bytes(torch.bfloat16),
@@ -157,6 +185,7 @@ def _print(content: dict[str, Any]) -> None:
     emit(f"\na picture of {picture['width']}x{picture['height']}")
     emit(f"  is {picture['way']}{', whatever its size' * picture['any_size']},")
     emit(f"  and takes {content['visual_tokens']} visual tokens{', as every picture does' * picture['any_size']}")
+    emit(f"  of the {content['context_length']:,} tokens that a conversation may have")
     memory = content["memory_bytes"]
     single, half = _size_of(memory["float32"]), _size_of(memory["bfloat16"])
     emit(f"\nmemory of the weights: {single} in float32, {half} in bfloat16")

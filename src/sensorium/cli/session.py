@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.cli.terminal import emit, emit_words, note
-from sensorium.conversation import Conversation, Image, Message, assistant, user
+from sensorium.cli.video import Watching
+from sensorium.conversation import Conversation, Image, Message, Video, assistant, user
 from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
 
@@ -21,12 +23,21 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """engine: who answers; sampling: how; messages: what was said before; shown: pictures for the next turn."""
+    """engine: who answers; sampling: how; messages: what was said before; watching: how videos' frames are chosen;
+    shown: pictures and videos for the next turn."""
 
-    def __init__(self, engine: Engine, sampling: Sampling, messages: tuple[Message, ...] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        messages: tuple[Message, ...] = (),
+        watching: Watching | None = None,
+    ) -> None:
         self.engine, self.sampling = engine, sampling
         self.messages = messages
-        self.shown: list[Image] = []
+        self.watching = watching or Watching()
+        self.shown: list[Image | Video] = []
+        self._watched: list[dict[str, Any]] = []
         self.reply = ""
 
     def show(self, path: Path | str) -> tuple[int, int]:
@@ -37,6 +48,20 @@ class Session:
         size = open_image(image).size  # decoded now, so that a damaged picture is refused here and not in the answer
         self.shown.append(image)
         return size
+
+    def watch(self, video: Video) -> dict[str, Any]:
+        """Show a video before the next question; what was seen of it. Raises SensoriumError if it cannot be."""
+        from sensorium.media.watching import require_room
+
+        card, watcher = self.engine.card, self.engine.watcher
+        if card.visual_tokens and card.context_length:
+            require_room(video, watcher.expect(video)[1], card.visual_tokens, card.context_length)
+        watched = watcher.watch(video)  # decoded now, and remembered there for the answer
+        self.shown.append(video)
+        seen = {"source": video.source, "duration_s": round(watched.info.duration_s, 3), "frames": watched.n_frames,
+                "remark": watched.remark}  # fmt: skip
+        self._watched.append(seen)
+        return seen
 
     def ask(self, question: str) -> None:
         """Put the question, with the pictures shown since the last one, and let the reply stream out."""
@@ -71,7 +96,7 @@ class Session:
             "finish": reply.finish,
             "tokens": {"prompt": reply.n_prompt, "reply": reply.n_tokens},
             "boxes": self._boxes(),
-        }
+        } | ({"videos": self._watched} if self._watched else {})
 
     def draw(self, out: Path) -> int:
         """Draw the last reply's boxes into a copy of the picture shown last; returns how many, 0 draws nothing."""
@@ -94,6 +119,7 @@ class Session:
     def reset(self) -> None:
         """Forget everything said and shown."""
         self.messages, self.shown, self.reply = (), [], ""
+        self._watched = []
 
     def _keep(self, conversation: Conversation, reply: str) -> None:
         self.messages = (conversation + assistant(reply)).messages
@@ -128,11 +154,17 @@ class Session:
 
 
 def _with_full_paths(message: Message) -> Message:
-    """The same message with pictures named so that they are found from any folder."""
-    parts = tuple(
-        Image(str(Path(part.source).absolute()), part.extra)
-        if isinstance(part, Image) and isinstance(part.source, str) and ":" not in part.source[:8]
-        else part
-        for part in message.parts
-    )
+    """The same message with media named so that they are found from any folder."""
+    parts = tuple(_with_full_path(part) if isinstance(part, Image | Video) else part for part in message.parts)
     return Message(message.role, parts, message.plain, message.content_first)
+
+
+def _with_full_path(part: Image | Video) -> Image | Video:
+    if isinstance(part, Video):
+        part = replace(part, subtitles=_full_path(part.subtitles))
+    return replace(part, source=_full_path(part.source))
+
+
+def _full_path(source: Any) -> Any:
+    is_path = isinstance(source, str) and ":" not in source[:8]
+    return str(Path(source).absolute()) if is_path else source

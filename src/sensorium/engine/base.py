@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sensorium.conversation import Conversation
 from sensorium.engine.constraint import Constraint
 from sensorium.errors import SensoriumError
 
+if TYPE_CHECKING:
+    from sensorium.media.watching import Watcher
+
 FinishReason = Literal["stop", "length"]
 MAX_LOGPROBS = 20
+SEES = ("text", "image", "video")  # of every model that takes pictures: a video becomes frames before it is rendered
 
 
 @dataclass(frozen=True)
@@ -124,9 +128,10 @@ class Reply:
 
 
 class Engine(Protocol):
-    """Anything that can be asked."""
+    """Anything that can be asked. watcher: what turns the videos of a conversation into frames."""
 
     card: Card
+    watcher: Watcher
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece; pieces joined equal `answer`'s text."""

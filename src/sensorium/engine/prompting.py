@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from sensorium.conversation import Conversation
-from sensorium.engine.asking import require_question, require_room
+from sensorium.engine.asking import require_question, require_room, with_frames
 from sensorium.engine.base import Card, Delta, FinishReason, Logprob, Sampling
 from sensorium.engine.grammar import Grammars
 from sensorium.engine.sampler import Chosen, TextStream, TokenSampler
+from sensorium.media.watching import Watcher
 from sensorium.rendering.renderer import Rendered, Renderer
 
 
@@ -22,13 +23,15 @@ class Speech(Protocol):
     def decode(self, ids: list[int]) -> str: ...
 
 
-def render_prompt(renderer: Renderer, conversation: Conversation, max_new_tokens: int, card: Card) -> Rendered:
-    """The conversation as the model was trained on it, up to where the reply begins.
+def render_prompt(
+    renderer: Renderer, watcher: Watcher, conversation: Conversation, max_new_tokens: int, card: Card
+) -> Rendered:
+    """The conversation as the model was trained on it, videos as frames, up to where the reply begins.
 
     Raises SensoriumError when there is nothing to answer, or no room for the reply.
     """
     require_question(conversation)
-    prompt = renderer.render(conversation, generate=True)
+    prompt = renderer.render(with_frames(conversation, watcher, card), generate=True)
     require_room(len(prompt), len(prompt.slots), max_new_tokens, card)
     return prompt
 

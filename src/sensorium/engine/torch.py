@@ -12,17 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from PIL.Image import Image as PILImage
 from torch import Tensor
 
 from sensorium.conversation import Conversation, Image
-from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
+from sensorium.engine.base import GREEDY, SEES, Card, Delta, Reply, Sampling
 from sensorium.engine.grammar import Grammars
 from sensorium.engine.prompting import GrowingReply, deltas, make_samplers, render_prompt, scored_ids
 from sensorium.engine.sampler import Chosen, TokenSampler
 from sensorium.media import open_image
 from sensorium.media.sight import USUAL_PICTURE
 from sensorium.media.views import Views
+from sensorium.media.watching import Watcher
 from sensorium.model.attention import use_grouped_attention
 from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import load_model, read_config
@@ -35,8 +38,9 @@ from sensorium.parts import licence_of
 from sensorium.progress import ProgressCallback
 from sensorium.rendering import Rendered, Renderer
 
-REMEMBERED_PICTURES = 64
+REMEMBERED_PICTURES = 256  # a video of so many frames is encoded once
 Precision = Literal["float32", "bfloat16"]
+WHOLE = {"fit": "squash", "tiles": None}  # one view, of whatever scheme, to compare pictures by
 
 
 class TorchEngine:
@@ -72,7 +76,8 @@ class TorchEngine:
         length = int(getattr(model.language.config, "max_position_embeddings", 2048))  # type: ignore[union-attr]
         parts = (model.config.vision.part, model.config.language.part)
         licence = "; ".join(f"{part}: {licence_of(part)}" for part in parts if licence_of(part))
-        self.card = Card(name, ("text", "image"), length, self.renderer.visual_tokens, licence, provenance or {})
+        self.watcher = Watcher(self._features)
+        self.card = Card(name, SEES, length, self.renderer.visual_tokens, licence, provenance or {})
 
     @classmethod
     def load(
@@ -139,7 +144,7 @@ class TorchEngine:
         return len(scored_ids(self.renderer, candidate))
 
     def _prompt(self, conversation: Conversation, sampling: Sampling) -> Rendered:
-        return render_prompt(self.renderer, conversation, sampling.max_new_tokens, self.card)
+        return render_prompt(self.renderer, self.watcher, conversation, sampling.max_new_tokens, self.card)
 
     @torch.inference_mode()
     def _visual(self, image: Image) -> Tensor:
@@ -160,6 +165,13 @@ class TorchEngine:
         if self.compression is None or not self.compression.is_needed(views):
             return tokens[torch.tensor(views.order, device=tokens.device)]
         return torch.from_numpy(self.compression.apply(tokens.float().cpu().numpy(), views)).to(tokens)
+    @torch.inference_mode()
+    def _features(self, pictures: Sequence[PILImage]) -> np.ndarray[Any, Any]:
+        """[n, d]: what the vision encoder makes of each picture, on average over its places, of length 1."""
+        whole = replace(self.model.sight, config=self.model.config.views.model_copy(update=WHOLE))
+        pixels = torch.cat([make_views(picture, whole) for picture in pictures])
+        features = self.model.vision(pixels.to(self.model.added_embeddings)).mean(dim=1)
+        return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
 
     def _embed(self, rows: Sequence[Rendered], left: bool) -> tuple[Tensor, Tensor]:
         """Embeddings [b, t, d] and mask [b, t] of prompts, padded on the left (to generate) or on the right."""

@@ -13,7 +13,6 @@ import importlib
 import io
 import os
 import re
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,11 +23,12 @@ from typing import BinaryIO
 from PIL import Image as PILImage
 from pydantic import BaseModel, ConfigDict, Field
 
-from sensorium.conversation import Image, decode_data_url
+from sensorium.conversation import Image
 from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
 from sensorium.media.pixels import to_rgb
 from sensorium.media.recognise import HEIC, recognise
+from sensorium.media.sources import open_source
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")  # JPEG opens MPO as well
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF"}
@@ -105,7 +105,7 @@ def image_size(image: Source, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[int
 def _opened(image: Source, limits: ImageLimits) -> Iterator[tuple[str, BinaryIO, PILImage.Image]]:
     """(where, its bytes, the picture with its header read and found within the limits, not yet decoded)."""
     source = image.source if isinstance(image, Image) else image
-    where, stream = _from_bytes(source, limits) if isinstance(source, bytes) else _from_name(source, limits)
+    where, stream = open_source(source, "picture", limits.max_bytes)
     with stream:
         head = stream.read(HEAD)
         stream.seek(0)
@@ -134,48 +134,6 @@ def _too_many_pixels(where: str, error: BaseException, limits: ImageLimits) -> S
     most = min(limits.max_pixels, own)
     what = f"claims more pixels than a picture may have: {claimed:,}, at most {most:,} are allowed."
     return SensoriumError(where, what, "Make the picture smaller.")
-
-
-def _from_bytes(data: bytes, limits: ImageLimits) -> tuple[str, BinaryIO]:
-    where = f"picture ({len(data):,} bytes)"
-    _check_bytes(where, len(data), limits)
-    return where, io.BytesIO(data)
-
-
-def _from_name(source: str | Path, limits: ImageLimits) -> tuple[str, BinaryIO]:
-    """A `data:` URL or a path. Web addresses are refused: fetching is somebody else's decision, never a side effect."""
-    name = str(source)
-    if name.startswith("data:"):
-        _check_bytes("picture in a data URL", len(name) * 3 // 4 or 1, limits)
-        return _from_bytes(decode_data_url(name), limits)
-    where = name if len(name) <= 200 else f"{name[:60]}… ({len(name):,} characters)"
-    if re.match(r"https?://", name, re.IGNORECASE):
-        raise SensoriumError(where, "is a web address; these are not opened.", "Download the picture, give its path.")
-    if scheme := re.match(r"([a-z][a-z0-9+.-]*)://", name, re.IGNORECASE):
-        raise SensoriumError(where, f"has an unknown scheme, {scheme[1]}.", "Give a path or a data: URL.")
-    try:
-        state = Path(name).stat()
-        if stat.S_ISDIR(state.st_mode):
-            raise SensoriumError(where, "is a folder; a picture file is expected.", "Name a file inside it.")
-        if not stat.S_ISREG(state.st_mode):  # a pipe or device may never end
-            raise SensoriumError(where, "is not a regular file.", "Give a picture file.")
-        _check_bytes(where, state.st_size, limits)
-        return where, Path(name).open("rb")
-    except FileNotFoundError as error:
-        raise SensoriumError(where, "does not exist.", "Check the path.") from error
-    except PermissionError as error:
-        raise SensoriumError(where, "may not be read (permission denied).", "Change its permissions.") from error
-    except (OSError, ValueError) as error:  # too long a name, a zero byte in it, a loop of links
-        reason = getattr(error, "strerror", None) or error
-        raise SensoriumError(where, f"cannot be opened ({reason}).", "Check the path.") from error
-
-
-def _check_bytes(where: str, n_bytes: int, limits: ImageLimits) -> None:
-    if n_bytes == 0:
-        raise SensoriumError(where, "is empty.", "Get the file again.")
-    if n_bytes > limits.max_bytes:
-        what = f"has {n_bytes:,} bytes; at most {limits.max_bytes:,} are allowed."
-        raise SensoriumError(where, what, "Make the picture smaller, or raise `max_bytes`.")
 
 
 def _check_size(where: str, size: tuple[int, int], limits: ImageLimits) -> None:

@@ -40,12 +40,14 @@ class PartSummary:
 class ModelSummary:
     """parameters: of the modules `vision stem`, `vision tail`, `connector`, `tokens`, `language` and `lora`.
 
-    sight: how pictures are shown, and what each costs.
+    sight: how pictures are shown, and what each costs. context_length: tokens of a conversation, 0 if the language
+    model's configuration does not say.
     """
 
     parts: tuple[PartSummary, ...]
     parameters: dict[str, int]
     sight: Sight
+    context_length: int
 
     @property
     def total(self) -> int:
@@ -89,7 +91,8 @@ def summarise(config: ModelConfig, progress: ProgressCallback | None = None) -> 
         row = _row(name)
         parameters[row] = parameters.get(row, 0) + parameter.numel()
     parts = (part_summary("vision", config.vision.part), part_summary("language", config.language.part))
-    return ModelSummary(parts, parameters, model.sight)
+    length = int(getattr(model.language.config, "max_position_embeddings", 0))  # type: ignore[union-attr]
+    return ModelSummary(parts, parameters, model.sight, length)
 
 
 def trainable(config: ModelConfig, modules: Iterable[str]) -> dict[str, int]:

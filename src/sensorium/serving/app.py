@@ -198,7 +198,8 @@ class _Service:
     def _described(self) -> dict[str, Any]:
         card = self.engine.card
         return {"id": card.name, "object": "model", "created": self.started, "owned_by": "sensorium",
-                "modalities": list(card.modalities), "context_length": card.context_length,
+                "modalities": [name for name in card.modalities if name != "video"],  # requests hold pictures
+                "context_length": card.context_length,
                 "visual_tokens": card.visual_tokens, "licence": card.licence}
 
     async def health(self) -> dict[str, Any]:

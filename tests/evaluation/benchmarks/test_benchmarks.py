@@ -113,6 +113,43 @@ def test_video_mme_is_asked_in_the_words_of_its_authors(lookalike):
     assert lines[1:] == ["Which?", "A. One.", "B. Two.", "C. Three.", "D. Four.", "The best answer is:"]
 
 
+def test_subtitles_are_told_as_video_mme_tells_them(lookalike, film):
+    path = lookalike("videomme", "official")
+    film(path / "videos" / "001.mp4", range(40, 240, 5))  # four seconds
+    (path / "subtitle").mkdir()
+    said = ["Early.", "One.", "Two.", "After all frames."]
+    spans = [("00:00:00,000", "00:00:00,900"), ("00:00:00,950", "00:00:01,100"), ("00:00:02,000", "00:00:03,900"),
+             ("00:00:03,950", "00:00:03,990")]  # fmt: skip
+    (path / "subtitle" / "001.srt").write_text(
+        "".join(f"{i}\n{a} --> {b}\n{words}\n\n" for i, (words, (a, b)) in enumerate(zip(said, spans, strict=True)))
+    )
+
+    def text(prompt, **options):
+        question = next(iter(BENCHMARKS["videomme"].read(Data(path, with_subtitles=True, **options), prompt)))
+        return question.conversation().messages[0].text.split("\n")
+
+    bare = questions_of("videomme", path, "official")[0].text.split("\n")
+    lead, *told = text("official", frames=2)  # at 1 and 3 s
+    # The digest of the lead-in line, from the benchmark's own documentation.
+    assert hashlib.sha256(lead.encode()).hexdigest().startswith("bead13ac0524a58e")
+    assert told == ["One.", "Two.", *bare]
+    four = text("official", frames=4)[1:]  # at 0.5, 1.5, 2.5 and 3.5 s
+    assert four == ["Early.", "Two.", *bare], "a line that two frames show is told once"
+    assert text("vlmevalkit", frames=4)[1:4] == ["Early.", "Two.", "Two."], "at 0.8, 1.6, 2.4, 3.2 s: repeats kept"
+    assert text("official", frames=1)[:2] == [lead, "Two."]
+    (path / "subtitle" / "001.srt").unlink()
+    assert text("official") == bare, "a video without subtitles is asked about without"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sampling"), [("official", "uniform"), ("vlmevalkit", "uniform-inner"), ("lmms-eval", "uniform-ends")]
+)
+def test_each_protocol_takes_its_own_frames_and_no_times(lookalike, prompt, sampling):
+    data = Data(lookalike("videomme", "official"), frames=5)
+    [video] = next(iter(BENCHMARKS["videomme"].read(data, prompt))).media()
+    assert (video.frames, video.sampling, video.timestamps) == (5, sampling, False)
+
+
 def test_protocols_ask_in_their_own_words(lookalike):
     path = lookalike("mme", "tsv")
     assert questions_of("mme", path)[0].text == "Is it red? Please answer yes or no."

@@ -117,11 +117,36 @@ def test_a_model_of_transformers_answers_a_benchmark(sensorium, lookalike, llava
     assert results["answered"] == 3 and results["values"]["rows"] == 3
 
 
-def test_a_video_is_refused_by_a_model_that_sees_none(lookalike, model, tmp_path):
-    words = ["evaluate", "videomme", "-d", lookalike("videomme", "official"), "-o", tmp_path / "out", "-m", model]
-    with pytest.raises(SensoriumError, match="takes text, image; Video-MME shows it video"):
-        CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
-    assert not (tmp_path / "out").exists()
+def test_video_mme_is_asked_about_frames_with_and_without_subtitles(sensorium, lookalike, model, film, tmp_path):
+    data = lookalike("videomme", "official")
+    film(data / "videos" / "001.mp4", range(40, 240, 5))
+    (data / "subtitle").mkdir()
+    (data / "subtitle" / "001.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHi.\n")
+    scores = {}
+    for name, more in {"without": (), "with": ("--subtitles",)}.items():
+        words = ["evaluate", "videomme", "-d", data, "-o", tmp_path / name, "-m", model, "--frames", 2]
+        results = json.loads(sensorium(*words, "--max-new-tokens", 2, "--json", *more))
+        assert results["answered"] == results["planned"] == 3 and results["unasked"] == {}
+        header = json.loads((tmp_path / name / "replies.jsonl").read_text().splitlines()[0])
+        assert header["videos"] == {"frames": 2, "sampling": None, "subtitles": bool(more)}
+        scores[name] = results["values"]
+    assert scores["with"].keys() == scores["without"].keys() and "short" in scores["with"]["by"]["duration"]
+    with pytest.raises(SensoriumError, match="holds replies"):  # other frames are another run
+        other = ["evaluate", "videomme", "-d", data, "-o", tmp_path / "with", "-m", model, "--frames", 3]
+        CliRunner().invoke(app, list(map(str, other)), catch_exceptions=False)
+
+
+def test_a_damaged_video_costs_its_own_questions_and_no_others(sensorium, lookalike, model, film, tmp_path):
+    data = lookalike("videomme", "official")
+    [path] = data.glob("*.json")
+    rows = json.loads(path.read_text().replace("},]", "}]"))
+    other = json.loads(json.dumps(rows).replace("001", "002"))
+    path.write_text(json.dumps(rows + other))
+    film(data / "videos" / "002.mp4", [40, 80])  # and 001.mp4 is no video
+    words = ["evaluate", "videomme", "-d", data, "-o", tmp_path / "out", "-m", model, "--frames", 2]
+    results = json.loads(sensorium(*words, "--max-new-tokens", 2, "--json"))
+    assert (results["planned"], results["answered"]) == (6, 3)
+    assert all("001.mp4" in why for why in results["unasked"].values())
 
 
 @pytest.mark.parametrize(
@@ -131,6 +156,8 @@ def test_a_video_is_refused_by_a_model_that_sees_none(lookalike, model, tmp_path
         (["{tmp}", "--data", "."], "Write: sensorium evaluate scenes --data"),
         (["mme", "--data", "{tmp}/nothing"], "does not exist"),
         (["mme", "--data", "{tmp}", "--no-blind"], "--blind: is of `scenes` alone"),
+        (["mme", "--data", "{tmp}", "--frames", "4"], "--frames: is about videos; MME shows none"),
+        (["videomme", "--data", "{tmp}", "--sampling", "scene"], "Did you mean `scenes`"),
         (["scenes", "--data", "{tmp}", "--repeats", "2"], "--repeats: is of other benchmarks"),
         (["mme", "--data", "{tmp}", "--repeats", "2"], "greedy replies are all the same"),
         (["mme", "--data", "{tmp}", "--prompt", "lmms"], "Did you mean `lmms-eval`"),

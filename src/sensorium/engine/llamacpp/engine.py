@@ -15,9 +15,10 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from PIL.Image import Image as PILImage
 
 from sensorium.conversation import Conversation, Image
-from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
+from sensorium.engine.base import GREEDY, SEES, Card, Delta, Reply, Sampling
 from sensorium.engine.grammar import Grammars
 from sensorium.engine.llamacpp.decoder import Decoder, Job
 from sensorium.engine.llamacpp.prompt import Array, Prompt
@@ -26,11 +27,13 @@ from sensorium.engine.llamacpp.vision import PictureEncoder
 from sensorium.engine.prompting import deltas, make_samplers, render_prompt, scored_ids
 from sensorium.errors import SensoriumError
 from sensorium.media import image_size, open_image
+from sensorium.media.fits import squash
 from sensorium.media.sight import USUAL_PICTURE
+from sensorium.media.watching import Watcher
 from sensorium.model.gguf_folder import GgufFolder
 from sensorium.rendering.renderer import Renderer, Slot
 
-REMEMBERED_PICTURES = 64  # as visual tokens, from which the language model reads them
+REMEMBERED_PICTURES = 256  # a video of so many frames is encoded once
 
 
 class LlamaCppEngine:
@@ -61,7 +64,7 @@ class LlamaCppEngine:
         self.renderer = Renderer(files.tokenizer(), usual, views=views)
         self._grammars = Grammars(self.renderer)
         length = min(context_length or files.context_length, files.context_length)
-        self.card = Card(name or folder.name, ("text", "image"), length, usual, files.licence,
+        self.card = Card(name or folder.name, SEES, length, usual, files.licence,
                          files.provenance | {"quantization": files.quantization})
         self._decoder = Decoder(files.text, length, slots, threads, shelf_mb)
         try:
@@ -70,6 +73,7 @@ class LlamaCppEngine:
             self._decoder.close()
             raise
         self._pictures: OrderedDict[str, Array] = OrderedDict()
+        self.watcher = Watcher(self._features)
         self._looking = Lock()
         self._is_closed = False
         self._slots = slots
@@ -119,7 +123,7 @@ class LlamaCppEngine:
         return Job(prompt, sampler.choose, sampling.max_new_tokens, stop_ids, self.renderer.slot_id)
 
     def _prompt(self, conversation: Conversation, max_new_tokens: int) -> Prompt:
-        rendered = render_prompt(self.renderer, conversation, max_new_tokens, self.card)
+        rendered = render_prompt(self.renderer, self.watcher, conversation, max_new_tokens, self.card)
         return Prompt.of(rendered.ids, [piece for slot in rendered.slots for piece in self._pieces(slot)])
 
     def _pieces(self, slot: Slot) -> Iterator[tuple[int, str, Array]]:
@@ -147,4 +151,13 @@ class LlamaCppEngine:
                     self._pictures.popitem(last=False)
             self._pictures.move_to_end(key)
             return self._pictures[key]
+
+    def _features(self, pictures: Sequence[PILImage]) -> Array:
+        """[n, d]: the visual tokens of each picture on average, of length 1."""
+        with self._looking:
+            if self._is_closed:
+                raise RuntimeError("the engine is closed.")
+            square = squash(self._files.image_size)
+            rows = np.stack([self._encoder(np.asarray(square.paint(of))).mean(axis=0) for of in pictures])
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 

@@ -13,14 +13,15 @@ from dataclasses import replace
 from typing import Any
 
 from sensorium.conversation import Conversation, Image, Message, Text, user
-from sensorium.engine.asking import require_pictures_only, require_question
-from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
+from sensorium.engine.asking import require_pictures_only, require_question, with_frames
+from sensorium.engine.base import GREEDY, SEES, Card, Delta, Reply, Sampling
 from sensorium.engine.constraint import Constraint, OneOf
 from sensorium.engine.remote.constrained import constrain_field, response_format, unpacked
 from sensorium.engine.remote.endpoint import Endpoint, choice
 from sensorium.engine.remote.replies import read_stream, read_whole
 from sensorium.errors import SensoriumError
 from sensorium.media.sending import to_data_url
+from sensorium.media.watching import Watcher
 
 OURS = "sensorium"  # who our own server says its models are owned by
 SCORED_AT_ONCE = 64
@@ -57,7 +58,9 @@ class RemoteEngine:
         meta: Any = row.get("meta")
         of_slot = meta.get("n_ctx") if isinstance(meta, dict) else None  # llama.cpp's
         length = row.get("context_length") or row.get("max_model_len") or of_slot or 0
-        self.card = Card(self._model, tuple(row.get("modalities") or ("text", "image")), length,
+        told = tuple(row.get("modalities") or SEES)
+        self.watcher = Watcher()
+        self.card = Card(self._model, SEES if "image" in told else told, length,
                          row.get("visual_tokens") or 0, row.get("licence") or "", {"address": endpoint.where})
         self._limit = "max_tokens"  # known to all servers but the newest models of OpenAI's, which refuse it
         self._has_usage = True  # whether streams may be asked for counts
@@ -180,6 +183,7 @@ class RemoteEngine:
             raise self._endpoint.odd()
 
     def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
+        conversation = with_frames(conversation, self.watcher, self.card)
         require_pictures_only(conversation)
         return [{"role": message.role, "content": self._content(message)} for message in conversation]
 

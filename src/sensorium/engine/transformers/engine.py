@@ -26,8 +26,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 
 from sensorium.conversation import Conversation, Image, user
-from sensorium.engine.asking import require_question, require_room
-from sensorium.engine.base import GREEDY, Card, Delta, Reply, Sampling
+from sensorium.engine.asking import require_question, require_room, with_frames
+from sensorium.engine.base import GREEDY, SEES, Card, Delta, Reply, Sampling
 from sensorium.engine.grammar import Grammars
 from sensorium.engine.prompting import GrowingReply, deltas, make_samplers
 from sensorium.engine.sampler import Chosen, TokenSampler
@@ -35,6 +35,7 @@ from sensorium.engine.transformers.chat import Chat
 from sensorium.engine.transformers.folder import context_length_of, licence_of_folder, load_folder, read_folder
 from sensorium.engine.transformers.pictures import share_pictures
 from sensorium.media import encode_image
+from sensorium.media.watching import Watcher
 from sensorium.model.device import best_device
 from sensorium.model.quiet import quietly
 
@@ -70,6 +71,7 @@ class TransformersEngine:
         )  # fmt: skip
         self._grammars = Grammars(self.chat)
         self._growing = Lock()
+        self.watcher = Watcher()
         self.card = _card(model.config, self.chat, name, licence, provenance or {})
 
     @classmethod
@@ -91,6 +93,7 @@ class TransformersEngine:
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """Replies in the order of the conversations, in batches of like ones."""
+        conversations = [with_frames(conversation, self.watcher, self.card) for conversation in conversations]
         kinds: dict[tuple[int, bool], list[int]] = {}
         for number, conversation in enumerate(conversations):
             kinds.setdefault(self.chat.kind(conversation), []).append(number)
@@ -153,6 +156,7 @@ class TransformersEngine:
         """Tensors for the model, and how many tokens each prompt has. Raises SensoriumError where there is no room."""
         for conversation in conversations:
             require_question(conversation)
+        conversations = [with_frames(conversation, self.watcher, self.card) for conversation in conversations]
         prepared = self.chat.tensors(conversations)
         lengths = prepared["attention_mask"].sum(1).tolist()
         for conversation, n_tokens in zip(conversations, lengths, strict=True):
@@ -247,7 +251,7 @@ def card_of_folder(folder: Path, name: str) -> Card:
 
 
 def _card(config: Any, chat: Chat, name: str, licence: str, provenance: dict[str, Any]) -> Card:
-    modalities = ("text", "image") if chat.sees else ("text",)
+    modalities = SEES if chat.sees else ("text",)
     length = context_length_of(config, chat.tokenizer)
     n_visual = _visual_tokens(chat, getattr(config, "image_token_id", None) or chat.picture_id)
     return Card(name, modalities, length, n_visual, licence, provenance)

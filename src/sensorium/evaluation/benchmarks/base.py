@@ -24,9 +24,10 @@ SHORT_ANSWER = "\nAnswer the question using a single word or phrase."  # LLaVA-1
 @dataclass(frozen=True)
 class Question:
     """One question. cluster: its picture or video, whose questions belong together; task: a part of the benchmark that
-    is scored by itself; text: what is said after the media; truth: what scoring needs, as JSON; where: file and row.
+    is scored by itself; text: what is said after the media; truth: what scoring needs, as JSON; where: file and row;
+    said: what a video's subtitles add before the text, found out when the question is asked.
 
-    media raises SensoriumError when a picture is not there.
+    media and said raise SensoriumError when a file is not there or cannot be opened.
     """
 
     id: str
@@ -36,9 +37,10 @@ class Question:
     truth: Mapping[str, Any]
     media: Callable[[], tuple[Image | Video, ...]] = field(repr=False, compare=False)
     where: str = field(default="", compare=False)
+    said: Callable[[], str] = field(default=str, repr=False, compare=False)
 
     def conversation(self) -> Conversation:
-        return Conversation((user(*self.media(), self.text),))
+        return Conversation((user(*self.media(), self.said() + self.text),))
 
 
 @dataclass(frozen=True)

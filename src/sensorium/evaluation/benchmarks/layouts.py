@@ -34,7 +34,8 @@ class MissingMedia(SensoriumError):
 @dataclass(frozen=True)
 class Data:
     """path: a file or folder. media: where pictures and videos lie, if not beside the questions. split: only files
-    whose name holds this word, where there are several sets.
+    whose name holds this word, where there are several sets. frames, sampling: how videos are looked at, see
+    `conversation.Video`; None is the benchmark's own way. with_subtitles: whether what is said in them is told.
 
     Raises SensoriumError when there is nothing at the path.
     """
@@ -42,6 +43,9 @@ class Data:
     path: Path
     media: Path | None = None
     split: str | None = None
+    frames: int | None = None
+    sampling: str | None = None
+    with_subtitles: bool = False
 
     def __post_init__(self) -> None:
         if not self.path.exists():
@@ -130,6 +134,15 @@ class Data:
             except MissingMedia:
                 continue
         raise MissingMedia(name, "this video is not there.", "Name the folder of videos with --media.")
+
+    def subtitles(self, name: str) -> Path | None:
+        """The subtitles of a video by its name; None where it has none."""
+        for suffix in (".srt", ".vtt", ".ass"):
+            try:
+                return self._medium(name + suffix, ("subtitle", "subtitles", ""))
+            except MissingMedia:
+                continue
+        return None
 
     def _medium(self, name: str, folders: Sequence[str]) -> Path:
         root = self.path if self.path.is_dir() else self.path.parent

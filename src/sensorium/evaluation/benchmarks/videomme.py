@@ -1,15 +1,19 @@
 """Video-MME: multiple choice about videos. Its content may not be redistributed, so none of it is here.
 
 Official layout: the template of its results, an array of videos with questions; videos named by `video_id`, `videoID`
-or the end of `url`, in the folder of --media. Questions hold the video itself; which frames an engine looks at is the
-engine's business, and one that sees no video refuses.
+or the end of `url`, in the folder of --media, their subtitles by the same names in `subtitle` beside them.
+
+Without a word about frames, eight are looked at, at the places where each protocol takes them. With subtitles, only the
+lines on the screen at the times of those frames are told; a video that has none is asked about without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from sensorium.conversation import Video
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks.base import Answer, Benchmark, Judged, Question
 from sensorium.evaluation.benchmarks.cells import one_of, require_columns, strings, words
@@ -18,11 +22,16 @@ from sensorium.evaluation.scorers import videomme
 from sensorium.evaluation.scorers.choices import lmms_eval_letter, videomme_letter, videomme_letter_of_vlmevalkit
 from sensorium.evaluation.scorers.outcome import Outcome
 from sensorium.evaluation.scorers.rows import read_trailing_rows
+from sensorium.media.sampling import times_of
+from sensorium.media.subtitles import Line, lines_at, read_subtitles
 
 _REQUEST = (
     "Select the best answer to the following multiple-choice question based on the video{}. "
     "Respond with only the letter (A, B, C, or D) of the correct option."
 )
+_LEAD = "This video's subtitles are listed below:"
+# Where each protocol takes its frames, see `media.sampling`; the authors leave that to the model.
+_SAMPLING = {"official": "uniform", "vlmevalkit": "uniform-inner", "lmms-eval": "uniform-ends"}
 _KINDS = ("duration", "domain", "sub_category", "task_type")
 
 
@@ -63,16 +72,35 @@ def _question(
     answer = one_of(words(row, where, "answer"), "ABCD", where, "answer")
     url = str(row.get("videoID") or row.get("url", "")).rpartition("v=")[2]
 
-    def media() -> tuple[Any, ...]:
+    def shown() -> Video:
         try:
-            return (data.video(video),)
+            found = data.video(video)
         except SensoriumError:
             if not url or url == video:
                 raise
-            return (data.video(url),)
+            found = data.video(url)
+        return replace(found, frames=data.frames, sampling=data.sampling or _SAMPLING[prompt], timestamps=False)
+
+    def said() -> str:
+        path = (data.subtitles(video) or data.subtitles(url)) if data.with_subtitles else None
+        if path is None:
+            return ""
+        told = _told(read_subtitles(path), times_of(replace(shown(), subtitles=str(path))), prompt)
+        return f"{_LEAD}\n{told}\n" if told else ""
+
+    def media() -> tuple[Video, ...]:
+        return (shown(),)
 
     text = _text(words(row, where, "question"), options, prompt)
-    return Question(name, video, kinds["duration"], text, {**kinds, "answer": answer, "options": options}, media, where)
+    truth = {**kinds, "answer": answer, "options": options}
+    return Question(name, video, kinds["duration"], text, truth, media, where, said)
+
+
+def _told(lines: Sequence[Line], times: Sequence[float], prompt: str) -> str:
+    """The lines on the screen at the frames' times, each once; VLMEvalKit repeats one that several frames show."""
+    told = [line for time_s in times for line in lines_at(lines, [time_s])] if prompt == "vlmevalkit" else (
+        lines_at(lines, times))  # fmt: skip
+    return "\n".join(line.text for line in told)
 
 
 def _text(question: str, options: Sequence[str], prompt: str) -> str:

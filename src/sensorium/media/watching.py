@@ -1,0 +1,156 @@
+"""A video as every model here sees it: pictures with their times between them, as text.
+
+One place turns a `Video` of a conversation into parts that any engine takes, before anything is rendered:
+`0:05 Good morning.` and the frame of that time, again and again. The words are those of the subtitles on the screen at
+that time, where there are any. What was watched is remembered, so that a second question about it costs no decoding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+
+from sensorium.conversation import Conversation, Image, Part, Text, Video
+from sensorium.errors import SensoriumError
+from sensorium.media.images import encode_image
+from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, sample
+from sensorium.media.subtitles import Line, line_at, read_subtitles
+from sensorium.media.video import DEFAULT_LIMITS, VideoInfo, VideoLimits, clock, video_info
+
+REMEMBERED_BYTES = 256 * 2**20
+_QUALITY = 95  # of the JPEGs that frames become; what a video's own compression left survives it
+
+
+@dataclass(frozen=True)
+class Watched:
+    """info: of the video; parts: what a model is shown; remark: what was wrong with the file, "" where nothing was."""
+
+    info: VideoInfo
+    parts: tuple[Text | Image, ...]
+    remark: str
+
+    @property
+    def n_frames(self) -> int:
+        return sum(isinstance(part, Image) for part in self.parts)
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(len(part.source) for part in self.parts if isinstance(part, Image))
+
+
+class Watcher:
+    """Watches videos for one engine.
+
+    features: of pictures, by the engine's own vision encoder where it has one in hand; see `media.sampling`.
+    """
+
+    def __init__(self, features: Features | None = None, limits: VideoLimits = DEFAULT_LIMITS) -> None:
+        self._features, self._limits = features, limits
+        self._remembered: OrderedDict[tuple[object, ...], Watched] = OrderedDict()
+        self._watching = Lock()
+
+    def watch(self, video: Video) -> Watched:
+        """The video's frames and words. Raises SensoriumError when it or its subtitles cannot be opened."""
+        plan = Plan.of(video)
+        key = (_identity(video.source), _identity(video.subtitles), plan, video.timestamps)
+        with self._watching:
+            if key not in self._remembered:
+                lines = () if video.subtitles is None else read_subtitles(video.subtitles)
+                sampled = sample(video, plan, lines, self._features, MAX_SIDE, self._limits)
+                self._remember(key, Watched(sampled.info, _parts(sampled, lines, video.timestamps), sampled.remark))
+            self._remembered.move_to_end(key)
+            return self._remembered[key]
+
+    def expect(self, video: Video) -> tuple[VideoInfo, int]:
+        """What the header says, and how many frames will be shown at most, decoding one of them.
+
+        Raises SensoriumError as `watch` does, but for damage behind the first frame.
+        """
+        if video.subtitles is not None:
+            read_subtitles(video.subtitles)
+        info = video_info(video, self._limits)
+        return info, Plan.of(video).count(info.duration_s)
+
+    def shown(self, conversation: Conversation, visual_tokens: int = 0, context_length: int = 0) -> Conversation:
+        """The conversation with each video as pictures and text.
+
+        visual_tokens: of one picture; context_length: tokens there is room for; 0 where that is not known.
+        Raises SensoriumError when a video cannot be opened, is not a user's, or its frames alone have no room.
+        """
+        if not any(isinstance(part, Video) for message in conversation for part in message.parts):
+            return conversation
+        messages = []
+        for i, message in enumerate(conversation):
+            parts: list[Part] = []
+            for part in message.parts:
+                if not isinstance(part, Video):
+                    parts.append(part)
+                    continue
+                if message.role != "user":
+                    what = f"has a video in a turn of the {message.role}; only users show them."
+                    raise SensoriumError(f"messages[{i}]", what)
+                if visual_tokens and context_length:
+                    require_room(part, self.expect(part)[1], visual_tokens, context_length)
+                parts += self.watch(part).parts
+            messages.append(replace(message, parts=tuple(parts)))
+        return Conversation(tuple(messages))
+
+    def _remember(self, key: tuple[object, ...], watched: Watched) -> None:
+        self._remembered[key] = watched
+        while len(self._remembered) > 1 and sum(one.n_bytes for one in self._remembered.values()) > REMEMBERED_BYTES:
+            self._remembered.popitem(last=False)
+
+
+def require_room(video: Video, n_frames: int, visual_tokens: int, context_length: int) -> None:
+    """Raises SensoriumError when a video's frames alone are more than a model has room for."""
+    room = context_length // visual_tokens
+    if n_frames > room:
+        where = video.source if isinstance(video.source, str) and not video.source.startswith("data:") else "video"
+        what = (f"takes {n_frames} frames of {visual_tokens} visual tokens, {n_frames * visual_tokens:,} in all; "
+                f"this model has room for {context_length:,}.")  # fmt: skip
+        raise SensoriumError(where, what, f"Look at fewer frames: `frames` (--frames) below {room}.")
+
+
+def _identity(source: str | bytes | None) -> object:
+    """What tells a source from another one and from itself before it was changed, without reading a file."""
+    if source is None:
+        return None
+    if isinstance(source, bytes) or source.startswith("data:"):
+        return hashlib.sha256(source if isinstance(source, bytes) else source.encode()).hexdigest()
+    try:
+        state = Path(source).stat()
+    except (OSError, ValueError):
+        return source  # opening it will say what is wrong
+    return str(Path(source).absolute()), state.st_size, state.st_mtime_ns
+
+
+def _parts(sampled: Sampled, lines: Sequence[Line], with_times: bool) -> tuple[Text | Image, ...]:
+    """Before each frame its time and the line that is said then, if no frame before had it; each ends its line."""
+    parts: list[Text | Image] = []
+    stamps = stamps_of(sampled.frames) if with_times else [""] * len(sampled.frames)
+    said: set[Line] = set()
+    pending = ""
+    for frame, stamp in zip(sampled.frames, stamps, strict=True):
+        line = line_at(lines, frame.time_s)
+        words = stamp
+        if line is not None and line not in said:
+            said.add(line)
+            words = f"{stamp} {line.text}".strip()
+        if words:
+            parts.append(Text(f"{pending}{words} "))
+        parts.append(Image(encode_image(frame.picture, "JPEG", _QUALITY)))
+        pending = "\n"
+    parts.append(Text("\n"))
+    return tuple(parts)
+
+
+def stamps_of(frames: Sequence[Frame]) -> list[str]:
+    """Each frame's time as text, with tenths of a second where whole ones would call two frames alike."""
+    whole = [clock(frame.time_s) for frame in frames]
+    if len(set(whole)) == len(whole):
+        return whole
+    return [f"{clock(frame.time_s)}.{int(frame.time_s * 10 + 1e-3) % 10}" for frame in frames]

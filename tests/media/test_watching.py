@@ -1,0 +1,103 @@
+"""What a model is shown of a video: times, frames, words; watched once; refused where there is no room."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+from sensorium.conversation import Conversation, Image, Message, Text, Video, user
+from sensorium.errors import SensoriumError
+from sensorium.media.video import VideoLimits
+from sensorium.media.watching import Watcher
+
+SRT = b"1\n00:00:00,500 --> 00:00:03,000\nThe red one.\n\n2\n00:00:09,000 --> 00:00:10,000\nNobody looks.\n"
+
+
+@pytest.fixture(scope="module")
+def clip(film, tmp_path_factory):
+    """Eight seconds, lighter by 3 each tenth of a second."""
+    return film(tmp_path_factory.mktemp("films") / "clip.mp4", range(5, 245, 3))
+
+
+def shown(video):
+    """The parts as text, a frame as its grey."""
+    return [part.text if isinstance(part, Text) else round(np.asarray(_opened(part)).mean())
+            for part in Watcher().watch(video).parts]  # fmt: skip
+
+
+def _opened(image):
+    return PILImage.open(io.BytesIO(image.source))
+
+
+def test_each_frame_stands_behind_its_time(clip):
+    # Middles of quarters of 8 s: 1, 3, 5, 7 s, which are frames 10, 30, 50, 70.
+    found = shown(Video(str(clip), frames=4))
+    assert found[::2] == ["0:01 ", "\n0:03 ", "\n0:05 ", "\n0:07 ", "\n"]
+    assert found[1::2] == pytest.approx([5 + 3 * k for k in (10, 30, 50, 70)], abs=2)
+
+
+def test_lines_of_the_subtitles_are_said_once_at_the_first_frame_that_they_cover(clip):
+    found = shown(Video(str(clip), frames=8, subtitles=SRT))
+    assert found[::2] == ["0:00 The red one. ", "\n0:01 ", "\n0:02 ", "\n0:03 ", "\n0:04 ",
+                          "\n0:05 ", "\n0:06 ", "\n0:07 ", "\n"]  # fmt: skip
+    silent = shown(Video(str(clip), frames=8, subtitles=SRT, timestamps=False))
+    assert [part for part in silent if isinstance(part, str)] == ["The red one. ", "\n"]
+
+
+def test_tenths_tell_frames_of_one_second_apart(clip):
+    found = shown(Video(str(clip), frames=16))
+    assert found[:5:2] == ["0:00.2 ", "\n0:00.7 ", "\n0:01.2 "]
+
+
+def test_a_video_is_watched_once_and_again_when_its_file_changes(film, clip, tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip.read_bytes())
+    watcher, video = Watcher(), Video(str(path), frames=2)
+    first = watcher.watch(video)
+    assert watcher.watch(Video(str(path), frames=2)) is first
+    assert watcher.watch(replace(video, frames=3)).n_frames == 3
+    film(path, [200] * 20)
+    os.utime(path, ns=(1, 1))
+    assert watcher.watch(video) is not first
+    assert watcher.watch(Video(clip.read_bytes(), frames=2)).parts == first.parts
+
+
+def test_a_conversation_keeps_its_order_and_everything_else(clip):
+    picture = Image(b"not opened here")
+    question = user("Before", picture, Video(str(clip), frames=1), "What?")
+    conversation = Conversation((question, Message("assistant", ())))
+    [first, second] = Watcher().shown(conversation).messages
+    kinds = [type(part).__name__ for part in first.parts]
+    assert kinds == ["Text", "Image", "Text", "Image", "Text", "Text"]
+    assert (first.parts[0], first.parts[1], first.parts[-1], second) == (Text("Before"), picture, Text("What?"),
+                                                                        conversation.messages[1])  # fmt: skip
+    plain = Conversation((user("Hello"),))
+    assert Watcher().shown(plain) is plain
+
+
+def test_frames_that_have_no_room_are_refused_with_the_number_that_has(clip):
+    conversation = Conversation((user(Video(str(clip), frames=20), "What?"),))
+    said = r"20 frames of 64 visual tokens, 1,280 in all; this model has room for 1,000"
+    with pytest.raises(SensoriumError, match=said) as caught:
+        Watcher().shown(conversation, 64, 1000)
+    assert "below 15" in caught.value.remedy
+    assert len(Watcher().shown(conversation, 64, 1280).images) == 20
+
+
+def test_videos_are_users_and_within_the_limits(clip):
+    with pytest.raises(SensoriumError, match=r"messages\[1\]: has a video in a turn of the assistant"):
+        Watcher().shown(Conversation((user("Hi"), Message("assistant", (Video(str(clip)),)))))
+    with pytest.raises(SensoriumError, match="lasts 0:08; at most 0:05"):
+        Watcher(limits=VideoLimits(max_seconds=5)).watch(Video(str(clip)))
+
+
+def test_what_a_video_costs_is_known_from_its_header(clip):
+    info, n_frames = Watcher().expect(Video(str(clip), sampling="fps:2"))
+    assert (n_frames, info.width) == (16, 64)
+    with pytest.raises(SensoriumError, match="holds no subtitles"):
+        Watcher().expect(Video(str(clip), subtitles=b"WEBVTT\n"))
