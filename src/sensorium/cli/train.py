@@ -29,6 +29,11 @@ def train(
     processes: Annotated[
         int, typer.Option(min=1, help="With --dry-run: plan for so many devices.", envvar="WORLD_SIZE")
     ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that decode and render ahead, for each process that trains; 0: none. "
+                                 "[default: 0 on a CPU, up to 4 beside a GPU]", show_default=False),
+    ] = None,
     plain: Annotated[bool, typer.Option(help="Plain lines instead of the live display, for log files.")] = False,
     json: Annotated[bool, typer.Option("--json", help="At the end, print one JSON object for programs.")] = False,
 ) -> None:
@@ -54,6 +59,8 @@ def train(
     plan = load_recipe(recipe, set_ or ())
     if data is not None:
         plan = plan.model_copy(update={"data": data})
+    if workers is not None:
+        plan = plan.model_copy(update={"workers": workers})
     if dry_run:
         _preview(plan, processes, out, json)
         return

@@ -23,7 +23,7 @@ class Batch:
     segments [b, t]: who sees whom, see `model.attention.additive_mask`; None: each row is one conversation.
     position_ids [b, t]: given with segments; each segment counts on from the shared beginning.
     sample_ids: one name a row, for error messages.
-    lost: numbers of samples that should stand in it and could not be read.
+    lost: numbers of samples that should stand in it and could not be read; complaints: why, of each.
     counts: False for a batch that stands in for none: it is run so that others are not waited for, and not counted.
     """
 
@@ -36,6 +36,7 @@ class Batch:
     position_ids: Tensor | None = None
     sample_ids: tuple[str, ...] = ()
     lost: tuple[int, ...] = ()
+    complaints: tuple[str, ...] = ()
     counts: bool = True
 
     def to(self, device: torch.device | str) -> Batch:

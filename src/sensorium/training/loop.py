@@ -12,12 +12,10 @@ import random
 import signal
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -48,8 +46,7 @@ from sensorium.training.replies import ReplyObjective
 from sensorium.training.stage import Stage, prepare_stage, take_shape
 from sensorium.training.state import find_latest, restore, save
 from sensorium.training.trackers import Tracker, Tracking, open_trackers
-
-AHEAD = 3  # batches prepared in the background
+from sensorium.training.workers import batches_ahead, workers_wanted
 
 
 def train(
@@ -92,6 +89,7 @@ class _Run:
         self.recipe, self.folder, self.ranks, self.say, self.tell = recipe, folder, ranks, say, tell
         self.checkpoints = folder / "checkpoints"
         self.lost: list[int] = []  # numbers of the stage's samples that turned out to be damaged
+        self.workers = workers_wanted(recipe.workers, ranks.device, ranks.on_this_machine)
         self.journal = Journal(folder / "journal.jsonl" if ranks.is_first else Path(os.devnull))
         self.tracking = Tracking(self.journal, trackers)
 
@@ -144,7 +142,7 @@ class _Run:
         saved_at, utilisation = time.monotonic(), Utilisation(model, ranks)
         with (
             Progress(total, config.name, start_step=done, say=self.say) as progress,
-            _batches(stage, done, ranks) as batches,
+            batches_ahead(stage.objective.batch, stage.packs_from(done, ranks), self.workers) as batches,
         ):
             if done == 0 and ranks.is_first:
                 for line in _announced(model, stage, self.tracking):
@@ -343,27 +341,6 @@ def _by_source(objective: ReplyObjective, numbers: Iterable[int]) -> dict[str, i
     """How many of some samples are of which source."""
     samples = objective.samples
     return dict(Counter(samples.titles[samples.source(number)] for number in numbers))
-
-
-@contextmanager
-def _batches(stage: Stage, done: int, ranks: Ranks) -> Iterator[Iterator[Any]]:
-    """A process's batches from where the stage stands, prepared a few ahead in a thread."""
-    order = (pack for step in range(done, stage.total_steps) for pack in stage.packs_of_step(step, ranks))
-    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
-
-    def prepared() -> Iterator[Any]:
-        ahead: deque[Future[Any]] = deque()
-        while True:
-            for indices in islice(order, AHEAD - len(ahead)):
-                ahead.append(pool.submit(stage.objective.batch, indices.tolist()))
-            if not ahead:
-                return
-            yield ahead.popleft().result()  # whatever went wrong in the thread is raised here
-
-    try:
-        yield prepared()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

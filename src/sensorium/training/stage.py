@@ -6,6 +6,7 @@ Kept apart from the loop so that the loop can be read as what happens in time, a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,11 @@ class Stage:
         empty = np.empty(0, dtype=np.int64)
         return packs + [empty] * (self.config.accumulate // ranks.size - len(packs)) if ranks.size > 1 else packs
 
+    def packs_from(self, step: int, ranks: Ranks) -> Iterator[list[int]]:
+        """What a process works on from a step on, step after step."""
+        for later in range(step, self.total_steps):
+            yield from (pack.tolist() for pack in self.packs_of_step(later, ranks))
+
 
 def prepare_stage(
     model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback, ranks: Ranks = ALONE
@@ -76,8 +82,8 @@ def prepare_stage(
     with ranks.in_turn():
         objective = training_objective(model, recipe, number, tell)
         validation = validation_objective(model, recipe, number, tell)
-    plan = plan_packs(objective.sizes, config.batch, recipe.seed * 1000 + number, longest_read(model))
     longest = longest_read(model)
+    plan = plan_packs(objective.sizes, config.batch, recipe.seed * 1000 + number, longest, objective.name)
     of_validation = validation_plan(validation.sizes, config.batch, longest) if validation is not None else None
     total_steps = math.ceil(len(plan) / config.accumulate)
     if recipe.compile:
