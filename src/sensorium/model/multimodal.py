@@ -39,10 +39,13 @@ class ModelConfig(BaseModel):
     views: ViewsConfig = ViewsConfig()
     lora: LoraConfig | None = None
 
-    def build(self, progress: ProgressCallback | None = None) -> MultimodalModel:
-        """Load the parts and assemble them; connector, fresh norms and added tokens are initialised by torch's seed."""
+    def build(self, progress: ProgressCallback | None = None, unread: bool = False) -> MultimodalModel:
+        """Load the parts and assemble them; connector, fresh norms and added tokens are initialised by torch's seed.
+
+        unread: of the language model's layers only the shapes, see `model.unread`; they are read before they run.
+        """
         vision = self.vision.build(progress)
-        language, tokenizer = self.language.build(progress)
+        language, tokenizer = self.language.build(progress, unread)
         width = language.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
         connector = self.connector.build(vision.width, width)
         model = MultimodalModel(vision, connector, language, tokenizer, self)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +28,7 @@ from sensorium.errors import SensoriumError
 from sensorium.model.attention import why_not_plain
 from sensorium.model.checkpoint import save_model, thin_state
 from sensorium.model.multimodal import MultimodalModel
+from sensorium.model.unread import is_unread, make_unread, move
 from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
 from sensorium.training.claim import claim
@@ -44,7 +46,7 @@ from sensorium.training.ranks import ALONE, Ranks, joined
 from sensorium.training.recipe import Recipe
 from sensorium.training.replies import ReplyObjective
 from sensorium.training.stage import Stage, prepare_stage, take_shape
-from sensorium.training.state import find_latest, restore, save
+from sensorium.training.state import find_latest, gathered, restore, save
 from sensorium.training.trackers import Tracker, Tracking, open_trackers
 from sensorium.training.workers import batches_ahead, workers_wanted
 
@@ -98,7 +100,7 @@ class _Run:
         recipe, ranks = self.recipe, self.ranks
         _seed(recipe.seed)
         with ranks.in_turn():
-            model = recipe.model.build(self.tell).to(ranks.device)
+            model = self._built()
         _seed(recipe.seed + ranks.rank)
         saved = find_latest(self.checkpoints, ranks)
         start, step = (saved["stage"], saved["step"]) if saved else (0, 0)
@@ -124,11 +126,14 @@ class _Run:
                     return None
                 if ranks.is_first and self.journal.path.stat().st_size:
                     plot_losses(self.journal.path, self.folder / "losses.png")
-                if stage.parallel.is_sharded:  # the next stage may bring adapters, and a model is saved whole
-                    model = self._put_together(model, number)
+                is_sharded = stage.parallel.is_sharded
+                del stage  # and with it what the optimizer holds
+                if is_sharded and number + 1 < len(recipe.stages):  # the next one may bring adapters
+                    model = self._taken_over(model, number)
+        tensors = gathered(model, trained(recipe), ranks)
         if ranks.is_first:
             about = {"recipe": recipe.name, "seed": recipe.seed, "steps": step, "data": provenance(recipe)}
-            save_model(model, self.folder / "model", trained(recipe), about)
+            save_model(model, self.folder / "model", trained(recipe), about, tensors=tensors)
         return self.folder / "model"
 
     def _stage(
@@ -189,15 +194,27 @@ class _Run:
             raise SensoriumError("data", f"{what} {len(self.lost):,} of them turned out to be damaged while training.",
                                  "The warnings above name them: mend them, or raise max_bad_rows.")
 
-    def _put_together(self, model: MultimodalModel, number: int) -> MultimodalModel:
-        """A whole model again from the slices of all processes, as it is after a stage."""
-        state = {name: whole(p).cpu() for name, p in thin_state(model, trained(self.recipe, number)).items()}
-        model = self.recipe.model.build(self.tell)
+    def _built(self) -> MultimodalModel:
+        """The model as its parts have it, on this process's device; where it will be sliced, layers are read then."""
+        is_sliced = self.ranks.size > 1 and self.recipe.parallel == "fsdp"
+        model = self.recipe.model.build(self.tell, unread=is_sliced)
+        move(model, self.ranks.device)
+        return model
+
+    def _taken_over(self, before: MultimodalModel, number: int) -> MultimodalModel:
+        """A model ready to be sliced again, with what the stages up to `number` have trained in the slices of `before`.
+
+        The language model's layers are put together when they are sliced, one by one.
+        """
+        model = self._built()
         take_shape(model, self.recipe, number)
         own = dict(model.named_parameters())
-        for name, tensor in state.items():
-            own[name].data.copy_(tensor)
-        return model.to(self.ranks.device)
+        for name, slices in thin_state(before, trained(self.recipe, number)).items():
+            if is_unread(own[name]):
+                make_unread(own[name], partial(whole, slices))
+            else:
+                own[name].data.copy_(whole(slices))
+        return model
 
 
 def _announced(model: MultimodalModel, stage: Stage, tracking: Tracking) -> list[str]:

@@ -19,6 +19,7 @@ from sensorium.errors import SensoriumError
 from sensorium.model.attention import is_plain, use_grouped_attention, why_not_plain
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
+from sensorium.model.unread import converted_to
 from sensorium.progress import ProgressCallback
 from sensorium.training.data import training_objective, validation_objective
 from sensorium.training.objective import Objective
@@ -157,7 +158,7 @@ def to_precision(model: MultimodalModel, precision: str, keep: bool = False) -> 
     """
     frozen = torch.bfloat16 if precision == "bfloat16" and not keep else torch.float32
     for parameter in model.language.parameters():
-        parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else frozen)
+        parameter.data = converted_to(parameter, dtype=torch.float32 if parameter.requires_grad else frozen)
 
 
 def trained_in_full_later(recipe: Recipe, number: int) -> bool:
