@@ -28,6 +28,7 @@ from sensorium.training.recipe import Recipe
 def held():
     # Numbers in the memory of this process, each storage once.
     import gc
+    gc.collect()
     storages = {}
     for thing in gc.get_objects():
         if isinstance(thing, torch.Tensor) and thing.is_floating_point() and thing.device.type == "cpu":
@@ -43,7 +44,7 @@ def watch(run):
         most.append(held())
         found = real(*args, **options)
         most.append(held())
-        (run / f"held-{rank}.json").write_text(json.dumps(max(most)))
+        (run / f"held-{rank}.json").write_text(json.dumps(most))
         return found
     parallel.fully_shard = noted
     step = loop.train_step

@@ -126,7 +126,7 @@ def test_no_process_of_slices_ever_holds_the_whole_model(deep, tmp_path, process
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     for rank in (0, 1):
         held = json.loads((tmp_path / "run" / f"held-{rank}.json").read_text())
-        assert count / 2 < held < 0.85 * count, held / count
+        assert count / 2 < max(held) < 0.85 * count, (held, count)
     train(Recipe.model_validate(deep), tmp_path / "alone", say=lambda line: None)
     same(tmp_path / "alone", tmp_path / "run")
 

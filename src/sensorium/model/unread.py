@@ -34,7 +34,8 @@ def unread_language(source: Path | str, part: str) -> nn.Module | None:
     folder = source if isinstance(source, Path) else Path(source) if Path(source).is_dir() else hub_folder(source)
     config = load_pretrained(AutoConfig, source, part)
     with init_empty_weights(include_buffers=False):
-        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    model.tie_weights()
     found = _found(folder)
     named = dict(model.named_parameters())
     if any(found.get(name, (None, None))[1] != list(p.shape) for name, p in named.items()):
@@ -44,8 +45,8 @@ def unread_language(source: Path | str, part: str) -> nn.Module | None:
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 module._parameters[name] = fresh[id(parameter)]  # tied ones stay one
-    read_parameters(model.get_input_embeddings())  # type: ignore[operator]
-    return model
+    read_parameters(model.get_input_embeddings())
+    return model  # type: ignore[no-any-return]
 
 
 def is_unread(parameter: Tensor) -> bool:
