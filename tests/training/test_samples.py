@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from PIL import Image as PILImage
 
@@ -267,6 +271,46 @@ def test_a_recipe_over_three_formats_is_interrupted_resumed_and_ends_the_same(tr
     journals = [[(r["stage"], r["step"], r.get("loss")) for r in read_journal(tmp_path / name / "journal.jsonl")]
                 for name in ("run", "whole")]
     assert journals[0] == journals[1]
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from sensorium.training import loop
+from sensorium.training.recipe import Recipe
+real, calls = loop.train_step, []
+def step(*args):
+    calls.append(1)
+    if len(calls) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+loop.train_step = step
+loop.train(Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2]), say=lambda line: None)
+"""
+
+
+def test_a_recipe_over_three_formats_is_killed_resumed_and_ends_with_the_same_weights(tree, tmp_path):
+    """kill -9 in any step after the first checkpoint, which is that of the first stage's end: whatever was done since
+    is done again. Another step is killed each time the test runs.
+    """
+    _run(tree, tmp_path / "whole")
+    steps = [row["stage"] for row in read_journal(tmp_path / "whole" / "journal.jsonl") if "loss" in row]
+    at = random.randint(steps.count("align") + 1, len(steps))
+    command = [sys.executable, "-c", _KILLED, json.dumps(tree), str(tmp_path / "run"), str(at)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    saved = load_latest(tmp_path / "run" / "checkpoints")
+    assert saved["step"] == steps.count("align") and not (tmp_path / "run" / "model").exists(), at
+    _run(tree, tmp_path / "run")
+    one, other = (load_latest(tmp_path / name / "checkpoints") for name in ("run", "whole"))
+    assert one["step"] == other["step"] == len(steps) and one["plan"] == other["plan"], at
+    for kind in ("model", "optimizer"):
+        assert one[kind].keys() == other[kind].keys()
+        assert all(torch.equal(tensor, other[kind][name]) for name, tensor in one[kind].items()), at
+    weights = [(tmp_path / name / "model" / "trained.safetensors").read_bytes() for name in ("run", "whole")]
+    assert weights[0] == weights[1], at
 
 
 def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree, folder, tmp_path, caplog):

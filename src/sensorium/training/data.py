@@ -34,6 +34,9 @@ def check_data(recipe: Recipe) -> None:
     """Raises SensoriumError where data that the recipe names is not there, before anything is made."""
     for place in {recipe.data, recipe.validation, *(stage.data for stage in recipe.stages)} - {None}:
         assert place is not None
+        if not place.is_absolute() and not place.exists():
+            raise SensoriumError(place, f"is not there. A recipe's paths are relative to where you are, {Path.cwd()}.",
+                                 "Go to another folder, or change `data` (--data).")
         if is_sources(place):
             load_sources(place)
         else:

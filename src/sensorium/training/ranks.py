@@ -99,7 +99,7 @@ def joined() -> Iterator[Ranks]:
     Raises SensoriumError when more processes than GPUs were started on a machine that has some.
     """
     local, here = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    device = _device(local)
+    device = _device(local, here)
     if dist.is_initialized():  # whoever called us joined them, and leaves them
         yield Ranks(dist.get_rank(), dist.get_world_size(), local, device, here)
     elif int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -110,13 +110,13 @@ def joined() -> Iterator[Ranks]:
         dist.destroy_process_group()  # not after an error: the others may wait for us, and leaving could wait for them
 
 
-def _device(local: int) -> torch.device:
+def _device(local: int, here: int) -> torch.device:
     device = best_device()
     if device.type != "cuda":
         return device
-    if local >= torch.cuda.device_count():
-        raise SensoriumError("torchrun", f"started {local + 1} processes or more on a machine with "
-                             f"{torch.cuda.device_count()} GPUs.", "Give --nproc-per-node at most that many.")
+    if (started := max(here, local + 1)) > (count := torch.cuda.device_count()):  # all of them say so alike
+        raise SensoriumError("processes", f"{started} were started on a machine with {count} GPUs.",
+                             "Give --processes (torchrun's --nproc-per-node) at most that many.")
     device = torch.device("cuda", local)
     torch.cuda.set_device(device)
     return device

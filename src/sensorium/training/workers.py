@@ -113,13 +113,17 @@ class _Worker:
         return answer
 
 
+class WorkerKilled(SensoriumError):
+    """Met by one process of a run alone, so that it must say so itself."""
+
+
 def _lost(exit_code: int) -> Exception:
     """What to say of a worker that is gone."""
     if exit_code >= 0:
         return RuntimeError(f"a worker that makes batches failed (exit code {exit_code}); what it said stands above.")
     name = signal.Signals(-exit_code).name
     remedy = "If memory ran out, lower `workers`. Start the run again: it goes on from its last checkpoint."
-    return SensoriumError("workers", f"one of the processes that make batches was killed ({name}).", remedy)
+    return WorkerKilled("workers", f"one of the processes that make batches was killed ({name}).", remedy)
 
 
 def _work(line: Connection, make: Make) -> None:
