@@ -79,3 +79,27 @@ def test_data_that_is_not_there_is_said_before_anything_is_made(sensorium, tiny_
     path.write_text(yaml.safe_dump(tiny_recipe_tree | {"data": str(tmp_path / "none.yaml")}))
     outcome = sensorium("train", path, "--dry-run")
     assert outcome.code == 2 and "none.yaml: cannot be read" in outcome.err
+
+
+def test_workers_are_the_recipes_unless_the_command_names_them(sensorium, monkeypatch, data, tmp_path):
+    calls = trained(monkeypatch, tmp_path / "model")
+    for options in ((), ("--workers", "3"), ("--workers", "0")):
+        outcome = sensorium("train", RECIPES / "default.yaml", "--data", data, "--set", "workers=1", *options)
+        assert outcome.code == 0
+    assert [recipe.workers for recipe, _, _ in calls] == [1, 3, 0]
+    assert sensorium("train", RECIPES / "default.yaml", "--workers", "-1").code == 2
+
+
+def test_where_relative_paths_begin_is_said(sensorium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = sensorium("train", RECIPES / "default.yaml", "--data", "elsewhere", "--out", "run")
+    assert outcome.code == 2 and f"relative to where you are, {tmp_path}" in " ".join(outcome.err.split())
+    assert "relative to the folder that you are in" in " ".join(sensorium("train", "--help").out.split())
+
+
+def test_of_several_processes_on_a_machine_the_first_says_what_is_wrong(sensorium, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    for local, said in (("1", ""), ("0", "nowhere.yaml")):  # the first of a second machine speaks for that machine
+        monkeypatch.setenv("LOCAL_RANK", local)
+        outcome = sensorium("train", tmp_path / "nowhere.yaml")
+        assert outcome.code == 2 and said in outcome.err and bool(outcome.err) == bool(said)

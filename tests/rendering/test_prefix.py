@@ -48,6 +48,38 @@ def test_logits_are_the_same_joined_and_apart(tiny_model, talks, attention):
     assert len(joined) < sum(len(sample) for sample in samples) and len(joined.slots) == 1
 
 
+def _in_one_row(samples: list[Rendered]) -> Rendered:
+    """As nobody should pack them: one after the other, each seeing all before it."""
+    ids, labels, slots = ([one for s in samples for one in getattr(s, name)] for name in ("ids", "labels", "slots"))
+    return Rendered(ids, labels, slots)
+
+
+@pytest.mark.parametrize("attention", ["grouped", "mask"])
+def test_packed_samples_do_not_see_each_other_in_bfloat16_either(tiny_model, talks, attention):
+    """Packed and alone they differ by no more than rounding moves them anyway; seeing each other would move them more.
+
+    16 bits hold a logit to one part in 256, and each layer rounds: how far that goes is measured against 32 bits.
+    """
+    samples = [talks("What is it?", "a dog"), talks("Where is the cat, really?", "left of the ball"), talks("?", "red")]
+    side = tiny_model.vision.config.image_size
+    pixels = torch.randn(3, 3, side, side)
+    exact = torch.cat([_logits(tiny_model, [s], pixels[i : i + 1]) for i, s in enumerate(samples)])
+    with torch.autocast("cpu", torch.bfloat16):
+        alone = torch.cat([_logits(tiny_model, [s], pixels[i : i + 1]) for i, s in enumerate(samples)]).float()
+        seeing = _logits(tiny_model, [_in_one_row(samples)], pixels).float()
+        if attention == "grouped":
+            use_grouped_attention(tiny_model.language)
+        else:
+            tiny_model.packs = is_plain(tiny_model.language)
+        assert can_pack(tiny_model.language) == (attention == "grouped")
+        packed = _logits(tiny_model, samples, pixels).float()
+    shown = torch.arange(exact.shape[1]) != tiny_model.slot_id
+    rounding = (alone - exact)[:, shown].abs().max()
+    assert 0 < rounding < 0.05 * exact[:, shown].abs().max()
+    assert (packed - alone)[:, shown].abs().max() <= 2 * rounding
+    assert (seeing - alone)[:, shown].abs().max() > 8 * rounding
+
+
 def test_what_one_conversation_says_does_not_reach_another(tiny_model, talks):
     use_grouped_attention(tiny_model.language)
     pixels = torch.randn(1, 3, tiny_model.vision.config.image_size, tiny_model.vision.config.image_size)

@@ -25,7 +25,40 @@ from sensorium.training import loop
 from sensorium.training.parallel import whole
 from sensorium.training.recipe import Recipe
 
-def work(tree, run, stop):
+def held():
+    # Numbers in the memory of this process, each storage once.
+    import gc
+    gc.collect()
+    storages = {}
+    for thing in gc.get_objects():
+        if isinstance(thing, torch.Tensor) and thing.is_floating_point() and thing.device.type == "cpu":
+            storage = (thing.to_local() if hasattr(thing, "to_local") else thing).untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes() // 4
+    return sum(storages.values())
+
+def watch(run):
+    # Note the most numbers held while layers are sliced, and the weights that the first step begins with.
+    from sensorium.training import parallel
+    real, most, rank = parallel.fully_shard, [], os.environ["RANK"]
+    def noted(*args, **options):
+        most.append(held())
+        found = real(*args, **options)
+        most.append(held())
+        (run / f"held-{rank}.json").write_text(json.dumps(most))
+        return found
+    parallel.fully_shard = noted
+    step = loop.train_step
+    def first(stage, *args):
+        model = stage.parallel.model
+        weights = {name: whole(p.detach()).clone() for name, p in model.named_parameters()}
+        if rank == "0" and not (run / "weights.pt").exists():
+            torch.save(weights, run / "weights.pt")
+        return step(stage, *args)
+    loop.train_step = first
+
+def work(tree, run, stop, watched):
+    if watched:
+        watch(run)
     real, calls = loop.train_step, []
     def step(stage, *args):
         calls.append(1)
@@ -56,7 +89,7 @@ for line in sys.stdin:
             places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["size"], "MASTER_PORT": port}
             os.environ |= {key: str(value) for key, value in places.items()} | {"MASTER_ADDR": "127.0.0.1"}
             try:
-                code = work(job["tree"], Path(job["run"]), job["stop"])
+                code = work(job["tree"], Path(job["run"]), job["stop"], job["watched"])
             except BaseException:
                 traceback.print_exc()
                 code = 1
@@ -93,11 +126,12 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Pop
 
 @pytest.fixture
 def processes(_server: Any, own_cache: Path) -> Train:
-    """`processes(tree, run, size=2, stop=0)`: train in so many processes, and interrupt the `stop`-th step of this
-    part. Returns the exit code, 130 when interrupted; the gradients of each step are in the run's folder.
+    """`processes(tree, run, size=2, stop=0, watched=False)`: train in so many processes, and interrupt the `stop`-th
+    step of this part. Returns the exit code, 130 when interrupted; the gradients of each step are in the run's folder.
+    watched: and the weights that the first one begins with, and how many numbers each process held at most before.
     """
-    def train(tree: dict[str, Any], run: Path, size: int = 2, stop: int = 0) -> int:
-        job = {"tree": tree, "run": str(run), "size": size, "stop": stop,
+    def train(tree: dict[str, Any], run: Path, size: int = 2, stop: int = 0, watched: bool = False) -> int:
+        job = {"tree": tree, "run": str(run), "size": size, "stop": stop, "watched": watched,
                "environment": {"SENSORIUM_CACHE": str(own_cache)}}
         print(json.dumps(job), file=_server.stdin, flush=True)
         code = _server.stdout.readline().strip()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -45,7 +47,6 @@ def test_cached_states_equal_the_stems_own(tiny_model, paths):
     found = cache.get([paths[i] for i in order])
     assert found.dtype == torch.float32 and found.shape == (3, 17, 32)
     torch.testing.assert_close(found, expected[order], atol=2e-3, rtol=1e-3)  # float16 has 11 bits
-    assert all(path in cache for path in paths) and "other.png" not in cache
 
 
 def test_a_second_build_computes_nothing(tiny_model, paths):
@@ -119,10 +120,11 @@ def test_other_weights_or_arithmetic_are_another_cache(tiny_model, paths, own_ca
     assert len(_folders(own_cache)) == 3
 
 
-def test_a_picture_that_is_not_in_the_cache_is_named(tiny_model, paths):
+def test_a_picture_that_is_not_in_the_cache_is_named(tiny_model, paths, tmp_path):
     cache = build_feature_cache(tiny_model, paths)
-    with pytest.raises(SensoriumError, match=r"elsewhere.png: is shown in a conversation but is in no scene"):
-        cache.get([paths[0], "elsewhere.png"])
+    Picture.new("RGB", (9, 9), (1, 2, 3)).save(tmp_path / "elsewhere.png")
+    with pytest.raises(SensoriumError, match=r"elsewhere.png: is shown in a conversation but was not there"):
+        cache.get([paths[0], str(tmp_path / "elsewhere.png")])
 
 
 def test_a_disk_too_small_is_said_beforehand(tiny_model, paths, monkeypatch, own_cache):
@@ -136,4 +138,34 @@ def test_a_disk_too_small_is_said_beforehand(tiny_model, paths, monkeypatch, own
 def test_a_picture_that_does_not_open_is_named(tiny_model, paths):
     Path(paths[3]).write_bytes(b"no picture")
     with pytest.raises(SensoriumError, match=Path(paths[3]).name):
+        build_feature_cache(tiny_model, paths)
+
+
+def test_rows_are_of_pictures_and_not_of_names_or_of_how_they_are_held(tiny_model, paths, own_cache, tmp_path):
+    """In a file, in another one, in a data URL, as bytes: one picture is one row, whoever asks."""
+    copy = shutil.copy(paths[0], tmp_path / "copy.png")
+    data = Path(paths[0]).read_bytes()
+    url = "data:image/png;base64," + base64.b64encode(data).decode()
+    cache = build_feature_cache(tiny_model, [Image(url), Image(data), paths[1], str(copy), paths[0]])
+    assert len(cache.states) == 2
+    states = cache.get([Image(data), Image(url), str(copy), paths[0], Image(Path(paths[1]).read_bytes())])
+    assert all(torch.equal(state, states[0]) for state in states[:4]) and not torch.equal(states[4], states[0])
+
+
+def test_a_copy_in_another_process_holds_no_states_of_its_own(tiny_model, paths):
+    cache = build_feature_cache(tiny_model, paths)
+    pickled = pickle.dumps(cache)
+    assert len(pickled) < cache.states.nbytes / 4
+    assert torch.equal(pickle.loads(pickled).get(paths), cache.get(paths))
+
+
+def test_a_damaged_picture_may_be_left_to_whoever_asks_for_it(tiny_model, paths):
+    """And is still damaged the second time, when nothing is computed."""
+    Path(paths[3]).write_bytes(Path(paths[3]).read_bytes()[:90])
+    for _ in range(2):
+        cache = build_feature_cache(tiny_model, paths, skip_damaged=True)
+        with pytest.raises(SensoriumError, match=rf"{Path(paths[3]).name}: is damaged"):
+            cache.get([paths[0], paths[3]])
+        assert cache.get([*paths[:3], *paths[4:]]).abs().sum(dim=(1, 2)).min() > 0
+    with pytest.raises(SensoriumError, match=rf"{Path(paths[3]).name}: is damaged"):
         build_feature_cache(tiny_model, paths)

@@ -268,16 +268,16 @@ def test_missing_data_leaves_no_run_behind(tree, tmp_path):
 
 def test_a_fault_in_the_background_stops_the_run(tree, tmp_path, monkeypatch):
     """Batches are made ahead in a thread; what goes wrong there must be raised, not waited for."""
-    from sensorium.training.words import WordObjective
+    from sensorium.training.words import WordBatches
 
-    real = WordObjective.batch
+    real = WordBatches.__call__
 
-    def faulty(self: WordObjective, indices: Any) -> Any:
+    def faulty(self: WordBatches, indices: Any) -> Any:
         if len(self.rows) == 24 and 7 in indices:
             raise ZeroDivisionError("in the thread")
         return real(self, indices)
 
-    monkeypatch.setattr(WordObjective, "batch", faulty)
+    monkeypatch.setattr(WordBatches, "__call__", faulty)
     with pytest.raises(ZeroDivisionError, match="in the thread"):
         _train(tree, tmp_path / "run")
 

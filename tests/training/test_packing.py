@@ -83,6 +83,17 @@ def test_a_budget_of_visual_tokens_spreads_the_pictures():
     assert len(plan) == 25  # two pictures a pack, and the text goes where there is room
 
 
+def test_packs_of_text_alone_have_the_whole_budget_and_pictures_have_their_own():
+    """A visual budget of one picture a pack takes nothing from packs without any, and text goes beside the picture."""
+    config = PackConfig(max_tokens=400, max_visual=64)
+    text_alone = plan_packs(Sizes.of([100] * 40, [0] * 40), config, seed=0)
+    assert len(text_alone) == 10 and text_alone.fill == 1
+    sizes = Sizes.of([36] * 5 + [100] * 55, [64] * 5 + [0] * 55)
+    mixed = plan_packs(sizes, config, seed=0)
+    visual = sorted(int(sizes.visual[pack].sum()) for pack in mixed.packs)
+    assert len(mixed) == 15 and mixed.fill == 1 and visual == [0] * 10 + [64] * 5
+
+
 def test_samples_of_no_tokens_are_left_out_as_dropped_before():
     assert sorted(np.concatenate(plan_packs(Sizes.of([4, 0, 7]), PackConfig(), 0).packs)) == [0, 2]
 

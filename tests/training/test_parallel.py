@@ -95,6 +95,42 @@ def test_a_run_goes_on_with_other_processes(tree, tmp_path, processes, parts):
     same(tmp_path / "alone", tmp_path / "run")
 
 
+@pytest.fixture
+def deep(tree, tmp_path, tiny_parts) -> dict[str, Any]:
+    """The tree's last two stages, two steps each, over a language model of ten layers, most of the whole."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig.from_pretrained(tiny_parts["language"], num_hidden_layers=10)
+    torch.manual_seed(2)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "deep")
+    AutoTokenizer.from_pretrained(tiny_parts["language"]).save_pretrained(tmp_path / "deep")
+    tree["model"]["language"]["part"] = str(tmp_path / "deep")
+    tree["stages"] = [stage | {"samples": 8, "batch": {"max_tokens": 256, "max_samples": 2}, "accumulate": 2,
+                               "tasks": {"caption": 1}} for stage in tree["stages"][1:]]
+    return tree | {"parallel": "fsdp", "validate_every": 100, "validation_samples": 2}
+
+
+@pytest.mark.parametrize("trained", ["adapters", "in full"])
+def test_no_process_of_slices_ever_holds_the_whole_model(deep, tmp_path, processes, trained):
+    """And yet each begins with what the plain model begins with, bit for bit; so does the stage after."""
+    if trained == "in full":
+        del deep["stages"][1]["lora"]
+        deep["stages"][0]["learning_rates"]["language"] = 1e-3
+    recipe = Recipe.model_validate(deep)
+    torch.manual_seed(deep["seed"])
+    expected = dict(recipe.model.build().named_parameters())
+    count = sum(p.numel() for p in expected.values())
+    assert processes(deep, tmp_path / "run", watched=True) == 0
+    found = torch.load(tmp_path / "run" / "weights.pt", weights_only=True)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    for rank in (0, 1):
+        held = json.loads((tmp_path / "run" / f"held-{rank}.json").read_text())
+        assert count / 2 < max(held) < 0.85 * count, (held, count)
+    train(recipe, tmp_path / "alone", say=lambda line: None)
+    same(tmp_path / "alone", tmp_path / "run")
+
+
 def test_slices_made_whole_and_sliced_again_are_the_same_numbers(tree, tmp_path, processes, own_cache):
     """Weights and moments: a run that goes on from either ends bit for bit the same."""
     tree["parallel"] = "fsdp"

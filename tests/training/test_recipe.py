@@ -130,6 +130,8 @@ def test_stages_that_do_not_fit_together_are_refused_before_anything_trains(tiny
     assert _complaint(tmp_path, named) == "stages[2].name: `warm` is taken by an earlier stage."
     stem = _changed(tiny_recipe_tree, "model.vision.tail_blocks", 0)
     assert _complaint(tmp_path, stem).startswith("stages[0].learning_rates.vision: `words` needs a frozen stem")
+    pixels = _changed(tiny_recipe_tree, "stages.0.cache_features", False)
+    assert _complaint(tmp_path, pixels).startswith("stages[0].cache_features: `words` learns from cached features only")
 
 
 def test_adapters_come_with_the_first_stage_that_names_them_and_stay(tiny_recipe_tree):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from PIL import Image as PILImage
 
@@ -269,6 +273,46 @@ def test_a_recipe_over_three_formats_is_interrupted_resumed_and_ends_the_same(tr
     assert journals[0] == journals[1]
 
 
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from sensorium.training import loop
+from sensorium.training.recipe import Recipe
+real, calls = loop.train_step, []
+def step(*args):
+    calls.append(1)
+    if len(calls) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+loop.train_step = step
+loop.train(Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2]), say=lambda line: None)
+"""
+
+
+def test_a_recipe_over_three_formats_is_killed_resumed_and_ends_with_the_same_weights(tree, tmp_path):
+    """kill -9 in any step after the first checkpoint, which is that of the first stage's end: whatever was done since
+    is done again. Another step is killed each time the test runs.
+    """
+    _run(tree, tmp_path / "whole")
+    steps = [row["stage"] for row in read_journal(tmp_path / "whole" / "journal.jsonl") if "loss" in row]
+    at = random.randint(steps.count("align") + 1, len(steps))
+    command = [sys.executable, "-c", _KILLED, json.dumps(tree), str(tmp_path / "run"), str(at)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    saved = load_latest(tmp_path / "run" / "checkpoints")
+    assert saved["step"] == steps.count("align") and not (tmp_path / "run" / "model").exists(), at
+    _run(tree, tmp_path / "run")
+    one, other = (load_latest(tmp_path / name / "checkpoints") for name in ("run", "whole"))
+    assert one["step"] == other["step"] == len(steps) and one["plan"] == other["plan"], at
+    for kind in ("model", "optimizer"):
+        assert one[kind].keys() == other[kind].keys()
+        assert all(torch.equal(tensor, other[kind][name]) for name, tensor in one[kind].items()), at
+    weights = [(tmp_path / name / "model" / "trained.safetensors").read_bytes() for name in ("run", "whole")]
+    assert weights[0] == weights[1], at
+
+
 def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree, folder, tmp_path, caplog):
     path = folder / "pictures" / "3.png"
     path.write_bytes(path.read_bytes()[:60])
@@ -292,6 +336,59 @@ def test_a_picture_damaged_behind_its_header_costs_its_sample_and_no_other(tree,
     write_sources(folder, max_bad_rows=0.02)
     with pytest.raises(SensoriumError, match=r"\d of 44 samples cannot be used.* \d of them turned out to be damaged"):
         _run(tree, tmp_path / "strict")
+
+
+def _cached(tree: dict[str, Any], *stages: dict[str, Any]) -> dict[str, Any]:
+    return tree | {"stages": [stage | {"cache_features": True} for stage in stages or tree["stages"]]}
+
+
+def test_sources_may_keep_features_of_a_frozen_encoder(tree, folder, tmp_path, own_cache, monkeypatch):
+    """Of twelve pictures, four of them unlike in size only by a column: what is learned is the same but for 16 bits."""
+    from sensorium.model.vision import VisionEncoder
+
+    _run(tree, tmp_path / "pixels")
+    seen: list[int] = []
+    real = VisionEncoder.stem_states
+
+    def counted(self: VisionEncoder, pixels: Any) -> Any:
+        seen.append(len(pixels))
+        return real(self, pixels)
+
+    monkeypatch.setattr(VisionEncoder, "stem_states", counted)
+    [plan, _] = preview(Recipe.model_validate(_cached(tree)), 1, quiet)
+    _run(_cached(tree), tmp_path / "features")
+    assert sum(seen) == 12  # each picture once, for both stages
+    assert plan.cache == (12 + 24) * 16 * 32 * 2  # at most: the captions show the pictures of the talks again
+    [losses, others] = [[row["loss"] for row in read_journal(tmp_path / name / "journal.jsonl") if "loss" in row]
+                        for name in ("pixels", "features")]
+    assert others == pytest.approx(losses, rel=1e-3) and others != losses
+
+
+def test_a_damaged_picture_costs_the_same_samples_where_features_are_kept(tree, folder, tmp_path, caplog):
+    path = folder / "pictures" / "3.png"
+    path.write_bytes(path.read_bytes()[:60])
+    write_sources(folder, max_bad_rows=0.2)
+    _run(_cached(tree, tree["stages"][0]), tmp_path / "run")
+    rows = [row for row in read_journal(tmp_path / "run" / "journal.jsonl") if "loss" in row]
+    assert sum(row["samples"] for row in rows) == 44 - 3 and sum(row.get("lost", 0) for row in rows) == 3
+    assert "mix.json row 4: picture 1 (" in caplog.text
+
+
+def test_features_of_an_encoder_that_trains_are_refused(tree, tmp_path):
+    tree["model"]["vision"] |= {"layer": 2, "tail_blocks": 0}
+    stage = tree["stages"][0] | {"learning_rates": {"vision": 1e-3, "connector": 1e-3}}
+    with pytest.raises(SensoriumError, match=r"stage align: cache_features: the vision stem trains"):
+        _run(_cached(tree, stage), tmp_path / "run")
+    with pytest.raises(SensoriumError, match=r"stage align: cache_features: the vision stem trains"):
+        preview(Recipe.model_validate(_cached(tree, stage)), 1, quiet)
+
+
+def test_a_sample_that_is_too_long_is_named_by_file_and_row(tree, folder, tmp_path):
+    with (folder / "captions.csv").open("a") as file:
+        file.write(f"1.png,{'A long caption. ' * 60}\n")
+    for act in (lambda: _run(tree, tmp_path / "run"), lambda: preview(Recipe.model_validate(tree), 1, quiet)):
+        with pytest.raises(SensoriumError, match=r"captions.csv line 14: its \d+ tokens of text and 4 visual tokens"):
+            act()
 
 
 def test_a_damaged_picture_alone_in_its_pack_does_not_stop_the_run(tree, folder, tmp_path):

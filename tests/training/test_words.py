@@ -124,12 +124,12 @@ def test_a_batch_holds_states_and_targets_in_the_order_asked_for(objective):
     assert batch.stem_states.shape == (2, 17, 32) and batch.labels.places.shape == (2, 4, 2)
     for row, i in enumerate([3, 0]):
         made = objective.scenes[int(objective.rows[i])]
-        labels = token_labels(made, (2, 2), objective.index)
+        labels = token_labels(made, (2, 2), objective.batch.index)
         for field in fields(labels):
             assert torch.equal(getattr(batch.labels, field.name)[row], getattr(labels, field.name))
-        assert torch.equal(batch.stem_states[row], objective.cache.get([made.image])[0])
+        assert torch.equal(batch.stem_states[row], objective.batch.cache.get([made.image])[0])
         # One square in one of four quarters.
-        assert sorted(labels.names.tolist()) == [0, 0, 0, objective.index[made.objects[0].name]]
+        assert sorted(labels.names.tolist()) == [0, 0, 0, objective.batch.index[made.objects[0].name]]
 
 
 def test_a_batch_of_no_samples_weighs_nothing(objective):
@@ -140,7 +140,7 @@ def test_a_batch_of_no_samples_weighs_nothing(objective):
 def test_a_batch_without_a_target_is_named(objective):
     """A thing without a name that covers the whole picture: a mean over its tokens would be 0 / 0."""
     nameless = scene(("axolotl", (0, 0, 999, 999), None))
-    objective.scenes = [replace(nameless, image=made.image) for made in objective.scenes]
+    objective.batch.scenes = [replace(nameless, image=made.image) for made in objective.scenes]
     with pytest.raises(SensoriumError, match="scenes s, s: share a batch in which no visual token"):
         objective.batch([0, 1])
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -10,13 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sensorium.cli.terminal import Preparation, emit, emit_json, note
+from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
     from sensorium.training.recipe import Recipe
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file: what to build and how to train it; see recipes/.")],
+    recipe: Annotated[Path, typer.Argument(help=(
+        "A YAML file: what to build and how to train it; see recipes/. Paths in it are relative to the folder that you "
+        "are in."))],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The run's folder.  [default: runs/NAME of the recipe]")
     ] = None,
@@ -27,8 +33,16 @@ def train(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     processes: Annotated[
-        int, typer.Option(min=1, help="With --dry-run: plan for so many devices.", envvar="WORLD_SIZE")
+        int,
+        typer.Option(min=1, envvar="WORLD_SIZE", show_envvar=False,
+                     help="Devices of this machine that share the run, a process each; with --dry-run: plan for so "
+                          "many. Several machines: torchrun."),
     ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that decode and render ahead, for each process that trains; 0: none. "
+                                 "[default: 0 on a CPU, up to 4 beside a GPU]", show_default=False),
+    ] = None,
     plain: Annotated[bool, typer.Option(help="Plain lines instead of the live display, for log files.")] = False,
     json: Annotated[bool, typer.Option("--json", help="At the end, print one JSON object for programs.")] = False,
 ) -> None:
@@ -43,17 +57,47 @@ def train(
       sensorium train recipes/default.yaml --out runs/mine
       sensorium train recipes/default.yaml --out runs/mine --plain >> train.log 2>&1
       sensorium train recipes/default.yaml --set stages.2.samples=20000 --dry-run
+      sensorium train recipes/llava-1.5.yaml --processes 8 --workers 4
       torchrun --nproc-per-node 8 -m sensorium train recipes/llava-1.5.yaml --plain
       sensorium chat runs/mine
 
     \b
     --json prints: {"run": PATH, "finished": true or false, "model": PATH or null}; with --dry-run the plan
     """
+    if processes > 1 and not dry_run and "RANK" not in os.environ:
+        from sensorium.training.launch import launch
+
+        raise typer.Exit(launch(sys.argv[1:], processes))
+    with _said_once():
+        _run(recipe, out, data, set_ or (), dry_run, processes, workers, plain, json)
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """What a person can mend is the same for all processes on a machine, and the first says it, unless one has met it
+    alone.
+    """
+    try:
+        yield
+    except SensoriumError as error:
+        from sensorium.training.workers import WorkerKilled
+
+        if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, WorkerKilled):
+            raise
+        raise typer.Exit(2) from error
+
+
+def _run(
+    recipe: Path, out: Path | None, data: Path | None, set_: Sequence[str], dry_run: bool, processes: int,
+    workers: int | None, plain: bool, json: bool,
+) -> None:
     from sensorium.training.recipe import load_recipe
 
-    plan = load_recipe(recipe, set_ or ())
+    plan = load_recipe(recipe, set_)
     if data is not None:
         plan = plan.model_copy(update={"data": data})
+    if workers is not None:
+        plan = plan.model_copy(update={"workers": workers})
     if dry_run:
         _preview(plan, processes, out, json)
         return
@@ -65,7 +109,7 @@ def train(
         emit_json({"run": str(run), "finished": model is not None, "model": str(model) if model else None})
     if model is None:
         again = f"sensorium train {recipe} --out {run}" + (f" --data {data}" if data else "")
-        again += "".join(f" --set {quote(change)}" for change in set_ or ())
+        again += "".join(f" --set {quote(change)}" for change in set_)
         note(f"Stopped; everything is saved in {run}. Go on with: {again}")
         raise typer.Exit(130)
     if not json:

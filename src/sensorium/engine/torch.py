@@ -69,7 +69,7 @@ class TorchEngine:
         if compression is not None:
             count = compression.count
             self.renderer = Renderer(model.tokenizer, count(model.sight.views(USUAL_PICTURE)),
-                                     views=lambda image: count(model.views_of(image)))
+                                     views=lambda image: count(model.sight.views_of(image)))
         self.batch_size = batch_size
         self._grammars = Grammars(self.renderer)
         self._pictures: OrderedDict[str, Tensor] = OrderedDict()

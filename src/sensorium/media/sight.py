@@ -6,17 +6,17 @@ tensors of it, and engines that run a model elsewhere cut the same views.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sensorium.conversation import Image
+from sensorium.media import image_size
 from sensorium.media.fits import Fit, letterbox, native, pad, squash
 from sensorium.media.tiles import TilesConfig
 from sensorium.media.views import Canvas, Size, View, Views, in_order
 
 USUAL_PICTURE: Size = (640, 480)  # what is told of a picture before one is there
-TokensOf = Callable[[Size], tuple[int, tuple[int, int] | None]]
 
 
 class ViewsConfig(BaseModel):
@@ -49,15 +49,14 @@ class ViewsConfig(BaseModel):
 class Sight:
     """What an encoder and a connector make of a view, which is all that a picture's views depend on.
 
-    size: side of the encoder's square; token_pixels: side of what one visual token covers. tokens: (width, height in
-    pixels) of a view -> its visual tokens, and their rows and columns, None where tokens stand for no place; without
-    it, one token for each square of token_pixels.
+    size: side of the encoder's square; token_pixels: side of what one visual token covers. queries: visual tokens of
+    every view, where they stand for no place (a Q-Former's); None: one for each square of token_pixels.
     """
 
     config: ViewsConfig
     size: int
     token_pixels: int
-    tokens: TokensOf | None = None
+    queries: int | None = None
 
     def in_words(self, picture: Size) -> str:
         """What is done to a picture of that size."""
@@ -68,6 +67,10 @@ class Sight:
                    "native": "resized"}[config.fit]
             return f"{how} to {width}x{height} pixels"
         return f"cut into {n} view{'s' * (n > 1)} of {width}x{height} pixels ({config.tiles.scheme})"
+
+    def views_of(self, image: Image) -> Views:
+        """How a picture is shown, by its header. Raises SensoriumError when it is none, or the scheme cannot."""
+        return self.views(image_size(image))
 
     def views(self, picture: Size) -> Views:
         """How a picture of that width and height is shown. Raises SensoriumError where the scheme cannot."""
@@ -80,8 +83,8 @@ class Sight:
         return Views((canvas,), views, canvas.size, n_tokens, grid, in_order(views, n_tokens))
 
     def _tokens(self, view: Size) -> tuple[int, tuple[int, int] | None]:
-        if self.tokens is not None:
-            return self.tokens(view)
+        if self.queries is not None:
+            return self.queries, None
         columns, rows = (side // self.token_pixels for side in view)
         return rows * columns, (rows, columns)
 

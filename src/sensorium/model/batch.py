@@ -25,7 +25,7 @@ class Batch:
     position_ids [b, t]: given with segments; each segment counts on from the shared beginning.
     visual_order [m]: which visual token fills each slot, of those of all views in order; None: each its own.
     sample_ids: one name a row, for error messages.
-    lost: numbers of samples that should stand in it and could not be read.
+    lost: numbers of samples that should stand in it and could not be read; complaints: why, of each.
     counts: False for a batch that stands in for none: it is run so that others are not waited for, and not counted.
     """
 
@@ -39,6 +39,7 @@ class Batch:
     visual_order: Tensor | None = None
     sample_ids: tuple[str, ...] = ()
     lost: tuple[int, ...] = ()
+    complaints: tuple[str, ...] = ()
     counts: bool = True
 
     def to(self, device: torch.device | str) -> Batch:

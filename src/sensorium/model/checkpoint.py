@@ -68,10 +68,12 @@ def save_model(
     trained: Iterable[str],
     provenance: dict[str, Any] | None = None,
     dtype: torch.dtype = torch.bfloat16,
+    tensors: dict[str, Tensor] | None = None,
 ) -> Path:
     """Write a thin checkpoint; the folder appears whole or not at all. It must not exist yet.
 
-    Raises SensoriumError when it does, or when the disk is full.
+    tensors: the model's `thin_state`, where the model holds slices of it only. Raises SensoriumError when the folder
+    exists, or when the disk is full.
     """
     if folder.exists():
         raise SensoriumError(folder, "exists already.", "Choose another folder, or remove it.")
@@ -80,7 +82,8 @@ def save_model(
         config.vision.part: part_identity(config.vision.part, model.vision.stem),
         config.language.part: part_identity(config.language.part, model.language),
     }
-    tensors = {name: p.to("cpu", dtype).contiguous() for name, p in thin_state(model, trained).items()}
+    tensors = thin_state(model, trained) if tensors is None else tensors
+    tensors = {name: p.to("cpu", dtype).contiguous() for name, p in tensors.items()}
     with whole_or_nothing(folder) as scratch:
         try:
             write_checkpoint(scratch, config, tensors, trained, parts, provenance or {})

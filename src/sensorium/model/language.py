@@ -15,6 +15,7 @@ from torch import nn
 
 from sensorium.model.lora import fuse_adapters
 from sensorium.model.pretrained import load_pretrained
+from sensorium.model.unread import unread_language
 from sensorium.parts import converted
 from sensorium.progress import ProgressCallback
 
@@ -41,11 +42,16 @@ class LanguageConfig(BaseModel):
     part: str
     chat_template: str | None = None
 
-    def build(self, progress: ProgressCallback | None = None) -> tuple[nn.Module, Any]:
-        """The model in float32 and its tokenizer. Raises SensoriumError when the part cannot be had."""
+    def build(self, progress: ProgressCallback | None = None, unread: bool = False) -> tuple[nn.Module, Any]:
+        """The model in float32 and its tokenizer. Raises SensoriumError when the part cannot be had.
+
+        unread: leave its layers' numbers in their files where that can be, see `model.unread`.
+        """
         from transformers import AutoModelForCausalLM
 
         folder = language_folder(self.part, progress)
+        if unread and (later := unread_language(folder, self.part)) is not None:
+            return later, self.tokenizer(progress)
         model = load_pretrained(AutoModelForCausalLM, folder, self.part, dtype=torch.float32)
         return model, self.tokenizer(progress)
 

@@ -12,11 +12,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from sensorium.conversation import Image
 from sensorium.errors import SensoriumError
-from sensorium.media import image_size
 from sensorium.media.sight import USUAL_PICTURE
-from sensorium.media.views import Views
 from sensorium.model.attention import Packing, additive_mask, can_pack
 from sensorium.model.batch import Batch
 from sensorium.model.connectors.choice import ConnectorConfig
@@ -43,10 +40,13 @@ class ModelConfig(BaseModel):
     views: ViewsConfig = ViewsConfig()
     lora: LoraConfig | None = None
 
-    def build(self, progress: ProgressCallback | None = None) -> MultimodalModel:
-        """Load the parts and assemble them; connector, fresh norms and added tokens are initialised by torch's seed."""
+    def build(self, progress: ProgressCallback | None = None, unread: bool = False) -> MultimodalModel:
+        """Load the parts and assemble them; connector, fresh norms and added tokens are initialised by torch's seed.
+
+        unread: of the language model's layers only the shapes, see `model.unread`; they are read before they run.
+        """
         vision = self.vision.build(progress)
-        language, tokenizer = self.language.build(progress)
+        language, tokenizer = self.language.build(progress, unread)
         width = language.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
         connector = self.connector.build(vision.width, width)
         model = MultimodalModel(vision, connector, language, tokenizer, self)
@@ -95,28 +95,16 @@ class MultimodalModel(nn.Module):
     @property
     def sight(self) -> Sight:
         """How pictures are shown to the encoder, and how many visual tokens each takes."""
-        return Sight(self.config.views, self.vision.config.image_size, self._token_pixels, self._tokens_of)
-
-    def views_of(self, image: Image) -> Views:
-        """How a picture is shown, by its header. Raises SensoriumError when it is none, or the scheme cannot."""
-        return self.sight.views(image_size(image))
+        patches = self.vision.grid
+        n_tokens, grid = self.connector.n_tokens(patches), self.connector.token_grid(patches)  # type: ignore[operator]
+        is_placed = grid is not None and grid[0] * grid[1] == n_tokens
+        side = self.vision.patch_size * (patches[0] // grid[0]) if is_placed else self.vision.patch_size
+        return Sight(self.config.views, self.vision.config.image_size, side, None if is_placed else n_tokens)
 
     @property
     def tokens_per_picture(self) -> int:
         """What USUAL_PICTURE takes in the prompt between its marks; where sizes do not decide, every picture."""
         return len(self.sight.views(USUAL_PICTURE).layout)
-
-    @property
-    def _token_pixels(self) -> int:
-        """Pixels a side of the smallest view that has whole visual tokens."""
-        grid = self.vision.grid
-        tokens = self.connector.token_grid(grid) or grid  # type: ignore[operator]
-        return self.vision.patch_size * (grid[0] // tokens[0])
-
-    def _tokens_of(self, size: tuple[int, int]) -> tuple[int, tuple[int, int] | None]:
-        """How many visual tokens a view of so many pixels has, and in how many rows and columns."""
-        grid = self.vision.grid_of(*size)
-        return self.connector.n_tokens(grid), self.connector.token_grid(grid)  # type: ignore[operator]
 
     @property
     def device(self) -> torch.device:

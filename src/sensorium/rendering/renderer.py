@@ -104,7 +104,7 @@ class Renderer:
     @classmethod
     def of(cls, model: MultimodalModel) -> Renderer:
         """The renderer of a model, to train it and to ask it."""
-        views = model.views_of if model.config.views.depends_on_size else None
+        views = model.sight.views_of if model.config.views.depends_on_size else None
         return cls(model.tokenizer, model.tokens_per_picture, views=views)
 
     def render(self, conversation: Conversation, generate: bool = False) -> Rendered:

@@ -11,7 +11,7 @@ from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
 from sensorium.training.recipe import Recipe
 
-_FREE = {"trackers", "checkpoint_minutes", "parallel"}  # settings that may change between the parts of a run
+_FREE = {"trackers", "checkpoint_minutes", "parallel", "workers"}  # settings that may change between the parts of a run
 
 
 def claim(run: Path, recipe: Recipe) -> None:

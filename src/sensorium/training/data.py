@@ -7,11 +7,13 @@ other people's datasets and says itself how they are mixed. Either is told from 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sensorium.conversation import Image
 from sensorium.data.dataset import Dataset
 from sensorium.data.sources import load_sources
 from sensorium.errors import SensoriumError
@@ -19,12 +21,12 @@ from sensorium.model.checkpoint import read_config
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.progress import ProgressCallback
 from sensorium.rendering import Renderer
-from sensorium.training.features import FeatureCache, build_feature_cache
+from sensorium.training.features import FeatureCache, build_feature_cache, require_frozen_stem
 from sensorium.training.measure import mean_tokens
 from sensorium.training.objective import Objective
 from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.replies import ReplyObjective
-from sensorium.training.samples import Samples, SceneSamples, SourceSamples
+from sensorium.training.samples import SamplePictures, Samples, SceneSamples, SourceSamples
 from sensorium.training.words import WordObjective, require_places
 
 
@@ -32,6 +34,9 @@ def check_data(recipe: Recipe) -> None:
     """Raises SensoriumError where data that the recipe names is not there, before anything is made."""
     for place in {recipe.data, recipe.validation, *(stage.data for stage in recipe.stages)} - {None}:
         assert place is not None
+        if not place.is_absolute() and not place.exists():
+            raise SensoriumError(place, f"is not there. A recipe's paths are relative to where you are, {Path.cwd()}.",
+                                 "Go to another folder, or change `data` (--data).")
         if is_sources(place):
             load_sources(place)
         else:
@@ -82,8 +87,7 @@ def training_objective(model: MultimodalModel, recipe: Recipe, number: int, tell
         place = config.data or recipe.data
         return _words(model, recipe, place, "train", config.samples, recipe.seed * 1000 + number, tell)
     samples = training_samples(model, recipe, number, tell)
-    place = config.data or recipe.data
-    cache = None if is_sources(place) else _cache(model, recipe, Dataset(place), "train", tell)
+    cache = _cache_for(model, recipe, config, samples, config.data or recipe.data, "train", tell)
     return ReplyObjective(model, samples, cache, config.weighting, tell)
 
 
@@ -114,8 +118,9 @@ def validation_objective(
         return None
     if config.objective == "words":
         return _words(model, recipe, place, "val", recipe.validation_samples, 0, tell)
-    cache = None if is_sources(place) else _cache(model, recipe, Dataset(place), "val", tell)
-    return ReplyObjective(model, validation_samples(recipe, number, place, tell), cache, config.weighting, tell)
+    samples = validation_samples(recipe, number, place, tell)
+    cache = _cache_for(model, recipe, config, samples, place, "val", tell)
+    return ReplyObjective(model, samples, cache, config.weighting, tell)
 
 
 def validation_place(recipe: Recipe, number: int) -> Path | None:
@@ -166,8 +171,7 @@ def _words(
 ) -> WordObjective:
     data, names = word_data(model, place)
     scenes = data.scenes(split)
-    cache = _cache(model, recipe, data, split, tell)
-    assert cache is not None  # the stem is frozen
+    cache = _cache(model, recipe, _scene_pictures(data, split), split, tell)
     return WordObjective(model, scenes, cache, samples or len(scenes), seed, names)
 
 
@@ -184,14 +188,40 @@ def _scenes(
     return SceneSamples.of(data, split, tasks, samples, seed, config.together)
 
 
-def _cache(
-    model: MultimodalModel, recipe: Recipe, data: Dataset, split: str, tell: ProgressCallback
+def keeps_features(model: MultimodalModel, config: StageConfig, place: Path) -> bool:
+    """Whether a stage reads pictures of `place` from the feature cache. Raises SensoriumError where it asks for it and
+    cannot have it.
+    """
+    if config.cache_features:
+        require_frozen_stem(model, f"stage {config.name}: cache_features")
+    wanted = not is_sources(place) if config.cache_features is None else config.cache_features
+    return wanted and not stem_trains(model)
+
+
+def _cache_for(
+    model: MultimodalModel, recipe: Recipe, config: StageConfig, samples: Samples, place: Path, split: str,
+    tell: ProgressCallback,
 ) -> FeatureCache | None:
-    """The feature cache of a split, or None when the stem trains in this stage."""
-    if stem_trains(model):
+    """The feature cache of what a stage of replies shows, or None where it has none."""
+    if not keeps_features(model, config, place):
         return None
-    paths = [scene.image for scene in data.scenes(split)]
+    if is_sources(place):
+        tell(f"looking for pictures of {split}", 0, 0)
+        return _cache(model, recipe, SamplePictures(samples), split, tell, skip_damaged=True)
+    return _cache(model, recipe, _scene_pictures(Dataset(place), split), split, tell)
+
+
+def _scene_pictures(data: Dataset, split: str) -> list[str]:
+    return [scene.image for scene in data.scenes(split)]
+
+
+def _cache(
+    model: MultimodalModel, recipe: Recipe, pictures: Sequence[Image | str], split: str, tell: ProgressCallback,
+    skip_damaged: bool = False,
+) -> FeatureCache:
     precision = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
-    return build_feature_cache(
-        model, paths, precision, lambda done, total: tell(f"vision features of {split}", done, total)
-    )
+
+    def told(done: int, total: int) -> None:
+        tell(f"vision features of {split}", done, total)
+
+    return build_feature_cache(model, pictures, precision, told, skip_damaged)

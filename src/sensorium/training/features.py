@@ -2,8 +2,8 @@
 
 On two cores the encoder costs as much as the language model, and a frozen stem makes the same of the same picture every
 time; so its output is computed once and read from disk afterwards, in float16. The cache is keyed by the pictures'
-bytes, the encoder and the preprocessing: it can go stale in no way, and two recipes with one encoder share it. A stage
-that trains the stem is refused, by name.
+bytes, the encoder and the preprocessing, wherever the pictures come from: it can go stale in no way, and two recipes
+with one encoder share it. A stage that trains the stem is refused, by name.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,87 +26,200 @@ from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
 from sensorium.media import open_image
 from sensorium.model.multimodal import MultimodalModel
-from sensorium.model.views import make_views
+from sensorium.model.views import Sight, make_views
 from sensorium.parts import cache_root
 
 BATCH = 32
 FLUSH_EVERY = 16  # batches
 Progress = Callable[[int, int], None]
+_Error = tuple[str, str, str]  # what a SensoriumError is made of
 
 
 class FeatureCache:
-    """Stem states of pictures, by path: [tokens, width] each, float16 on disk."""
+    """Stem states of pictures' views: [tokens, width] each, float16 on disk. A copy in another process reads the same
+    file.
 
-    def __init__(self, folder: Path, paths: Sequence[str]) -> None:
+    rows: SHA-256 of a picture's bytes -> its row; names: path -> row, of pictures that lie in files of their own;
+    damaged: row -> what is wrong with a picture that could not be read. starts: where the views of each row begin.
+    """
+
+    def __init__(
+        self, folder: Path, rows: dict[bytes, int], names: dict[str, int], damaged: dict[int, _Error],
+        starts: Sequence[int],
+    ) -> None:
+        self._made_of = folder, rows, names, damaged, starts
         self.states = np.load(folder / "states.npy", mmap_mode="r")
-        self._row = {path: row for row, path in enumerate(paths)}
 
-    def __contains__(self, path: str) -> bool:
-        return path in self._row
+    def __reduce__(self) -> tuple[type[FeatureCache], tuple[object, ...]]:
+        return type(self), self._made_of  # else the map would be copied as what it holds
 
-    def get(self, paths: Sequence[str]) -> Tensor:
-        """Stem states [n, tokens, width], float32, in the order of the paths."""
-        if unknown := [path for path in paths if path not in self._row]:
-            raise SensoriumError(unknown[0], "is shown in a conversation but is in no scene of the dataset.",
-                                 "Build the dataset again.")
-        return torch.from_numpy(np.stack([self.states[self._row[path]] for path in paths])).float()
+    def get(self, pictures: Sequence[Image | str]) -> Tensor:
+        """Stem states [views, tokens, width], float32, of the pictures (or their paths) in order.
+
+        Raises SensoriumError for one that is damaged, or was not there when the cache was made.
+        """
+        starts, rows = self._made_of[4], [self._row(picture) for picture in pictures]
+        return torch.from_numpy(np.concatenate([self.states[starts[row] : starts[row + 1]] for row in rows])).float()
+
+    def _row(self, picture: Image | str) -> int:
+        _, rows, names, damaged, _ = self._made_of
+        image = Image(picture) if isinstance(picture, str) else picture
+        row = names.get(image.source) if isinstance(image.source, str) else None
+        if row is None:
+            row = rows.get(bytes.fromhex(image.digest))
+        if row is None:
+            where = image.source if isinstance(image.source, str) else f"picture ({len(image.source):,} bytes)"
+            raise SensoriumError(where, "is shown in a conversation but was not there when features were computed.",
+                                 "If it has changed since, start again; else build the dataset again.")
+        if row in damaged:
+            raise SensoriumError(*damaged[row])
+        return row
 
 
 def build_feature_cache(
     model: MultimodalModel,
-    paths: Sequence[str],
+    pictures: Sequence[Image | str],
     precision: torch.dtype = torch.float32,
     progress: Progress | None = None,
+    skip_damaged: bool = False,
 ) -> FeatureCache:
-    """The cache of those pictures, computed where it is not there yet; an interrupted build goes on where it stopped.
+    """The cache of those pictures (or paths), computed where it is not there yet; an interrupted build goes on where it
+    stopped.
 
-    Raises SensoriumError when the model's stem trains, a picture does not open, or the disk is full.
+    pictures: asked for one by one and twice at most, so they need not lie in memory. skip_damaged: leave those that
+    do not open to whoever asks for them. Raises SensoriumError when the model's stem trains, there is no picture, one
+    does not open, or the disk is full.
     """
-    if any(p.requires_grad for p in model.vision.stem.parameters()):
-        raise SensoriumError("feature cache", "the vision stem trains, so its output changes with every step.",
-                             "Set vision.tail_blocks so that only the tail trains, or freeze `vision`.")
-    paths = sorted(set(paths))
-    folder = cache_root() / "features" / _fingerprint(model, paths, precision)
-    done_file = folder / "done.json"
-    done = json.loads(done_file.read_text())["rows"] if done_file.exists() else 0
-    if done < len(paths):
+    require_frozen_stem(model, "feature cache")
+    if model.config.views.fit == "native" and model.config.views.tiles is None:
+        raise SensoriumError("feature cache", "pictures at their own sizes have features of many shapes.",
+                             "Choose another `views.fit`, or train the stem.")
+    rows, names, first = _found(pictures)
+    if not rows:
+        raise SensoriumError("feature cache", "the data shows no picture.", "Leave `cache_features` out.")
+    folder = cache_root() / "features" / _fingerprint(model, rows, precision)
+    state, opened = _read_state(folder), _Pictures(pictures, first, model.sight, skip_damaged)
+    if state["rows"] < len(rows):
         try:
-            _fill(model, paths, folder, done, precision, progress or (lambda done, total: None))
+            _fill(model, opened, folder, state, precision, progress or (lambda done, total: None))
         except OSError as error:
             raise SensoriumError(folder, f"cannot be written ({error.strerror}).",
                                  "Free some space, or set SENSORIUM_CACHE to another folder.") from error
-    return FeatureCache(folder, paths)
+    damaged = {int(row): error for row, error in state["damaged"].items()}
+    if damaged and not skip_damaged:
+        raise SensoriumError(*next(iter(damaged.values())))
+    return FeatureCache(folder, rows, names, damaged, opened.starts)
+
+
+def require_frozen_stem(model: MultimodalModel, where: str) -> None:
+    """Raises SensoriumError when the model's stem trains."""
+    if any(p.requires_grad for p in model.vision.stem.parameters()):
+        raise SensoriumError(where, "the vision stem trains, so its output changes with every step.",
+                             "Set vision.tail_blocks so that only the tail trains, or freeze `vision`.")
+
+
+def _found(pictures: Sequence[Image | str]) -> tuple[dict[bytes, int], dict[str, int], list[int]]:
+    """What there is, each picture once however often and under whatever names it is shown: rows and names as
+    FeatureCache takes them, and for each row the first number that shows it. Rows are in the order of the digests.
+    """
+    numbers: dict[bytes, int] = {}
+    digests: dict[str, bytes] = {}
+    for number, picture in enumerate(pictures):
+        source = picture.source if isinstance(picture, Image) else picture
+        is_name = isinstance(source, str) and not source.startswith("data:")
+        if is_name and source in digests:
+            continue
+        digest = bytes.fromhex(Image(source).digest)
+        numbers.setdefault(digest, number)
+        if is_name:
+            digests[str(source)] = digest
+    rows = {digest: row for row, digest in enumerate(sorted(numbers))}
+    return rows, {name: rows[digest] for name, digest in digests.items()}, [numbers[digest] for digest in rows]
+
+
+class _Pictures:
+    """Pictures in the order of their rows, as pixels; of a damaged one that may be skipped black, and its error.
+
+    starts: where the views of each row begin, and at last where those of all end; by the headers.
+    """
+
+    def __init__(self, pictures: Sequence[Image | str], first: Sequence[int], sight: Sight, skip: bool) -> None:
+        self.pictures, self.first, self.sight, self.skip = pictures, first, sight, skip
+        self.starts: Sequence[int] = range(len(first) + 1)
+        if sight.config.depends_on_size:
+            self.starts = [0, *accumulate(self._n_views(row) for row in range(len(first)))]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, _Error | None]:
+        try:
+            return make_views(open_image(self.pictures[self.first[row]]), self.sight), None
+        except SensoriumError as error:
+            if not self.skip:
+                raise
+            n_views, side = self.starts[row + 1] - self.starts[row], self.sight.size
+            return torch.zeros(n_views, 3, side, side), (error.where, error.what, error.remedy)
+
+    def _n_views(self, row: int) -> int:
+        picture = self.pictures[self.first[row]]
+        try:
+            return len(self.sight.views_of(Image(picture) if isinstance(picture, str) else picture))
+        except SensoriumError:
+            return 1  # what is wrong with it is said when it is opened
 
 
 def _fill(
-    model: MultimodalModel, paths: Sequence[str], folder: Path, done: int, precision: torch.dtype, tell: Progress
+    model: MultimodalModel, pictures: _Pictures, folder: Path, state: dict[str, Any], precision: torch.dtype,
+    tell: Progress,
 ) -> None:
+    """Compute rows from state["rows"] on; state is kept up to date, here and beside the features."""
     folder.mkdir(parents=True, exist_ok=True)
     model.vision.stem.eval()
-    sight = model.sight
-
-    def pixels(path: str) -> Tensor:
-        return make_views(open_image(Image(path)), sight)
-
     states: np.memmap | None = None
+    begun, count, starts = state["rows"], len(pictures), pictures.starts
     with ThreadPoolExecutor(2) as pool, torch.inference_mode():
-        starts = range(done, len(paths), BATCH)
-        coming = [pool.submit(pixels, path) for path in paths[done : done + BATCH]]
-        for number, start in enumerate(starts):
-            batch = torch.cat([picture.result() for picture in coming])
-            coming = [pool.submit(pixels, path) for path in paths[start + BATCH : start + 2 * BATCH]]
+        for number, (start, opened) in enumerate(_ahead(pool, pictures, begun)):
+            for row, (_, error) in enumerate(opened, start):
+                if error is not None:
+                    state["damaged"][str(row)] = error
+            batch = torch.cat([pixels for pixels, _ in opened])
             with torch.autocast(model.device.type, precision, enabled=precision != torch.float32):
                 output = model.vision.stem_states(batch.to(model.device)).float().cpu()
             if states is None:
-                shape = (len(paths), *output.shape[1:])
-                mode = "r+" if done else "w+"
-                _require_space(folder, 2 * output[0].numel() * (len(paths) - done))
+                shape = (starts[-1], *output.shape[1:])
+                _require_space(folder, 2 * output[0].numel() * (starts[-1] - starts[begun]))
+                mode = "r+" if begun else "w+"
                 states = np.lib.format.open_memmap(folder / "states.npy", mode, np.float16, shape)
-            states[start : start + len(output)] = output.half().numpy()
-            if number % FLUSH_EVERY == 0 or start + BATCH >= len(paths):  # a flush waits for the disk
+            end = start + len(opened)
+            states[starts[start] : starts[end]] = output.half().numpy()
+            if number % FLUSH_EVERY == 0 or end == count:  # a flush waits for the disk
                 states.flush()
-                write_whole(folder / "done.json", json.dumps({"rows": start + len(output)}))
-            tell(start + len(output), len(paths))
+                state["rows"] = end
+                write_whole(folder / "done.json", json.dumps(state))
+            tell(end, count)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, pictures: _Pictures, begun: int
+) -> Iterator[tuple[int, list[tuple[Tensor, _Error | None]]]]:
+    """(first row, pictures) of each batch; the next one is opened while one is worked on."""
+
+    def submit(start: int) -> list[Future[tuple[Tensor, _Error | None]]]:
+        return [pool.submit(pictures.__getitem__, row) for row in range(start, min(start + BATCH, len(pictures)))]
+
+    coming = submit(begun)
+    for start in range(begun, len(pictures), BATCH):
+        opened = [picture.result() for picture in coming]
+        coming = submit(start + BATCH)
+        yield start, opened
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """rows: how many are done; damaged: row -> error."""
+    path = folder / "done.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return {"rows": found.get("rows", 0), "damaged": found.get("damaged", {})}
 
 
 def _require_space(folder: Path, n_bytes: int) -> None:
@@ -114,7 +229,7 @@ def _require_space(folder: Path, n_bytes: int) -> None:
                              "Free some space, or set SENSORIUM_CACHE to another folder.")
 
 
-def _fingerprint(model: MultimodalModel, paths: Sequence[str], precision: torch.dtype) -> str:
+def _fingerprint(model: MultimodalModel, digests: Iterable[bytes], precision: torch.dtype) -> str:
     """Of the pictures' bytes, the stem's weights, the preprocessing and the arithmetic."""
     digest = hashlib.sha256()
     vision = model.vision
@@ -124,6 +239,6 @@ def _fingerprint(model: MultimodalModel, paths: Sequence[str], precision: torch.
     for name, tensor in sorted(vision.stem.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
-    for path in paths:
-        digest.update(bytes.fromhex(Image(path).digest))
+    for one in digests:
+        digest.update(one)
     return digest.hexdigest()[:32]

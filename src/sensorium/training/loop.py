@@ -12,12 +12,11 @@ import random
 import signal
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +28,7 @@ from sensorium.errors import SensoriumError
 from sensorium.model.attention import why_not_plain
 from sensorium.model.checkpoint import save_model, thin_state
 from sensorium.model.multimodal import MultimodalModel
+from sensorium.model.unread import is_unread, make_unread, move
 from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
 from sensorium.training.claim import claim
@@ -46,10 +46,9 @@ from sensorium.training.ranks import ALONE, Ranks, joined
 from sensorium.training.recipe import Recipe
 from sensorium.training.replies import ReplyObjective
 from sensorium.training.stage import Stage, prepare_stage, take_shape
-from sensorium.training.state import find_latest, restore, save
+from sensorium.training.state import find_latest, gathered, restore, save
 from sensorium.training.trackers import Tracker, Tracking, open_trackers
-
-AHEAD = 3  # batches prepared in the background
+from sensorium.training.workers import batches_ahead, workers_wanted
 
 
 def train(
@@ -92,6 +91,7 @@ class _Run:
         self.recipe, self.folder, self.ranks, self.say, self.tell = recipe, folder, ranks, say, tell
         self.checkpoints = folder / "checkpoints"
         self.lost: list[int] = []  # numbers of the stage's samples that turned out to be damaged
+        self.workers = workers_wanted(recipe.workers, ranks.device, ranks.on_this_machine)
         self.journal = Journal(folder / "journal.jsonl" if ranks.is_first else Path(os.devnull))
         self.tracking = Tracking(self.journal, trackers)
 
@@ -100,7 +100,7 @@ class _Run:
         recipe, ranks = self.recipe, self.ranks
         _seed(recipe.seed)
         with ranks.in_turn():
-            model = recipe.model.build(self.tell).to(ranks.device)
+            model = self._built()
         _seed(recipe.seed + ranks.rank)
         saved = find_latest(self.checkpoints, ranks)
         start, step = (saved["stage"], saved["step"]) if saved else (0, 0)
@@ -126,11 +126,14 @@ class _Run:
                     return None
                 if ranks.is_first and self.journal.path.stat().st_size:
                     plot_losses(self.journal.path, self.folder / "losses.png")
-                if stage.parallel.is_sharded:  # the next stage may bring adapters, and a model is saved whole
-                    model = self._put_together(model, number)
+                is_sharded = stage.parallel.is_sharded
+                del stage  # and with it what the optimizer holds
+                if is_sharded and number + 1 < len(recipe.stages):  # the next one may bring adapters
+                    model = self._taken_over(model, number)
+        tensors = gathered(model, trained(recipe), ranks)
         if ranks.is_first:
             about = {"recipe": recipe.name, "seed": recipe.seed, "steps": step, "data": provenance(recipe)}
-            save_model(model, self.folder / "model", trained(recipe), about)
+            save_model(model, self.folder / "model", trained(recipe), about, tensors=tensors)
         return self.folder / "model"
 
     def _stage(
@@ -144,7 +147,7 @@ class _Run:
         saved_at, utilisation = time.monotonic(), Utilisation(model, ranks)
         with (
             Progress(total, config.name, start_step=done, say=self.say) as progress,
-            _batches(stage, done, ranks) as batches,
+            batches_ahead(stage.objective.batch, stage.packs_from(done, ranks), self.workers) as batches,
         ):
             if done == 0 and ranks.is_first:
                 for line in _announced(model, stage, self.tracking):
@@ -191,15 +194,27 @@ class _Run:
             raise SensoriumError("data", f"{what} {len(self.lost):,} of them turned out to be damaged while training.",
                                  "The warnings above name them: mend them, or raise max_bad_rows.")
 
-    def _put_together(self, model: MultimodalModel, number: int) -> MultimodalModel:
-        """A whole model again from the slices of all processes, as it is after a stage."""
-        state = {name: whole(p).cpu() for name, p in thin_state(model, trained(self.recipe, number)).items()}
-        model = self.recipe.model.build(self.tell)
+    def _built(self) -> MultimodalModel:
+        """The model as its parts have it, on this process's device; where it will be sliced, layers are read then."""
+        is_sliced = self.ranks.size > 1 and self.recipe.parallel == "fsdp"
+        model = self.recipe.model.build(self.tell, unread=is_sliced)
+        move(model, self.ranks.device)
+        return model
+
+    def _taken_over(self, before: MultimodalModel, number: int) -> MultimodalModel:
+        """A model ready to be sliced again, with what the stages up to `number` have trained in the slices of `before`.
+
+        The language model's layers are put together when they are sliced, one by one.
+        """
+        model = self._built()
         take_shape(model, self.recipe, number)
         own = dict(model.named_parameters())
-        for name, tensor in state.items():
-            own[name].data.copy_(tensor)
-        return model.to(self.ranks.device)
+        for name, slices in thin_state(before, trained(self.recipe, number)).items():
+            if is_unread(own[name]):
+                make_unread(own[name], partial(whole, slices))
+            else:
+                own[name].data.copy_(whole(slices))
+        return model
 
 
 def _announced(model: MultimodalModel, stage: Stage, tracking: Tracking) -> list[str]:
@@ -343,27 +358,6 @@ def _by_source(objective: ReplyObjective, numbers: Iterable[int]) -> dict[str, i
     """How many of some samples are of which source."""
     samples = objective.samples
     return dict(Counter(samples.titles[samples.source(number)] for number in numbers))
-
-
-@contextmanager
-def _batches(stage: Stage, done: int, ranks: Ranks) -> Iterator[Iterator[Any]]:
-    """A process's batches from where the stage stands, prepared a few ahead in a thread."""
-    order = (pack for step in range(done, stage.total_steps) for pack in stage.packs_of_step(step, ranks))
-    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
-
-    def prepared() -> Iterator[Any]:
-        ahead: deque[Future[Any]] = deque()
-        while True:
-            for indices in islice(order, AHEAD - len(ahead)):
-                ahead.append(pool.submit(stage.objective.batch, indices.tolist()))
-            if not ahead:
-                return
-            yield ahead.popleft().result()  # whatever went wrong in the thread is raised here
-
-    try:
-        yield prepared()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -13,14 +13,15 @@ import json
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from sensorium.conversation import Image
 from sensorium.data.defects import reason_of
 from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
@@ -32,7 +33,8 @@ from sensorium.rendering import Rendered, Renderer, share_prefix
 from sensorium.training.packing import Indices, PackPlan, Sizes
 from sensorium.training.samples import Samples, Talk
 
-VERSION = 3  # raise when the same sample measures otherwise
+Seen = TypeVar("Seen")
+VERSION = 4  # raise when the same sample measures otherwise
 PARALLEL_FROM = 20_000  # samples; below, starting processes takes longer than they save
 _BLOCK = 256
 _PROBED = 100  # samples of a source, for its mean length
@@ -82,6 +84,18 @@ def render_sample(renderer: Renderer, talks: Sequence[Talk]) -> Rendered:
         if all(label == IGNORE for label in rendered[-1].labels):
             raise SensoriumError(talk.where, "has no assistant turn, so there is nothing to learn from it.")
     return rendered[0] if len(rendered) == 1 else share_prefix(rendered)
+
+
+def look_at_pictures(talks: Sequence[Talk], rendered: Rendered, look: Callable[[Image], Seen]) -> list[Seen]:
+    """What `look` finds in each picture of a sample. A SensoriumError of its is raised again, naming file and row."""
+    found = []
+    for number, image in enumerate(rendered.images, start=1):
+        try:
+            found.append(look(image))
+        except SensoriumError as error:
+            where = f"{talks[0].where}: picture {number} ({error.where})"
+            raise SensoriumError(where, error.what, error.remedy) from error
+    return found
 
 
 def measure(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Measures:
@@ -240,8 +254,7 @@ def _measure_one(samples: Samples, renderer: Renderer, number: int) -> Measured:
     try:
         talks = samples[number]
         rendered = render_sample(renderer, talks)
-        for image in rendered.images:
-            image_size(image)
+        look_at_pictures(talks, rendered, image_size)
     except SensoriumError as error:
         return Measured(0, 0, 0, str(error), reason_of(error), ())
     visual = sum(slot.length for slot in rendered.slots)

@@ -6,7 +6,7 @@ then change what is learned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,7 +33,7 @@ class Loss:
 
 
 class Objective(Protocol):
-    """Samples 0..len(sizes)-1 in an order that the plan of packs decides; `batch` may run in another thread.
+    """Samples 0..len(sizes)-1 in an order that the plan of packs decides.
 
     A sample of no tokens was dropped and is in no batch.
     """
@@ -41,8 +41,16 @@ class Objective(Protocol):
     @property
     def sizes(self) -> Sizes: ...
 
-    def batch(self, indices: Sequence[int]) -> Any:
-        """The samples' batch; of no samples one of weight 0 that can be run all the same."""
+    @property
+    def batch(self) -> Callable[[Sequence[int]], Any]:
+        """The samples' batch; of no samples one of weight 0 that can be run all the same.
+
+        It runs in another thread, or is pickled and runs in other processes.
+        """
+        ...
+
+    def name(self, number: int) -> str:
+        """Where a sample comes from, file and row, for messages."""
         ...
 
     def fingerprint(self) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -96,11 +96,14 @@ class PackPlan:
             raise SensoriumError("resume", what, "Put them back, or start a new run in another folder.")
 
 
-def plan_packs(sizes: Sizes, config: PackConfig, seed: int, longest: int | None = None) -> PackPlan:
+def plan_packs(
+    sizes: Sizes, config: PackConfig, seed: int, longest: int | None = None,
+    name: Callable[[int], str] = "sample {}".format,
+) -> PackPlan:
     """The packs of one pass over the samples.
 
-    longest: tokens of a sample that the language model can read. Raises SensoriumError when there are no samples, or
-    one is too long.
+    longest: tokens of a sample that the language model can read; name: where a sample comes from, for messages. Raises
+    SensoriumError when there are no samples, or one is too long.
     """
     whole, visual = sizes.whole, sizes.visual
     is_unreadable = whole > (longest or np.inf)
@@ -110,7 +113,7 @@ def plan_packs(sizes: Sizes, config: PackConfig, seed: int, longest: int | None 
         is_long |= visual > config.max_visual
     long: list[int] = np.flatnonzero(is_long).tolist()
     if long and config.too_long == "error":
-        raise _too_long(long[0], len(long), sizes, config, longest)
+        raise _too_long(name(long[0]), long, sizes, config, longest)
     fitting = np.flatnonzero((whole > 0) & ~is_long)
     alone: list[int] = np.flatnonzero(is_long & ~is_unreadable).tolist() if config.too_long == "alone" else []
     if not len(fitting) and not alone:
@@ -194,14 +197,14 @@ def _best_fit(
     return packs
 
 
-def _too_long(sample: int, how_many: int, sizes: Sizes, config: PackConfig, longest: int) -> SensoriumError:
-    text, visual = int(sizes.text[sample]), int(sizes.visual[sample])
+def _too_long(where: str, long: Sequence[int], sizes: Sizes, config: PackConfig, longest: int) -> SensoriumError:
+    """About the first of those that are too long, which comes from `where`."""
+    text, visual = int(sizes.text[long[0]]), int(sizes.visual[long[0]])
     what = f"its {text} tokens of text and {visual} visual tokens exceed the batch budget, "
     what += f"max_tokens = {config.max_tokens}" + (f", max_visual = {config.max_visual}" if config.max_visual else "")
     what += f", or the {longest} that the language model reads" if longest < config.max_tokens else ""
-    others = f" {how_many - 1} more are too long as well." if how_many > 1 else ""
-    return SensoriumError(f"sample {sample}", f"{what}.{others}",
-                          "Raise the budget, or set `too_long: drop` or `too_long: alone`.")
+    others = f" {len(long) - 1} more are too long as well." if len(long) > 1 else ""
+    return SensoriumError(where, f"{what}.{others}", "Raise the budget, or set `too_long: drop` or `too_long: alone`.")
 
 
 def _fingerprint(sizes: Sizes, config: PackConfig, seed: int) -> str:

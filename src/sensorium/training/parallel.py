@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sensorium.model.attention import can_pack
 from sensorium.model.blocks import blocks_of
 from sensorium.model.multimodal import MultimodalModel
+from sensorium.model.unread import is_unread, read_parameters
 from sensorium.training.objective import Loss, Objective
 from sensorium.training.ranks import Mode, Ranks
 
@@ -54,7 +55,8 @@ class Parallel:
         self.must_look = self.is_sharded or (ranks.size > 1 and trains <= {"vision", "connector"})
         if ranks.size == 1:
             return
-        ranks.agree([p.data for p in model.parameters() if p.requires_grad])  # alike already, but for the arithmetic
+        # Alike already, but for the arithmetic; what is unread is the same for all.
+        ranks.agree([p.data for p in model.parameters() if p.requires_grad and not is_unread(p)])
         if mode == "fsdp":
             _shard(self.learner, precision)
         else:
@@ -116,10 +118,13 @@ def slice_like(tensor: Tensor, other: Tensor) -> Tensor:
 
 
 def _shard(learner: Learner, precision: str) -> None:
+    """Layer by layer: one that is still in its file is read, sliced, and all but the slice forgotten."""
     in_bfloat16 = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     policy = in_bfloat16 if precision == "bfloat16" else MixedPrecisionPolicy(cast_forward_inputs=False)
     model = learner.model
     for tower in (model.vision.stem, model.vision.tail, model.decoder):
         for block in blocks_of(tower):
+            read_parameters(block)
             fully_shard(block, mp_policy=policy)
+    read_parameters(learner)
     fully_shard(learner, mp_policy=policy)

@@ -32,6 +32,7 @@ from sensorium.training.data import (
     check_data,
     check_finished,
     is_sources,
+    keeps_features,
     stem_trains,
     training_samples,
     validation_place,
@@ -128,13 +129,14 @@ def _preview(
     trainable = {name: count for name, count in trainable.items() if count}
     parameters = sum(p.numel() for p in model.parameters())
     found = _packs(recipe, number, model, tell)
-    validation_too_long = _try_validation(recipe, number, model, tell)
+    validation_too_long, checked = _try_validation(recipe, number, model, tell)
     plan, sizes = found.plan, found.sizes
     steps = math.ceil(len(plan) / config.accumulate)
     used = np.concatenate(plan.packs)
     why = why_not_plain(model.language) if config.objective == "replies" else ""
     operations = _operations(recipe, number, model, sizes, found.supervised, used)
-    new, cache = _features(recipe, number, model, computed)
+    shown = int(sizes.visual.sum()) // model.tokens_per_picture
+    new, cache = _features(recipe, number, model, computed, {"train": shown, "val": checked})
     return StagePreview(
         name=config.name,
         trainable=trainable,
@@ -176,29 +178,29 @@ def _packs(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCa
         return _Packs(plan, sizes, np.zeros(count, dtype=np.int64), (), (each, "any picture"))
     samples = training_samples(model, recipe, number, tell)
     measures = measure(samples, Renderer.of(model), tell)
-    plan = plan_packs(measures.sizes, config.batch, seed, longest_read(model))
+    plan = plan_packs(measures.sizes, config.batch, seed, longest_read(model), lambda i: samples[i][0].where)
     longest = int(measures.sizes.whole.argmax())
     name = "+".join(talk.id for talk in samples[longest])
     sources = tuple(contributions(samples, measures, plan))
     return _Packs(plan, measures.sizes, measures.supervised, sources, (int(measures.sizes.whole[longest]), name))
 
 
-def _try_validation(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCallback) -> int:
-    """Open and measure what the stage is validated on; how much of it is longer than the language model reads.
-
-    Raises SensoriumError as training does.
+def _try_validation(
+    recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCallback
+) -> tuple[int, int]:
+    """Open and measure what the stage is validated on; how many of its samples are longer than the language model
+    reads, and how many pictures they show. Raises SensoriumError as training does.
     """
     place = validation_place(recipe, number)
     if place is None:
-        return 0
+        return 0, 0
     if recipe.stages[number].objective == "words":
         data, _ = word_data(model, place)
-        data.scenes("val")
-        return 0
+        return 0, len(data.scenes("val"))
     samples = validation_samples(recipe, number, place, tell)
     measures = measure(samples, Renderer.of(model), tell)
     plan = validation_plan(measures.sizes, recipe.stages[number].batch, longest_read(model))
-    return len(plan.unreadable)
+    return len(plan.unreadable), int(measures.sizes.visual.sum()) // model.tokens_per_picture
 
 
 def _operations(
@@ -220,30 +222,38 @@ def _operations(
 
 
 def _keeps_features(recipe: Recipe, number: int, model: MultimodalModel) -> bool:
-    return not is_sources(recipe.stages[number].data or recipe.data) and not stem_trains(model)
+    config = recipe.stages[number]
+    return keeps_features(model, config, config.data or recipe.data)
 
 
 def _features(
-    recipe: Recipe, number: int, model: MultimodalModel, computed: set[tuple[Path, int]]
+    recipe: Recipe, number: int, model: MultimodalModel, computed: set[tuple[Path, int]], shown: dict[str, int]
 ) -> tuple[float, int]:
     """Operations that fill the feature cache before the stage, and its bytes on the disk, both an upper limit: another
-    run may have filled it. Raises SensoriumError for a picture that is not there.
+    run may have filled it, and sources may show a picture twice. shown: how many pictures training and validation show.
+    Raises SensoriumError for one of a dataset folder that is not there.
     """
     if not _keeps_features(recipe, number, model):
         return 0.0, 0
     patches, places = math.prod(model.vision.grid), [(recipe.stages[number].data or recipe.data, "train")]
-    if (validation := validation_place(recipe, number)) is not None and not is_sources(validation):
+    validation = validation_place(recipe, number)
+    if validation is not None and keeps_features(model, recipe.stages[number], validation):
         places.append((validation, "val"))
     n_new = n_pictures = 0
     for place, split in places:
-        paths = {scene.image for scene in Dataset(place).scenes(split)}
-        if missing := next((path for path in sorted(paths) if not Path(path).is_file()), None):
-            raise SensoriumError(missing, "is not there, and a scene of the dataset shows it.", "Build the data again.")
-        n_pictures += len(paths)
+        count = shown[split] if is_sources(place) else _pictures_there(Dataset(place), split)
+        n_pictures += count
         if (key := (Path(place, split), recipe.model_at(number).vision.image_size)) not in computed:
             computed.add(key)
-            n_new += len(paths)
+            n_new += count
     return n_new * StepCost.of(model).stem.flops(patches, patches**2), 2 * n_pictures * patches * model.vision.width
+
+
+def _pictures_there(data: Dataset, split: str) -> int:
+    paths = {scene.image for scene in data.scenes(split)}
+    if missing := next((path for path in sorted(paths) if not Path(path).is_file()), None):
+        raise SensoriumError(missing, "is not there, and a scene of the dataset shows it.", "Build the data again.")
+    return len(paths)
 
 
 def _memory(recipe: Recipe, number: int, model: MultimodalModel, trainable: int, processes: int) -> dict[str, float]:

@@ -25,12 +25,16 @@ PATIENCE = timedelta(hours=3)  # one process measures the data and fills caches 
 
 @dataclass(frozen=True)
 class Ranks:
-    """rank: this process, 0 … size - 1; size: how many; local: its number on this machine; device: computes on."""
+    """rank: this process, 0 … size - 1; size: how many; local: its number on this machine; device: computes on.
+
+    on_this_machine: how many of them are here.
+    """
 
     rank: int = 0
     size: int = 1
     local: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    on_this_machine: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -94,25 +98,25 @@ def joined() -> Iterator[Ranks]:
 
     Raises SensoriumError when more processes than GPUs were started on a machine that has some.
     """
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = _device(local)
+    local, here = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    device = _device(local, here)
     if dist.is_initialized():  # whoever called us joined them, and leaves them
-        yield Ranks(dist.get_rank(), dist.get_world_size(), local, device)
+        yield Ranks(dist.get_rank(), dist.get_world_size(), local, device, here)
     elif int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks(device=device)
     else:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-        yield Ranks(dist.get_rank(), dist.get_world_size(), local, device)
+        yield Ranks(dist.get_rank(), dist.get_world_size(), local, device, here)
         dist.destroy_process_group()  # not after an error: the others may wait for us, and leaving could wait for them
 
 
-def _device(local: int) -> torch.device:
+def _device(local: int, here: int) -> torch.device:
     device = best_device()
     if device.type != "cuda":
         return device
-    if local >= torch.cuda.device_count():
-        raise SensoriumError("torchrun", f"started {local + 1} processes or more on a machine with "
-                             f"{torch.cuda.device_count()} GPUs.", "Give --nproc-per-node at most that many.")
+    if (started := max(here, local + 1)) > (count := torch.cuda.device_count()):  # all of them say so alike
+        raise SensoriumError("processes", f"{started} were started on a machine with {count} GPUs.",
+                             "Give --processes (torchrun's --nproc-per-node) at most that many.")
     device = torch.device("cuda", local)
     torch.cuda.set_device(device)
     return device

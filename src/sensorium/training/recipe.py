@@ -46,6 +46,9 @@ class StageConfig(BaseModel):
     tasks: replies from a dataset folder only; the share of each task among the samples.
     image_size: side of the square view from this stage on (the "sharpen" of multi-stage recipes).
     lora: adapters for the language model from this stage on; then `language` trains them and nothing else of it.
+    cache_features: whether what the frozen lower part of the vision tower makes of each picture is computed once and
+    kept on the disk, in 16 bits; refused where that part trains. Without it, yes for a dataset folder wherever it can
+    be, and no for sources: pictures by the million fill a disk, and a GPU may be faster than reading.
     together: replies only; at most so many conversations about one picture share a row and its visual tokens.
     weighting: replies only; `token` or `square`, how much the tokens of long answers count (see ReplyObjective).
     accumulate: packs a step, over all processes: a step is the same step however many share it.
@@ -65,6 +68,7 @@ class StageConfig(BaseModel):
     image_size: int | None = Field(default=None, ge=14, le=4096)
     lora: LoraConfig | None = None
     batch: PackConfig = PackConfig()
+    cache_features: bool | None = None
     together: int = Field(default=1, ge=1)
     weighting: Weighting = "token"
     accumulate: int = Field(default=1, ge=1)
@@ -83,6 +87,8 @@ class Recipe(BaseModel):
     activation_checkpointing: keep only what goes into each layer and compute the rest again on the way back: a third
     more arithmetic, a fraction of the memory. compile: run the language model's layers through torch.compile.
     trackers: where numbers go besides the journal.
+    workers: processes that read, decode and render batches ahead, for each process that trains; 0: a thread of its own
+    does it; without it 0 where the CPU computes, and up to 4 beside a GPU. What is learned does not depend on it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,6 +107,7 @@ class Recipe(BaseModel):
     activation_checkpointing: bool = False
     compile: bool = False
     trackers: tuple[TrackerName, ...] = ()
+    workers: int | None = Field(default=None, ge=0, le=256)
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Recipe:
@@ -114,6 +121,8 @@ class Recipe(BaseModel):
                 raise ValueError(f"{place}.lora: an earlier stage trains the language model itself, not adapters")
             if stage.objective == "words" and "vision" in stage.learning_rates and not self.model.vision.tail_blocks:
                 raise ValueError(f"{place}.learning_rates.vision: `words` needs a frozen stem; set vision.tail_blocks")
+            if stage.objective == "words" and stage.cache_features is False:
+                raise ValueError(f"{place}.cache_features: `words` learns from cached features only; leave it out")
         return self
 
     def model_at(self, stage: int) -> ModelConfig:

@@ -1,33 +1,26 @@
 """Next-token loss on the assistant's words: the objective of the align and instruct stages.
 
 Conversations are rendered by the renderer that also serves, and their pictures come from the feature cache where there
-is one. Conversations about one picture can share a row, and with it the cost of the picture's tokens
-(`rendering.prefix`).
+is one (`training.batches`). Conversations about one picture can share a row, and with it the cost of the picture's
+tokens (`rendering.prefix`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sensorium.conversation import Conversation, Image
-from sensorium.errors import SensoriumError
-from sensorium.media import open_image
 from sensorium.model.batch import Batch
 from sensorium.model.labels import IGNORE
 from sensorium.model.multimodal import MultimodalModel, supervised_labels
-from sensorium.model.views import make_views
 from sensorium.progress import ProgressCallback
-from sensorium.rendering import Renderer
-from sensorium.rendering.batching import collate
+from sensorium.training.batches import ReplyBatches
 from sensorium.training.features import FeatureCache
-from sensorium.training.measure import measure, render_sample
+from sensorium.training.measure import measure
 from sensorium.training.objective import Loss
 from sensorium.training.packing import Sizes
 from sensorium.training.samples import Samples
@@ -52,47 +45,16 @@ class ReplyObjective:
         weighting: Weighting = "token",
         tell: ProgressCallback = lambda what, done, total: None,
     ) -> None:
-        self.model, self.samples, self.cache, self.weighting = model, samples, cache, weighting
-        self.renderer = Renderer.of(model)
-        self.pad_id = model.tokenizer.pad_token_id or 0
-        self.measures = measure(samples, self.renderer, tell)
+        self.model, self.samples, self.weighting = model, samples, weighting
+        self.batch = ReplyBatches(model, samples, cache)
+        self.measures = measure(samples, self.batch.renderer, tell)
 
     @property
     def sizes(self) -> Sizes:
         return self.measures.sizes
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """A pack of samples. One whose picture turns out to be damaged is left out and counted.
-
-        Of no samples, or none that could be read: a few words that nothing is learned from.
-        """
-        kept, names, pictures, unread = [], [], [], []
-        for number in indices:
-            try:
-                talks = self.samples[number]
-                rendered = render_sample(self.renderer, talks)
-                views = [] if self.cache is not None else [self._views(image) for image in rendered.images]
-            except SensoriumError as error:
-                log.warning("left out of its batch: %s", error)
-                unread.append(number)
-                continue
-            kept.append(rendered)
-            names.append("+".join(talk.id for talk in talks))
-            pictures += views
-        lost = tuple(unread)
-        if not kept:
-            return self._empty(lost)
-        paths = [str(image.source) for rendered in kept for image in rendered.images]
-        stem = self.cache.get(paths) if self.cache is not None and paths else None
-        return replace(collate(kept, self.pad_id, pictures, stem, names), lost=lost)
-
-    def _empty(self, lost: tuple[int, ...]) -> Batch:
-        """A batch of weight 0, for a process that must take part in a step and has nothing for it."""
-        words = Conversation.from_json([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
-        rendered = self.renderer.render(words)
-        rendered.labels[:] = [IGNORE] * len(rendered)
-        batch = collate([rendered], self.pad_id, supervised=False)
-        return replace(batch, counts=False, lost=lost)
+    def name(self, number: int) -> str:
+        return self.samples[number][0].where
 
     def fingerprint(self) -> str:
         return self.samples.fingerprint()
@@ -102,16 +64,15 @@ class ReplyObjective:
 
         Where processes must run it together, see `Parallel.must_look`.
         """
-        model, size = self.model, self.model.vision.config.image_size
-        shape = (3, size, size) if self.cache is None else self.cache.states.shape[1:]
+        model, size, cache = self.model, self.model.vision.config.image_size, self.batch.cache
+        shape = (3, size, size) if cache is None else cache.states.shape[1:]
         blank = torch.zeros(1, *shape, device=model.device)
-        model.blank = (blank, None) if self.cache is None else (None, blank)
-
-    def _views(self, image: Image) -> Tensor:
-        return make_views(open_image(image), self.model.sight)
+        model.blank = (blank, None) if cache is None else (None, blank)
 
     def loss(self, batch: Batch) -> Loss:
         """Weighted sum of cross-entropies over supervised tokens; metrics are teacher-forced."""
+        for complaint in batch.complaints:
+            log.warning("left out of its batch: %s", complaint)
         batch = batch.to(self.model.device)
         answers = _answers(batch)
         lengths = answers.bincount()

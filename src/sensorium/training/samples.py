@@ -13,9 +13,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
-from sensorium.conversation import Conversation
+from sensorium.conversation import Conversation, Image
 from sensorium.data.dataset import ConversationRow, Dataset
 from sensorium.data.defects import reason_of
 from sensorium.data.draw import passes
@@ -23,6 +23,7 @@ from sensorium.data.mixture import Mixture, shares
 from sensorium.data.rewriters import PHRASES, Rewriter
 from sensorium.data.sources import SourcesSettings
 from sensorium.errors import SensoriumError
+from sensorium.media import image_size
 
 Drawn = tuple[str, int]  # a task and the number of one of its rows
 
@@ -147,6 +148,45 @@ class SourceSamples:
         digest.update(PHRASES.read_bytes())
         digest.update(self.mixture.source.tobytes() + self.mixture.row.tobytes())
         return digest.hexdigest()
+
+
+class SamplePictures(Sequence[Image]):
+    """Every picture that some samples show, each time it is shown; opened when asked for.
+
+    Samples that cannot be read show none, and neither do those whose pictures are not there: see `measure`.
+    """
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+        self._places = [(number, place) for number in range(len(samples)) for place in _readable(samples, number)]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Image]: ...
+    def __getitem__(self, index: int | slice) -> Image | list[Image]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        number, place = self._places[index]
+        return _shown(self.samples[number])[place]
+
+
+def _shown(talks: Sequence[Talk]) -> list[Image]:
+    return [image for talk in talks for image in talk.conversation.images]
+
+
+def _readable(samples: Samples, number: int) -> range:
+    """The pictures of a sample, if all of them can be read."""
+    try:
+        images = _shown(samples[number])
+        for image in images:
+            image_size(image)
+    except SensoriumError:
+        return range(0)
+    return range(len(images))
 
 
 def _stamp(place: object) -> str:

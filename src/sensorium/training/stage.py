@@ -6,6 +6,7 @@ Kept apart from the loop so that the loop can be read as what happens in time, a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from sensorium.errors import SensoriumError
 from sensorium.model.attention import is_plain, use_grouped_attention, why_not_plain
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
+from sensorium.model.unread import converted_to
 from sensorium.progress import ProgressCallback
 from sensorium.training.data import training_objective, validation_objective
 from sensorium.training.objective import Objective
@@ -55,6 +57,11 @@ class Stage:
         empty = np.empty(0, dtype=np.int64)
         return packs + [empty] * (self.config.accumulate // ranks.size - len(packs)) if ranks.size > 1 else packs
 
+    def packs_from(self, step: int, ranks: Ranks) -> Iterator[list[int]]:
+        """What a process works on from a step on, step after step."""
+        for later in range(step, self.total_steps):
+            yield from (pack.tolist() for pack in self.packs_of_step(later, ranks))
+
 
 def prepare_stage(
     model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback, ranks: Ranks = ALONE
@@ -76,8 +83,8 @@ def prepare_stage(
     with ranks.in_turn():
         objective = training_objective(model, recipe, number, tell)
         validation = validation_objective(model, recipe, number, tell)
-    plan = plan_packs(objective.sizes, config.batch, recipe.seed * 1000 + number, longest_read(model))
     longest = longest_read(model)
+    plan = plan_packs(objective.sizes, config.batch, recipe.seed * 1000 + number, longest, objective.name)
     of_validation = validation_plan(validation.sizes, config.batch, longest) if validation is not None else None
     total_steps = math.ceil(len(plan) / config.accumulate)
     if recipe.compile:
@@ -151,7 +158,7 @@ def to_precision(model: MultimodalModel, precision: str, keep: bool = False) -> 
     """
     frozen = torch.bfloat16 if precision == "bfloat16" and not keep else torch.float32
     for parameter in model.language.parameters():
-        parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else frozen)
+        parameter.data = converted_to(parameter, dtype=torch.float32 if parameter.requires_grad else frozen)
 
 
 def trained_in_full_later(recipe: Recipe, number: int) -> bool:

@@ -21,7 +21,7 @@ from sensorium.model.checkpoint import thin_state
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training import checkpoint, slices
 from sensorium.training.checkpoint import State, checkpoints, load_latest, restore_rng, rng_state, save_checkpoint
-from sensorium.training.parallel import slice_like
+from sensorium.training.parallel import slice_like, whole
 from sensorium.training.ranks import Ranks
 from sensorium.training.stage import Stage
 
@@ -51,9 +51,9 @@ def save(
         return
     with ranks.failing_together():
         if ranks.is_first:
-            whole = {kind: {name: t.to("cpu", copy=True) for name, t in of_kind.items()}
-                     for kind, of_kind in tensors.items()}
-            save_checkpoint(folder, state | whole)
+            copies = {kind: {name: t.to("cpu", copy=True) for name, t in of_kind.items()}
+                      for kind, of_kind in tensors.items()}
+            save_checkpoint(folder, state | copies)
 
 
 def find_latest(folder: Path, ranks: Ranks) -> State | None:
@@ -106,6 +106,16 @@ def restore(model: MultimodalModel, stage: Stage, saved: State, modules: list[st
     _set_moments(model, stage, tensors["optimizer"])
     if len(saved["rng"]) == ranks.size:  # another number of processes draws other dropout; everything else is the same
         restore_rng(saved["rng"][ranks.rank])
+
+
+def gathered(model: MultimodalModel, modules: list[str], ranks: Ranks) -> dict[str, Tensor]:
+    """What a model's thin checkpoint holds, whole and on the CPU of the first process; every process calls it."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in thin_state(model, modules).items():
+        put_together = whole(tensor)
+        if ranks.is_first:
+            found[name] = put_together.cpu()
+    return found
 
 
 def _moments(model: MultimodalModel, stage: Stage) -> dict[str, Tensor]:

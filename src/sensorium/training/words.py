@@ -32,7 +32,7 @@ from sensorium.errors import SensoriumError
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.features import FeatureCache
 from sensorium.training.objective import Loss
-from sensorium.training.packing import Sizes
+from sensorium.training.packing import Indices, Sizes
 
 BACKGROUND = 0  # index of the background among the names
 IGNORED = -1
@@ -91,6 +91,34 @@ def require_places(model: MultimodalModel) -> None:
                              "Leave the word warm-up out, or choose pixel_shuffle, mlp or linear.")
 
 
+class WordBatches:
+    """A function of numbers: scenes as targets for single visual tokens. Picklable, like `ReplyBatches`.
+
+    rows [samples]: which scene each number is; side: visual tokens in a row and in a column; vocabulary: all names.
+    """
+
+    def __init__(
+        self, scenes: Rows[Scene], rows: Indices, cache: FeatureCache, side: int, vocabulary: Sequence[str]
+    ) -> None:
+        self.scenes, self.rows, self.cache, self.grid = scenes, rows, cache, (side, side)
+        self.index = {name: i for i, name in enumerate(vocabulary)}
+
+    def __call__(self, indices: Sequence[int]) -> WordBatch:
+        """Raises SensoriumError for a batch without a single target: its mean loss would be 0 / 0."""
+        if not indices:  # a picture of which nothing is wanted
+            empty = self([0])
+            nothing = torch.full_like(empty.labels.names, IGNORED)
+            places = torch.zeros_like(empty.labels.places)
+            return WordBatch(empty.stem_states, TokenLabels(nothing, nothing, nothing, places))
+        scenes = [self.scenes[self.rows[i]] for i in indices]
+        labels = TokenLabels.stack([token_labels(scene, self.grid, self.index) for scene in scenes])
+        if (labels.names == IGNORED).all():
+            raise SensoriumError(f"scenes {', '.join(scene.id for scene in scenes)}",
+                                 "share a batch in which no visual token covers anything that has a name.",
+                                 "Put more scenes into a batch (batch.max_tokens, batch.max_samples), or drop these.")
+        return WordBatch(self.cache.get([scene.image for scene in scenes]), labels)
+
+
 class WordObjective:
     """Scenes as targets for single visual tokens."""
 
@@ -105,11 +133,11 @@ class WordObjective:
     ) -> None:
         require_places(model)
         tokens = model.tokens_per_picture
-        self.model, self.scenes, self.cache = model, scenes, cache
+        self.model, self.scenes = model, scenes
         self.vocabulary = ["background", *vocabulary]
-        self.index = {name: i for i, name in enumerate(self.vocabulary)}
         self.rows = passes(len(scenes), samples, seed)
         self.sizes = Sizes.of([0] * len(self.rows), [tokens] * len(self.rows))
+        self.batch = WordBatches(scenes, self.rows, cache, round(tokens**0.5), self.vocabulary)
         self.name_table = _directions(model, self.vocabulary)
         self.colour_table = _directions(model, COLOURS)
         self.number_table = _directions(model, NUMBERS)
@@ -117,26 +145,13 @@ class WordObjective:
         self.place_table = F.normalize(self.place_table, dim=-1)
         table = model.language.get_input_embeddings().weight.detach()  # type: ignore[operator, union-attr]
         self.norm = float(table.float().norm(dim=-1).mean())
-        self.grid = (round(tokens**0.5), round(tokens**0.5))
+
+    def name(self, number: int) -> str:
+        return f"{self.scenes.path}: scene {self.scenes[int(self.rows[number])].id}"
 
     def fingerprint(self) -> str:
         names = [self.scenes[int(row)].id for row in self.rows[: len(self.scenes)]]
         return hashlib.sha256(json.dumps([names, self.vocabulary]).encode()).hexdigest()
-
-    def batch(self, indices: Sequence[int]) -> WordBatch:
-        """Raises SensoriumError for a batch without a single target: its mean loss would be 0 / 0."""
-        if not indices:  # a picture of which nothing is wanted
-            empty = self.batch([0])
-            nothing = torch.full_like(empty.labels.names, IGNORED)
-            places = torch.zeros_like(empty.labels.places)
-            return WordBatch(empty.stem_states, TokenLabels(nothing, nothing, nothing, places))
-        scenes = [self.scenes[self.rows[i]] for i in indices]
-        labels = TokenLabels.stack([token_labels(scene, self.grid, self.index) for scene in scenes])
-        if (labels.names == IGNORED).all():
-            raise SensoriumError(f"scenes {', '.join(scene.id for scene in scenes)}",
-                                 "share a batch in which no visual token covers anything that has a name.",
-                                 "Put more scenes into a batch (batch.max_tokens, batch.max_samples), or drop these.")
-        return WordBatch(self.cache.get([scene.image for scene in scenes]), labels)
 
     def loss(self, batch: WordBatch) -> Loss:
         """Sum over visual tokens with a target, their weight, and how many tokens point right, kind by kind."""

@@ -26,7 +26,7 @@ from sensorium.engine.llamacpp.threads import idle_cores
 from sensorium.engine.llamacpp.vision import PictureEncoder
 from sensorium.engine.prompting import deltas, make_samplers, render_prompt, scored_ids
 from sensorium.errors import SensoriumError
-from sensorium.media import image_size, open_image
+from sensorium.media import open_image
 from sensorium.media.fits import squash
 from sensorium.media.sight import USUAL_PICTURE
 from sensorium.media.watching import Watcher
@@ -59,7 +59,7 @@ class LlamaCppEngine:
         self._files = files = GgufFolder.read(folder)
         threads = threads or idle_cores()
         self._sight = sight = files.sight
-        views = (lambda image: sight.views(image_size(image))) if files.views.depends_on_size else None
+        views = sight.views_of if files.views.depends_on_size else None
         usual = len(sight.views(USUAL_PICTURE).layout)
         self.renderer = Renderer(files.tokenizer(), usual, views=views)
         self._grammars = Grammars(self.renderer)
