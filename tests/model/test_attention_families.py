@@ -1,4 +1,4 @@
-"""Whatever the language model: a conversation is in a batch what it is alone, packed where that can be and padded else."""
+"""Whatever the language model: a conversation is in a batch what it is alone, packed where that is possible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ DECODER = {"vocab_size": 64, "d_model": 32, "decoder_layers": 2, "decoder_attent
 # Model type -> its configuration, by how a batch of it is computed.
 PACKED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("llama", "qwen2", "smollm3", "granite", "olmo", "olmo2", "phi", "seed_oss", "arcee",
-                     "starcoder2", "phi3", "apertus", "diffllama", "bitnet", "ernie4_5", "ministral3", "cohere"), GROUPED),
+                     "starcoder2", "phi3", "apertus", "diffllama", "bitnet", "ernie4_5", "ministral3",
+                     "cohere"), GROUPED),
     **dict.fromkeys(("helium", "qwen3", "gemma", "glm", "glm4", "hunyuan_v1_dense"), GROUPED | {"head_dim": 8}),
     **dict.fromkeys(("gpt_neox", "persimmon"), SIZE),
     "opt": SIZE | {"ffn_dim": 48, "word_embed_proj_dim": 32},
