@@ -122,7 +122,7 @@ class SourceSamples:
         self.rewriter = Rewriter(settings.rewrite, seed)
         lengths = [len(source) for source in self.sources]
         counts = shares(settings.sources, lengths, samples, settings.temperature, tokens)
-        self.mixture = Mixture.of(counts, lengths, seed)
+        self.mixture = Mixture.of(counts, lengths, seed, [getattr(source, "runs", None) for source in self.sources])
 
     def __len__(self) -> int:
         return len(self.mixture)
@@ -145,6 +145,8 @@ class SourceSamples:
             for file in row_files(source):
                 found = file.stat() if file.exists() else None
                 digest.update(f"{file} {found and (found.st_size, found.st_mtime_ns)}".encode())
+        for opened in self.sources:
+            digest.update(getattr(opened, "fingerprint", "").encode())
         digest.update(PHRASES.read_bytes())
         digest.update(self.mixture.source.tobytes() + self.mixture.row.tobytes())
         return digest.hexdigest()
