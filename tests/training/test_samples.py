@@ -19,11 +19,12 @@ from sensorium.rendering import Renderer
 from sensorium.training import data
 from sensorium.training import measure as measuring
 from sensorium.training.checkpoint import load_latest
+from sensorium.training.describe import describe
 from sensorium.training.journal import read_journal
 from sensorium.training.loop import train
 from sensorium.training.measure import contribution_table, contributions, mean_tokens, measure
 from sensorium.training.packing import PackConfig, plan_packs
-from sensorium.training.preview import describe, preview
+from sensorium.training.preview import preview
 from sensorium.training.recipe import Recipe
 from sensorium.training.samples import SourceSamples
 

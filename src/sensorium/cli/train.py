@@ -29,6 +29,9 @@ def train(
     processes: Annotated[
         int, typer.Option(min=1, help="With --dry-run: plan for so many devices.", envvar="WORLD_SIZE")
     ] = 1,
+    gpu: Annotated[
+        str | None, typer.Option(help="With --dry-run: plan for such GPUs: H100, 'A100 40GB', …")
+    ] = None,
     plain: Annotated[bool, typer.Option(help="Plain lines instead of the live display, for log files.")] = False,
     json: Annotated[bool, typer.Option("--json", help="At the end, print one JSON object for programs.")] = False,
 ) -> None:
@@ -43,6 +46,7 @@ def train(
       sensorium train recipes/default.yaml --out runs/mine
       sensorium train recipes/default.yaml --out runs/mine --plain >> train.log 2>&1
       sensorium train recipes/default.yaml --set stages.2.samples=20000 --dry-run
+      sensorium train recipes/llava-1.5.yaml --dry-run --processes 8 --gpu H100
       torchrun --nproc-per-node 8 -m sensorium train recipes/llava-1.5.yaml --plain
       sensorium chat runs/mine
 
@@ -55,7 +59,7 @@ def train(
     if data is not None:
         plan = plan.model_copy(update={"data": data})
     if dry_run:
-        _preview(plan, processes, out, json)
+        _preview(plan, processes, gpu, out, json)
         return
     run = out or Path("runs") / plan.name
     model = _train(plan, run, plain)
@@ -73,15 +77,17 @@ def train(
         note(f"Talk with it: sensorium chat {run}")
 
 
-def _preview(plan: Recipe, processes: int, out: Path | None, as_json: bool) -> None:
-    from sensorium.training.preview import describe, preview
+def _preview(plan: Recipe, processes: int, gpu: str | None, out: Path | None, as_json: bool) -> None:
+    from sensorium.training.describe import Gpu, describe
+    from sensorium.training.preview import preview
 
+    planned_for = Gpu.named(gpu) if gpu else None  # complains about the name before anything is opened
     with Preparation() as preparation:
         found = preview(plan, processes, preparation, out)
     if as_json:
         emit_json({"recipe": plan.name, "processes": processes, "stages": [stage.to_json() for stage in found]})
     else:
-        for line in describe(found, plan, processes):
+        for line in describe(found, plan, processes, planned_for):
             emit(line)
 
 
