@@ -105,3 +105,31 @@ def processes(_server: Any, own_cache: Path) -> Train:
         return int(code)
 
     return train
+
+
+@pytest.fixture
+def journal_rows() -> list[dict[str, Any]]:
+    """A short journal of three stages."""
+    return [
+        {"stage": "warm", "step": 1, "loss": 5.0, "lr": {"connector": 1e-4}},
+        {"stage": "warm", "step": 2, "loss": 4.0, "lr": {"connector": 2e-4}},
+        {"stage": "align", "step": 1, "loss": 3.0},
+        {"stage": "align", "step": 2, "loss": 2.5},
+        {"stage": "align", "step": 2, "validation": {"loss": 2.6, "existence": 0.7}},
+        {"stage": "align", "step": 3, "loss": 2.0},
+        {"stage": "instruct", "step": 1, "loss": 1.5},
+    ]
+
+
+@pytest.fixture
+def run_script() -> Callable[[str, Path], str]:
+    """`run_script(script, folder)`: what a Python program, given a folder, prints in a process of its own."""
+    def run(script: str, folder: Path) -> str:
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", script, folder], env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -25,7 +25,7 @@ from sensorium.model.attention import use_grouped_attention
 from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import load_model, read_config
 from sensorium.model.device import best_device
-from sensorium.model.language import merge_lora
+from sensorium.model.merging import merge_lora
 from sensorium.model.multimodal import MultimodalModel, fuse
 from sensorium.model.views import make_views
 from sensorium.parts import licence_of
