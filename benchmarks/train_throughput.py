@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from plain import PlainObjective, forget_peak, now, peak_memory
+from plain import PlainObjective, few_scenes, forget_peak, now, peak_memory
 from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.data.dataset import Dataset
@@ -88,9 +88,10 @@ def main() -> None:
     peak = peak_flops(best_device())
     rounds: dict[str, list[Tally]] = {side: [] for side in SIDES}
     with ExitStack() as held:
+        scratch = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        options.data = few_scenes(options.data, scratch / "data", options.samples)
         if options.language in SHAPES:
-            folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
-            options.language = str(random_language(options.language, folder))
+            options.language = str(random_language(options.language, scratch / "language"))
         for number in range(options.rounds):
             for side in SIDES:
                 one = _in_a_process(side, options)
