@@ -133,3 +133,33 @@ def run_script() -> Callable[[str, Path], str]:
         return done.stdout
 
     return run
+
+
+# One training in a process of its own, killed in the middle of a step if so asked.
+_ALONE = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from sensorium.training import loop
+from sensorium.training.recipe import Recipe
+tree, run, kill_at = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+real, calls = loop.train_step, []
+def step(*args):
+    calls.append(1)
+    if len(calls) == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+loop.train_step = step
+print("ended", loop.train(Recipe.model_validate(tree), run, say=lambda line: None), flush=True)
+"""
+
+
+@pytest.fixture
+def training_process() -> Callable[..., subprocess.Popen[str]]:
+    """`training_process(tree, run, kill_at=0)`: a training in another process, which kills itself (-9) in that step."""
+    def start(tree: dict[str, Any], run: Path, kill_at: int = 0) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", _ALONE, json.dumps(tree), str(run), str(kill_at)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start

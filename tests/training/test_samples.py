@@ -241,7 +241,9 @@ def _run(tree: dict[str, Any], run: Path) -> list[str]:
     return lines
 
 
-def test_a_recipe_over_three_formats_is_interrupted_resumed_and_ends_the_same(tree, tmp_path, monkeypatch):
+def test_a_recipe_over_three_formats_is_killed_interrupted_resumed_and_ends_the_same(
+    tree, tmp_path, monkeypatch, training_process
+):
     from sensorium.training import loop
 
     lines = _run(tree, tmp_path / "whole")
@@ -258,6 +260,9 @@ def test_a_recipe_over_three_formats_is_interrupted_resumed_and_ends_the_same(tr
             signal.raise_signal(signal.SIGINT)
         return real(*args)
 
+    process = training_process(tree | {"checkpoint_minutes": 0}, tmp_path / "run", kill_at=4)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL and load_latest(tmp_path / "run" / "checkpoints")["step"] == 3
     monkeypatch.setattr(loop, "train_step", stopped)
     while not (tmp_path / "run" / "model").exists():
         _run(tree, tmp_path / "run")
