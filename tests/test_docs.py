@@ -78,7 +78,7 @@ def test_the_guide_to_training_runs_from_its_first_line_to_its_last_on_tiny_part
                 assert done.exit_code == 0, f"{command}: {done.output}"
                 ran.append(" ".join(command.split()[1:3]))
     assert ran == ["data check", "train recipe.yaml", "export hf", "export hf"]
-    assert Path("exports/mine-llava/model.safetensors").exists() and Path("exports/mine/model.safetensors").exists()
+    assert Path("exports/mine-llava/model.safetensors").exists() and Path("exports/mine/trained.safetensors").exists()
 
 
 def test_scores_in_the_guide_come_out_as_it_shows(tmp_path, monkeypatch):
