@@ -82,6 +82,8 @@ def main() -> None:
     options = _options()
     if options.side:
         found: Tally = {"ours": _ours, "plain": _plain, "trainer": _trainer}[options.side](options)
+        if not found.seconds:
+            raise SystemExit("nothing was timed: all samples went into the first step; raise --samples")
         found.memory = peak_memory()
         print(json.dumps(asdict(found)))
         return
