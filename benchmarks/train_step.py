@@ -17,24 +17,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from plain import PlainObjective, now
 
 from sensorium.data.dataset import ConversationRow, Dataset
 from sensorium.model.attention import use_grouped_attention
-from sensorium.model.batch import Batch
-from sensorium.model.labels import IGNORE
+from sensorium.model.device import best_device
 from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.features import build_feature_cache
 from sensorium.training.loop import train_step
-from sensorium.training.objective import Loss
 from sensorium.training.optimizer import build_optimizer
 from sensorium.training.packing import plan_packs
 from sensorium.training.parallel import Parallel
@@ -44,18 +41,6 @@ from sensorium.training.replies import ReplyObjective
 from sensorium.training.samples import SceneSamples
 from sensorium.training.stage import Stage, to_precision
 from sensorium.training.trainable import choose_trainable
-
-
-class PlainObjective(ReplyObjective):
-    """The same conversations, every position's logits over the whole vocabulary."""
-
-    def loss(self, batch: Batch) -> Loss:
-        hidden = self.model.language_states(self.model.embed(batch), batch.attention_mask)
-        logits = self.model.head(hidden).float()
-        assert batch.labels is not None
-        labels = batch.labels[:, 1:].flatten()
-        total = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels, ignore_index=IGNORE, reduction="sum")
-        return Loss(total, batch.n_supervised, len(batch.input_ids), int(batch.attention_mask.sum()))
 
 
 @dataclass
@@ -74,11 +59,11 @@ class Side:
 
     def step(self, model: MultimodalModel, indices: Sequence[int], precision: str, is_timed: bool = True) -> None:
         model.language.set_attn_implementation(self.attention)  # type: ignore[operator]
-        started = time.perf_counter()
+        started = now()
         batch = self.stage.objective.batch(indices)
         done = train_step(self.stage, [batch], precision)
         if is_timed:
-            self.seconds += time.perf_counter() - started
+            self.seconds += now() - started
             self.samples += done.samples
             self.supervised += batch.n_supervised
             self.padded_tokens += batch.input_ids.numel()
@@ -113,7 +98,7 @@ def main() -> None:
 
 def staged_model(recipe: Recipe, number: int) -> MultimodalModel:
     """The recipe's model with the adapters of a stage, untrained."""
-    model = recipe.model.build()
+    model = recipe.model.build().to(best_device())
     wanted = recipe.model_at(number)
     if wanted.lora is not None:
         add_lora(model.language, wanted.lora)
@@ -133,9 +118,9 @@ def sides(model: MultimodalModel, recipe: Recipe, number: int, options: argparse
     rows = chosen_rows(Dataset(options.data), config, options.samples)
     shares = {str(task): share for task, share in config.tasks.items() if rows[task]}
     paths = [str(i.source) for task in rows.values() for row in task for i in row.conversation().images]
-    started = time.perf_counter()
+    started = now()
     cache = build_feature_cache(model, paths, torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32)
-    print(f"feature cache: {time.perf_counter() - started:.1f} s for {len(set(paths))} pictures (not timed below)")
+    print(f"feature cache: {now() - started:.1f} s for {len(set(paths))} pictures (not timed below)")
     drawn = SceneSamples(rows, shares, options.samples, options.seed, config.together)
     apart = SceneSamples(rows, shares, options.samples, options.seed, config.together)
     apart.groups = [[conversation] for group in apart.groups for conversation in group]  # the same, each in its own row

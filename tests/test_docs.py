@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 ROOT = Path(__file__).parent.parent
 CARD = ROOT / "src" / "sensorium" / "model" / "default" / "README.md"
 TRAINED = CARD.with_name("trained.safetensors")
+TRAINING = ROOT / "docs" / "train-your-own.md"
 GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
@@ -33,18 +34,51 @@ def _transcript(guide: Path) -> list[tuple[dict[str, str], str]]:
     return found
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
-def test_python_in_a_guide_runs(guide, tmp_path, monkeypatch):
-    blocks = _blocks(guide, "python")
-    if not blocks:
-        pytest.skip("no Python in it")
-    # Guides speak of a picture that lies beside them; the code runs where copies of those pictures are.
+@pytest.fixture
+def beside_pictures(tmp_path, monkeypatch):
+    """Guides speak of a picture that lies beside them; the code runs where copies of those pictures are."""
     for picture in (ROOT / "docs" / "pictures").glob("*.*"):
         (tmp_path / picture.name).write_bytes(picture.read_bytes())
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("guide", [guide for guide in GUIDES if guide != TRAINING], ids=lambda path: path.name)
+def test_python_in_a_guide_runs(guide, beside_pictures):
+    blocks = _blocks(guide, "python")
+    if not blocks:
+        pytest.skip("no Python in it")
     names: dict[str, object] = {"__name__": "guide"}
     for block in blocks:
         exec(compile(block, str(guide), "exec"), names)
+
+
+def test_the_guide_to_training_runs_from_its_first_line_to_its_last_on_tiny_parts(
+    tiny_parts, beside_pictures, tmp_path, monkeypatch
+):
+    """Python and commands in their order, but for recipes whose parts are on the hub, and for several processes, which
+    have tests of their own.
+    """
+    from sensorium.cli.main import app
+
+    monkeypatch.setenv("SENSORIUM_CACHE", str(tmp_path / "cache"))
+    text = TRAINING.read_text("utf-8")
+    for real, tiny in (("part: dinov2-small, layer: 9, image_size: 224", "part: {vision}, layer: -2, image_size: 56"),
+                       ("part: smollm2-135m-instruct", "part: {language}")):
+        assert text.count(real) == 1
+        text = text.replace(real, tiny.format(**tiny_parts))
+    names: dict[str, object] = {"__name__": "guide"}
+    ran = []
+    for language, block in re.findall(r"^```(python|)\n(.*?)^```", text, re.M | re.S):
+        if language == "python":
+            exec(compile(block, str(TRAINING), "exec"), names)
+            continue
+        for command in block.splitlines():
+            if command.startswith("sensorium ") and "recipes/" not in command:
+                done = CliRunner().invoke(app, shlex.split(command)[1:])
+                assert done.exit_code == 0, f"{command}: {done.output}"
+                ran.append(" ".join(command.split()[1:3]))
+    assert ran == ["data check", "train recipe.yaml", "export hf", "export hf"]
+    assert Path("exports/mine-llava/model.safetensors").exists() and Path("exports/mine/trained.safetensors").exists()
 
 
 def test_scores_in_the_guide_come_out_as_it_shows(tmp_path, monkeypatch):

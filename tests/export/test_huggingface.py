@@ -49,6 +49,42 @@ def test_the_engine_answers_with_the_folder_as_with_the_model(adapted, moved, ph
     assert ours == theirs and len(set(ours)) == 2
 
 
+_ELSEWHERE = """
+import sys
+from pathlib import Path
+import sensorium
+from sensorium.conversation import Conversation, Image, user
+from sensorium.engine import Sampling
+asked = Conversation((user(Image(Path(sys.argv[2]).read_bytes()), "What is it?"),))
+print(repr(sensorium.load(sys.argv[1]).answer([asked], Sampling(max_new_tokens=12))[0].text))
+"""
+
+
+def test_another_process_with_another_home_answers_alike_without_network_and_parts(
+    tiny_model_tree, tiny_parts, save_trained, tmp_path, photo
+):
+    """As on another machine: no cache, no hub, and neither the model nor its parts where they were."""
+    tree = tiny_model_tree | {"lora": {"rank": 2, "alpha": 4}}
+    for role in ("vision", "language"):
+        shutil.copytree(tiny_parts[role], tmp_path / "here" / role)
+        tree[role] = tree[role] | {"part": str(tmp_path / "here" / role)}
+    source = save_trained(tree, tmp_path / "here" / "model")
+    asked = Conversation((user(Image(photo), "What is it?"),))
+    expected = sensorium.load(source).answer([asked], Sampling(max_new_tokens=12))[0].text
+    export_huggingface(source, tmp_path / "here" / "out").rename(tmp_path / "model")
+    shutil.rmtree(tmp_path / "here")
+    (tmp_path / "photo.png").write_bytes(photo)
+    home = {"HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "home" / "hf"), "HF_HUB_OFFLINE": "1",
+            "SENSORIUM_CACHE": str(tmp_path / "home" / "cache")}  # fmt: skip
+    (tmp_path / "home").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", _ELSEWHERE, str(tmp_path / "model"), str(tmp_path / "photo.png")],
+        cwd=tmp_path / "home", env={**os.environ, **home, "OMP_WAIT_POLICY": "PASSIVE"}, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1:] == [repr(expected)] and expected, done.stderr
+
+
 def test_adapters_are_merged_and_the_tail_is_in_its_tower(adapted, moved, tiny_parts):
     from transformers import AutoModel
 

@@ -27,7 +27,7 @@ class Theirs:
         from transformers import AutoProcessor, LlavaForConditionalGeneration
 
         self.processor = AutoProcessor.from_pretrained(folder)
-        self.model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
+        self.model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
 
     def inputs(self, conversation: Conversation, generate: bool = True) -> Any:
         """ids, mask and pixels, from the conversation to tensors by transformers alone."""
@@ -249,12 +249,15 @@ def test_boxes_in_a_reply_survive_decoding(source, tmp_path):
     assert processor.decode(ids, skip_special_tokens=True) == "<ref>cat</ref><box>(1,2),(3,4)</box>"
 
 
-def test_half_the_space(source, tmp_path):
+def test_half_the_space_answers_as_our_own_folder_of_half_the_space(source, tmp_path, photo):
     out = export_huggingface(source, tmp_path / "out", "llava", "bfloat16")
     from transformers import LlavaForConditionalGeneration
 
     model = LlavaForConditionalGeneration.from_pretrained(out, dtype="auto")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    # The adapters merged and then rounded, here and in our own folder: the same numbers, and so the same answers.
+    ours = export_huggingface(source, tmp_path / "ours", "sensorium", "bfloat16")
+    _agree(ours, out, _conversations(photo))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from sensorium.model.language import LanguageConfig, LoraConfig, add_lora, merge_lora
+from sensorium.model.language import LanguageConfig, LoraConfig, add_lora
+from sensorium.model.merging import merge_lora
 
 IDS = torch.arange(24).view(2, 12) + 40
 

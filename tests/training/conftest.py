@@ -139,3 +139,61 @@ def processes(_server: Any, own_cache: Path) -> Train:
         return int(code)
 
     return train
+
+
+@pytest.fixture
+def journal_rows() -> list[dict[str, Any]]:
+    """A short journal of three stages."""
+    return [
+        {"stage": "warm", "step": 1, "loss": 5.0, "lr": {"connector": 1e-4}},
+        {"stage": "warm", "step": 2, "loss": 4.0, "lr": {"connector": 2e-4}},
+        {"stage": "align", "step": 1, "loss": 3.0},
+        {"stage": "align", "step": 2, "loss": 2.5},
+        {"stage": "align", "step": 2, "validation": {"loss": 2.6, "existence": 0.7}},
+        {"stage": "align", "step": 3, "loss": 2.0},
+        {"stage": "instruct", "step": 1, "loss": 1.5},
+    ]
+
+
+@pytest.fixture
+def run_script() -> Callable[[str, Path], str]:
+    """`run_script(script, folder)`: what a Python program, given a folder, prints in a process of its own."""
+    def run(script: str, folder: Path) -> str:
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", script, folder], env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+# One training in a process of its own, killed in the middle of a step if so asked.
+_ALONE = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from sensorium.training import loop
+from sensorium.training.recipe import Recipe
+tree, run, kill_at = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+real, calls = loop.train_step, []
+def step(*args):
+    calls.append(1)
+    if len(calls) == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+loop.train_step = step
+print("ended", loop.train(Recipe.model_validate(tree), run, say=lambda line: None), flush=True)
+"""
+
+
+@pytest.fixture
+def training_process() -> Callable[..., subprocess.Popen[str]]:
+    """`training_process(tree, run, kill_at=0)`: a training in another process, which kills itself (-9) in that step."""
+    def start(tree: dict[str, Any], run: Path, kill_at: int = 0) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", _ALONE, json.dumps(tree), str(run), str(kill_at)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start

@@ -5,8 +5,6 @@ import io
 import logging
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -199,26 +197,16 @@ print("kills in the middle of writing:", parts)
 """
 
 
-def _run(script: str, folder: Path) -> str:
-    source = Path(__file__).parents[2] / "src"
-    environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, folder], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
-def test_the_systems_own_limit_on_a_file_is_met_as_a_full_disk_is(tmp_path):
-    said = _run(LIMITED, tmp_path)
+def test_the_systems_own_limit_on_a_file_is_met_as_a_full_disk_is(tmp_path, run_script):
+    said = run_script(LIMITED, tmp_path)
     assert "cannot save this checkpoint (File too large). Free some space and resume." in said
     assert "['step-00000001.pt'] 1" in said
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs fork and SIGKILL")
-def test_kill_9_at_any_moment_leaves_the_last_checkpoint_whole(tmp_path):
-    said = _run(KILLED, tmp_path / "run")
+def test_kill_9_at_any_moment_leaves_the_last_checkpoint_whole(tmp_path, run_script):
+    said = run_script(KILLED, tmp_path / "run")
     assert int(said.rsplit(maxsplit=1)[1]) >= 3  # the moments were well chosen: some kills fell into a write
 
 

@@ -14,16 +14,6 @@ from hypothesis import strategies as st
 from sensorium.errors import SensoriumError
 from sensorium.training.journal import Journal, read_journal
 
-ROWS = [
-    {"stage": "warm", "step": 1, "loss": 5.0, "lr": {"connector": 1e-4}},
-    {"stage": "warm", "step": 2, "loss": 4.0, "lr": {"connector": 2e-4}},
-    {"stage": "align", "step": 1, "loss": 3.0},
-    {"stage": "align", "step": 2, "loss": 2.5},
-    {"stage": "align", "step": 2, "validation": {"loss": 2.6, "existence": 0.7}},
-    {"stage": "align", "step": 3, "loss": 2.0},
-    {"stage": "instruct", "step": 1, "loss": 1.5},
-]
-
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -31,7 +21,7 @@ values = st.recursive(
 )
 
 
-def _journal(path: Path, rows=ROWS) -> Path:
+def _journal(path: Path, rows) -> Path:
     with Journal(path) as journal:
         for row in rows:
             journal.write(row)
@@ -46,14 +36,14 @@ def test_rows_come_back_as_they_were_written(tmp_path_factory, rows):
     assert len(path.read_bytes().splitlines()) == len(rows)
 
 
-def test_each_row_is_in_the_file_at_once_and_opening_again_appends(tmp_path):
+def test_each_row_is_in_the_file_at_once_and_opening_again_appends(tmp_path, journal_rows):
     path = tmp_path / "new" / "journal.jsonl"
     journal = Journal(path)
-    journal.write(ROWS[0])
-    assert read_journal(path) == ROWS[:1]
+    journal.write(journal_rows[0])
+    assert read_journal(path) == journal_rows[:1]
     with Journal(path) as second:
-        second.write(ROWS[1])
-    assert read_journal(path) == ROWS[:2]
+        second.write(journal_rows[1])
+    assert read_journal(path) == journal_rows[:2]
     journal.close()
 
 
@@ -63,12 +53,12 @@ def test_a_number_that_json_does_not_have_is_written_as_null(tmp_path):
 
 
 @pytest.mark.parametrize("torn_bytes", [1, 10, 40])
-def test_a_torn_last_line_is_passed_over_and_cut_off_at_opening(tmp_path, torn_bytes):
-    path = _journal(tmp_path / "j")
+def test_a_torn_last_line_is_passed_over_and_cut_off_at_opening(tmp_path, torn_bytes, journal_rows):
+    path = _journal(tmp_path / "j", journal_rows)
     path.write_bytes(path.read_bytes()[:-torn_bytes])
-    assert read_journal(path) == ROWS[:-1]
+    assert read_journal(path) == journal_rows[:-1]
     _journal(path, [{"step": 9}])
-    assert read_journal(path) == [*ROWS[:-1], {"step": 9}]
+    assert read_journal(path) == [*journal_rows[:-1], {"step": 9}]
 
 
 @pytest.mark.parametrize("line", ["{half", "[1]", "7", ""])
@@ -84,18 +74,18 @@ def test_a_missing_journal_is_an_error_that_names_it(tmp_path):
         read_journal(tmp_path / "none.jsonl")
 
 
-def test_truncating_by_stage_forgets_later_steps_and_later_stages(tmp_path):
-    with Journal(_journal(tmp_path / "j")) as journal:
+def test_truncating_by_stage_forgets_later_steps_and_later_stages(tmp_path, journal_rows):
+    with Journal(_journal(tmp_path / "j", journal_rows)) as journal:
         journal.truncate_after(2, stage="align")
-        assert read_journal(journal.path) == ROWS[:5]
-        journal.write(ROWS[5])
-    assert read_journal(tmp_path / "j") == ROWS[:6]
+        assert read_journal(journal.path) == journal_rows[:5]
+        journal.write(journal_rows[5])
+    assert read_journal(tmp_path / "j") == journal_rows[:6]
 
 
-def test_truncating_at_the_start_of_a_stage_not_yet_recorded_keeps_those_before(tmp_path):
-    with Journal(_journal(tmp_path / "j", ROWS[:2])) as journal:
+def test_truncating_at_the_start_of_a_stage_not_yet_recorded_keeps_those_before(tmp_path, journal_rows):
+    with Journal(_journal(tmp_path / "j", journal_rows[:2])) as journal:
         journal.truncate_after(0, stage="align")
-    assert read_journal(tmp_path / "j") == ROWS[:2]
+    assert read_journal(tmp_path / "j") == journal_rows[:2]
 
 
 def test_truncating_without_a_stage_counts_through_the_run_and_keeps_rows_without_a_step(tmp_path):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,34 +134,10 @@ def test_bfloat16_resumes_bit_for_bit_too(tree, tmp_path, monkeypatch):
     assert _same(_end(tmp_path / "run"), _end(tmp_path / "whole"))
 
 
-_SCRIPT = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from sensorium.training import loop
-from sensorium.training.recipe import Recipe
-tree, run, kill_at = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-real, calls = loop.train_step, []
-def step(*args):
-    calls.append(1)
-    if len(calls) == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args)
-loop.train_step = step
-print("ended", loop.train(Recipe.model_validate(tree), run, say=lambda line: None), flush=True)
-"""
-
-
-def _process(tree: dict[str, Any], run: Path, kill_at: int = 0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", _SCRIPT, json.dumps(tree), str(run), str(kill_at)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_a_killed_run_resumes_to_the_same_end(tree, whole, tmp_path):
+def test_a_killed_run_resumes_to_the_same_end(tree, whole, tmp_path, training_process):
     """kill -9 in the middle of step 8, the last checkpoint after step 7; the journal holds no step twice."""
     often = tree | {"checkpoint_minutes": 0}
-    process = _process(often, tmp_path / "run", kill_at=8)
+    process = training_process(often, tmp_path / "run", kill_at=8)
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     assert _end(tmp_path / "run")["step"] == 7
@@ -188,10 +162,10 @@ def test_steps_after_the_last_checkpoint_are_done_again_and_recorded_once(tree, 
         assert _same(_end(tmp_path / f"run{step}"), _end(whole))
 
 
-def test_ctrl_c_saves_and_exits_cleanly(tree, tmp_path):
+def test_ctrl_c_saves_and_exits_cleanly(tree, tmp_path, training_process):
     """A real process and a real signal, early in a run that would take long."""
     tree["stages"][0]["samples"] = 40_000
-    process = _process(tree, tmp_path / "run")
+    process = training_process(tree, tmp_path / "run")
     journal = tmp_path / "run" / "journal.jsonl"
     deadline = time.monotonic() + 100
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 5):

@@ -13,16 +13,6 @@ from sensorium.errors import SensoriumError
 from sensorium.training.journal import Journal
 from sensorium.training.losses import loss_figure, plot_losses
 
-ROWS = [
-    {"stage": "warm", "step": 1, "loss": 5.0, "lr": {"connector": 1e-4}},
-    {"stage": "warm", "step": 2, "loss": 4.0, "lr": {"connector": 2e-4}},
-    {"stage": "align", "step": 1, "loss": 3.0},
-    {"stage": "align", "step": 2, "loss": 2.5},
-    {"stage": "align", "step": 2, "validation": {"loss": 2.6, "existence": 0.7}},
-    {"stage": "align", "step": 3, "loss": 2.0},
-    {"stage": "instruct", "step": 1, "loss": 1.5},
-]
-
 
 def _journal(path: Path, rows) -> Path:
     with Journal(path) as journal:
@@ -35,8 +25,8 @@ def _curves(panel) -> dict:
     return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in panel.lines}
 
 
-def test_the_picture_shows_losses_one_stage_after_the_other_and_validation():
-    losses, shares = loss_figure(ROWS).axes
+def test_the_picture_shows_losses_one_stage_after_the_other_and_validation(journal_rows):
+    losses, shares = loss_figure(journal_rows).axes
     curves = _curves(losses)
     assert curves["each step"] == ([1, 2], [5.0, 4.0])
     assert curves["validation"] == ([4], [2.6])  # step 2 of align comes after the 2 steps of warm
@@ -65,8 +55,8 @@ def test_one_wild_step_does_not_press_the_rest_flat():
     assert 0 < bottom < 1.2 and top < 500
 
 
-def test_the_png_is_whole_and_drawn_without_pyplot(tmp_path):
-    path = _journal(tmp_path / "j", [*ROWS, {"stage": "instruct", "step": 2, "loss": math.nan}])
+def test_the_png_is_whole_and_drawn_without_pyplot(tmp_path, journal_rows):
+    path = _journal(tmp_path / "j", [*journal_rows, {"stage": "instruct", "step": 2, "loss": math.nan}])
     script = (
         "import sys; from pathlib import Path; from sensorium.training.losses import plot_losses\n"
         "plot_losses(Path(sys.argv[1]), Path(sys.argv[2])); assert 'matplotlib.pyplot' not in sys.modules"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 
 from sensorium.errors import SensoriumError
+from sensorium.training.describe import Gpu, describe
 from sensorium.training.flops import StepCost
 from sensorium.training.journal import read_journal
 from sensorium.training.loop import train
-from sensorium.training.preview import describe, preview
+from sensorium.training.preview import preview
 from sensorium.training.recipe import Recipe
 from sensorium.training.stage import prepare_stage
 
@@ -115,6 +117,45 @@ def test_pictures_go_through_a_frozen_stem_once_and_are_kept(tiny_recipe_tree, o
     assert warm.operations["features"] > 0 and "features" not in align.operations
     assert warm.cache == align.cache == 24 * 16 * 32 * 2
     assert align.operations["vision"] > 0 and "language" not in warm.operations
+
+
+def test_validation_costs_a_forward_pass_of_its_samples_each_time(tree, sources):
+    """Validated after every third step of the stage and at its end, on five of the eight samples."""
+    tree |= {"validation": str(sources), "validation_samples": 5, "validate_every": 3}
+    tree["stages"][0] |= {"batch": {"max_tokens": 256, "max_samples": 1},
+                          "learning_rates": dict.fromkeys(["vision", "connector", "tokens", "language"], 1e-3)}
+    recipe = Recipe.model_validate(tree)
+    [plan] = preview(recipe, 1, quiet)
+    assert plan.steps == 8 and plan.validations == (3, 5)
+    model = recipe.model.build()
+    stage = prepare_stage(model, recipe, 0, quiet)
+    assert stage.validation is not None and stage.validation_plan is not None
+    cost = StepCost.of(model.requires_grad_(False))
+    batches = [stage.validation.batch(pack.tolist()) for pack in stage.validation_plan.packs]
+    assert plan.operations["validation"] == pytest.approx(3 * sum(cost.flops(batch) for batch in batches), rel=1e-9)
+    assert any("checks   3 times, on 5 samples" in line for line in describe([plan], recipe, 1))
+
+
+def test_a_plan_for_a_named_gpu_says_whether_it_fits_and_how_long_it_takes(tree):
+    """H100: 80 GB and 989e12 operations a second; a step is reckoned to reach three tenths of them."""
+    [plan] = preview(Recipe.model_validate(tree), 1, quiet)
+    plan = replace(plan, operations={"language": 989e12 * 0.3 * 3600 * 16}, memory={"weights": 70e9})
+    said = "\n".join(describe([plan], Recipe.model_validate(tree), 8, Gpu.named("H100")))
+    assert "8 x H100 (80 GB)" in said and "about 2 h 00 min, 16.0 device hours" in said
+    assert "fits     GPUs of 80 GB and more" in said and "hardly" not in said  # 72 of them are for the training
+    small = "\n".join(describe([plan], Recipe.model_validate(tree), 8, Gpu.named("A100 40GB")))
+    assert "more than 90% of A100 40GB's 40 GB: it will hardly fit" in small
+    none = "\n".join(describe([replace(plan, memory={"weights": 200e9})], Recipe.model_validate(tree), 1))
+    assert "fits     no GPU that is sold; `parallel: fsdp`" in none
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("H10", "nobody told us what this GPU can do.*H100"), ("A10 Laptop", "what this GPU can do"),
+    ("GB200", "how much memory it has.*--gpu 'GB200 80GB'"),
+])
+def test_a_gpu_that_nobody_knows_is_refused(name, message):
+    with pytest.raises(SensoriumError, match=message):
+        Gpu.named(name)
 
 
 def test_a_language_model_that_cannot_be_packed_is_told_of_with_its_fill(tree, tiny_parts, tmp_path):

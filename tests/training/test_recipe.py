@@ -56,6 +56,27 @@ def test_a_recipe_survives_being_written_and_read(tiny_recipe_tree, tmp_path):
     assert again == recipe and isinstance(recipe, Recipe)
 
 
+def test_a_recipe_with_a_base_says_only_what_differs(tiny_recipe_tree, tmp_path):
+    path = _write(tmp_path, tiny_recipe_tree)
+    (tmp_path / "near.yaml").write_text("base: mine.yaml\nseed: 99\nmodel: {vision: {image_size: 28}}\n")
+    (tmp_path / "far.yaml").write_text(yaml.safe_dump({"base": "near.yaml", "stages": tiny_recipe_tree["stages"][1:]}))
+    expected = load_recipe(path).model_dump()
+    expected["seed"], expected["model"]["vision"]["image_size"] = 99, 28
+    assert load_recipe(tmp_path / "near.yaml").model_dump() == expected
+    expected["stages"] = expected["stages"][1:]
+    assert load_recipe(tmp_path / "far.yaml").model_dump() == expected
+    assert load_recipe(tmp_path / "far.yaml", ["seed=3"]).seed == 3
+
+
+@pytest.mark.parametrize(("base", "complaint"), [
+    ("mine.yaml", "base: expected another recipe's file, found 'mine.yaml'"), ("[a]", "base: expected another recipe"),
+])
+def test_a_base_that_is_none_is_refused(tmp_path, base, complaint):
+    assert complaint in _complaint(tmp_path, f"base: {base}\n")
+    with pytest.raises(SensoriumError, match=r"none\.yaml: cannot be read"):
+        load_recipe(_write(tmp_path, "base: none.yaml\n"))
+
+
 @pytest.mark.parametrize(
     ("place", "complaint"),
     [

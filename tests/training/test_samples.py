@@ -20,13 +20,15 @@ from PIL import Image as PILImage
 from sensorium.data.sources import load_sources
 from sensorium.errors import SensoriumError
 from sensorium.rendering import Renderer
+from sensorium.training import data
 from sensorium.training import measure as measuring
 from sensorium.training.checkpoint import load_latest
+from sensorium.training.describe import describe
 from sensorium.training.journal import read_journal
 from sensorium.training.loop import train
 from sensorium.training.measure import contribution_table, contributions, mean_tokens, measure
 from sensorium.training.packing import PackConfig, plan_packs
-from sensorium.training.preview import describe, preview
+from sensorium.training.preview import preview
 from sensorium.training.recipe import Recipe
 from sensorium.training.samples import SourceSamples
 
@@ -243,7 +245,9 @@ def _run(tree: dict[str, Any], run: Path) -> list[str]:
     return lines
 
 
-def test_a_recipe_over_three_formats_is_interrupted_resumed_and_ends_the_same(tree, tmp_path, monkeypatch):
+def test_a_recipe_over_three_formats_is_killed_interrupted_resumed_and_ends_the_same(
+    tree, tmp_path, monkeypatch, training_process
+):
     from sensorium.training import loop
 
     lines = _run(tree, tmp_path / "whole")
@@ -260,6 +264,9 @@ def test_a_recipe_over_three_formats_is_interrupted_resumed_and_ends_the_same(tr
             signal.raise_signal(signal.SIGINT)
         return real(*args)
 
+    process = training_process(tree | {"checkpoint_minutes": 0}, tmp_path / "run", kill_at=4)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL and load_latest(tmp_path / "run" / "checkpoints")["step"] == 3
     monkeypatch.setattr(loop, "train_step", stopped)
     while not (tmp_path / "run" / "model").exists():
         _run(tree, tmp_path / "run")
@@ -409,6 +416,13 @@ def test_a_finished_run_tells_that_its_data_has_changed(tree, folder, tmp_path, 
         tree["data"] = str(tiny_data)
     _run(tree, tmp_path / "run")
     assert _run(tree, tmp_path / "run") == []  # the same data: the model is there
+    talks = folder / "talks.jsonl"
+    before = talks.read_bytes()
+    talks.write_bytes(before.replace(b"a", b"b", 1))  # the file that names the sources says nothing of it
+    with pytest.raises(SensoriumError, match=r"sources.yaml: has changed since the model in .*run was trained on it"):
+        _run(tree, tmp_path / "run")
+    talks.write_bytes(before)  # the same words at another time, as on another machine
+    assert _run(tree, tmp_path / "run") == []
     path = write_sources(folder, max_bad_rows=0.2)
     with pytest.raises(SensoriumError, match=r"sources.yaml: has changed since the model in .*run was trained on it"):
         _run(tree, tmp_path / "run")
@@ -416,6 +430,20 @@ def test_a_finished_run_tells_that_its_data_has_changed(tree, folder, tmp_path, 
         preview(Recipe.model_validate(tree), 1, quiet, tmp_path / "run")
     path.unlink()
     _run(tree, tmp_path / "run")  # data that is gone does not take the model with it
+
+
+@pytest.mark.parametrize("size", [0, 10, (1 << 16) + 1, 1 << 20, 3 << 20])
+def test_a_byte_changed_in_a_megabyte_and_pieces_throughout_a_larger_file_are_seen(tmp_path, size):
+    path, places = tmp_path / "rows.json", sorted({0, size // 2, size - 1} if size <= 1 << 20 else {0, 65535, size - 1})
+    path.write_bytes(bytes(size))
+    before = data._content_mark(path)
+    for place in places if size else ():
+        changed = bytearray(size)
+        changed[place] = 1
+        path.write_bytes(changed)
+        assert data._content_mark(path) != before
+    path.write_bytes(bytes(size + 1))
+    assert data._content_mark(path) != before
 
 
 @pytest.mark.parametrize(("change", "message"), [

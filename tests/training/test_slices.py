@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -166,24 +164,14 @@ print(newest(), find_latest(folder, ALONE)["step"])
 """
 
 
-def run(script: str, folder: Path) -> str:
-    source = Path(__file__).parents[2] / "src"
-    environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, folder], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.skipif(os.name == "nt", reason="needs fork and SIGKILL")
-def test_kill_9_at_any_moment_leaves_the_last_checkpoint_whole(tmp_path):
-    said = run(KILLED, tmp_path / "run")
+def test_kill_9_at_any_moment_leaves_the_last_checkpoint_whole(tmp_path, run_script):
+    said = run_script(KILLED, tmp_path / "run")
     assert int(said.rsplit(maxsplit=1)[1]) >= 3  # the moments were well chosen: some kills fell into a write
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
-def test_a_full_disk_of_one_process_is_told_by_both_and_the_last_checkpoint_stays(tmp_path):
-    *said, last = run(FULL, tmp_path / "run").splitlines()
+def test_a_full_disk_of_one_process_is_told_by_both_and_the_last_checkpoint_stays(tmp_path, run_script):
+    *said, last = run_script(FULL, tmp_path / "run").splitlines()
     assert len(said) == 2 and said[0] == said[1] and "step-00000002.slices: cannot save this checkpoint" in said[0]
     assert last == "1 1" and names(tmp_path / "run") == ["step-00000001.slices"]

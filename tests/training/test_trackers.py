@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -335,3 +337,40 @@ def test_tensorboard_reads_the_run_and_steps_done_again_are_there_once(tmp_path)
     assert [event.value for event in found.Scalars("seen/captions")] == [2, 4, 6, 8, 10, 12]
     assert {"lr/vision", "tokens_per_s", "waiting_share", "mfu"} <= set(found.Tags()["scalars"])
     assert "recipe/text_summary" in found.Tags()["tensors"]
+
+
+_REAL = """
+import sys
+from pathlib import Path
+from sensorium.training.journal import Journal
+from sensorium.training.trackers import Tracking, open_trackers
+name, folder = sys.argv[1], Path(sys.argv[2])
+tracking = Tracking(Journal(folder / "journal.jsonl"), open_trackers([name]))
+with tracking:
+    tracking.start("mine", {"seed": 5}, folder)
+    for step in (1, 2):
+        tracking.log({"stage": "align", "step": step, "loss": 3.25 / step, "samples": 4, "tokens": 100, "seconds": 0.5,
+                      "waited": 0.0})
+"""
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_the_real_libraries_keep_the_numbers_on_this_machine(tmp_path, name):
+    """W&B offline and trackio's own store, where they are installed; in a process of their own, which they stay in."""
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    places = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "TRACKIO_DIR": str(tmp_path / "store"),
+              "HF_HUB_OFFLINE": "1"}  # fmt: skip
+    subprocess.run([sys.executable, "-c", _REAL, name, str(tmp_path)], check=True, capture_output=True, timeout=120,
+                   env=os.environ | places)  # fmt: skip
+    id = (tmp_path / "tracking-id").read_text()
+    if name == "wandb":
+        [kept] = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+        data = kept.read_bytes()
+        assert kept.stem == f"run-{id}" and all(word in data for word in (b"loss", b"3.25", b"1.625", b"tokens_per_s"))
+    else:
+        with sqlite3.connect(tmp_path / "store" / "sensorium.db") as store:
+            rows = store.execute("select run_name, step, metrics from metrics order by step").fetchall()
+        assert [(run, step, json.loads(numbers)["loss"]) for run, step, numbers in rows] == [
+            (f"mine-{id}", 1, 3.25), (f"mine-{id}", 2, 1.625)]
+        assert json.loads(rows[0][2])["tokens_per_s"] == 200 and json.loads(rows[1][2])["samples_seen"] == 8

@@ -43,6 +43,9 @@ def train(
         typer.Option(min=0, help="Processes that decode and render ahead, for each process that trains; 0: none. "
                                  "[default: 0 on a CPU, up to 4 beside a GPU]", show_default=False),
     ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="With --dry-run: plan for such GPUs: H100, 'A100 40GB', …")
+    ] = None,
     plain: Annotated[bool, typer.Option(help="Plain lines instead of the live display, for log files.")] = False,
     json: Annotated[bool, typer.Option("--json", help="At the end, print one JSON object for programs.")] = False,
 ) -> None:
@@ -58,6 +61,7 @@ def train(
       sensorium train recipes/default.yaml --out runs/mine --plain >> train.log 2>&1
       sensorium train recipes/default.yaml --set stages.2.samples=20000 --dry-run
       sensorium train recipes/llava-1.5.yaml --processes 8 --workers 4
+      sensorium train recipes/llava-1.5.yaml --dry-run --processes 8 --gpu H100
       torchrun --nproc-per-node 8 -m sensorium train recipes/llava-1.5.yaml --plain
       sensorium chat runs/mine
 
@@ -69,7 +73,7 @@ def train(
 
         raise typer.Exit(launch(sys.argv[1:], processes))
     with _said_once():
-        _run(recipe, out, data, set_ or (), dry_run, processes, workers, plain, json)
+        _run(recipe, out, data, set_ or (), dry_run, processes, workers, gpu, plain, json)
 
 
 @contextmanager
@@ -89,7 +93,7 @@ def _said_once() -> Iterator[None]:
 
 def _run(
     recipe: Path, out: Path | None, data: Path | None, set_: Sequence[str], dry_run: bool, processes: int,
-    workers: int | None, plain: bool, json: bool,
+    workers: int | None, gpu: str | None, plain: bool, json: bool,
 ) -> None:
     from sensorium.training.recipe import load_recipe
 
@@ -99,7 +103,7 @@ def _run(
     if workers is not None:
         plan = plan.model_copy(update={"workers": workers})
     if dry_run:
-        _preview(plan, processes, out, json)
+        _preview(plan, processes, gpu, out, json)
         return
     run = out or Path("runs") / plan.name
     model = _train(plan, run, plain)
@@ -117,15 +121,17 @@ def _run(
         note(f"Talk with it: sensorium chat {run}")
 
 
-def _preview(plan: Recipe, processes: int, out: Path | None, as_json: bool) -> None:
-    from sensorium.training.preview import describe, preview
+def _preview(plan: Recipe, processes: int, gpu: str | None, out: Path | None, as_json: bool) -> None:
+    from sensorium.training.describe import Gpu, describe
+    from sensorium.training.preview import preview
 
+    planned_for = Gpu.named(gpu) if gpu else None  # complains about the name before anything is opened
     with Preparation() as preparation:
         found = preview(plan, processes, preparation, out)
     if as_json:
         emit_json({"recipe": plan.name, "processes": processes, "stages": [stage.to_json() for stage in found]})
     else:
-        for line in describe(found, plan, processes):
+        for line in describe(found, plan, processes, planned_for):
             emit(line)
 
 

@@ -83,13 +83,19 @@ class Mixture:
     lap: NDArray[np.int64]
 
     @classmethod
-    def of(cls, counts: Sequence[int], lengths: Sequence[int], seed: int) -> Mixture:
-        """counts: samples of each source; lengths: their rows. Each source's rows come in whole shuffled passes."""
+    def of(
+        cls, counts: Sequence[int], lengths: Sequence[int], seed: int,
+        runs: Sequence[Sequence[int] | None] | None = None,
+    ) -> Mixture:
+        """counts: samples of each source; lengths: their rows; runs: of each, see `draw.passes`.
+
+        Each source's rows come in whole shuffled passes.
+        """
         source = np.repeat(np.arange(len(counts), dtype=np.uint16), counts)
         np.random.default_rng((seed, 0)).shuffle(source)
         row, lap = np.empty((2, len(source)), dtype=np.int64)
         for number, (count, length) in enumerate(zip(counts, lengths, strict=True)):
-            row[source == number] = passes(length, count, (seed, 1, number))
+            row[source == number] = passes(length, count, (seed, 1, number), runs[number] if runs else None)
             lap[source == number] = np.arange(count) // length
         return cls(source, row, lap)
 

@@ -31,7 +31,7 @@ from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import load_model, read_config
 from sensorium.model.compressors import Compression
 from sensorium.model.device import best_device
-from sensorium.model.language import merge_lora
+from sensorium.model.merging import merge_lora
 from sensorium.model.multimodal import MultimodalModel, fuse
 from sensorium.model.views import make_views
 from sensorium.parts import licence_of

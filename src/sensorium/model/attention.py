@@ -84,6 +84,18 @@ class Packing:
         return padded.index_copy(0, self.index, packed[0]).view(b, t, -1)
 
 
+def stand_in_mask(embeddings: Tensor) -> Tensor:
+    """The mask that goes with a `Packing`: transformers takes it as it is and makes none of its own.
+
+    Nothing can be added to it, so that a model which drops the packing on the way fails instead of mixing.
+    """
+    return embeddings.new_zeros(1, 1, 0, 0)
+
+
+class _LostPacking(RuntimeError):
+    """A packed batch came to a layer's attention without its packing."""
+
+
 class _Run(NamedTuple):
     """Tokens [start, end) of the packed row, which see [first, first + seen), each other, and nobody ahead."""
 
@@ -120,7 +132,7 @@ def _chunk(runs: list[_Run], device: torch.device) -> Chunk:
 
 
 class _PackedAttention(torch.autograd.Function):
-    """query [heads, n, d], key and value [key heads, n, d] -> [n, heads, d], chunk by chunk.
+    """query [heads, n, d], key [key heads, n, d], value [key heads, n, v] -> [n, heads, v], chunk by chunk.
 
     Written out with its backward pass, because autograd would keep and add up a tensor of full length for each chunk.
     """
@@ -129,8 +141,8 @@ class _PackedAttention(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, chunks: tuple[Chunk, ...], scaling: float
     ) -> Tensor:
-        heads, n, d = query.shape
-        output = query.new_empty(n, heads, d)
+        heads, n, _ = query.shape
+        output = query.new_empty(n, heads, value.shape[-1])
         kept = []
         for chunk in chunks:
             q, k, v = _gather(query, chunk.queries, len(key)), _gather(key, chunk.keys), _gather(value, chunk.keys)
@@ -138,7 +150,7 @@ class _PackedAttention(torch.autograd.Function):
             scores = torch.bmm(q * scaling, k.transpose(1, 2)).view(m, heads, s, seen)
             scores.masked_fill_(chunk.hidden, torch.finfo(scores.dtype).min)
             weights = scores.softmax(-1).view(len(q), -1, seen)
-            attended = torch.bmm(weights, v).view(m, heads, s, d).transpose(1, 2)
+            attended = torch.bmm(weights, v).view(m, heads, s, -1).transpose(1, 2)
             output[chunk.queries[chunk.real]] = attended[chunk.real]
             kept.append(weights)
         ctx.save_for_backward(query, key, value, *kept)
@@ -152,12 +164,12 @@ class _PackedAttention(torch.autograd.Function):
         heads, n, d = query.shape
         to_query = query.new_empty(n, heads, d)
         # A shared beginning gathers from all its conversations: summed in float32.
-        to_key, to_value = (torch.zeros(n, len(key), d, device=key.device) for _ in range(2))
+        to_key, to_value = (torch.zeros(n, len(of), of.shape[-1], device=of.device) for of in (key, value))
         for chunk, weights in zip(ctx.chunks, kept, strict=True):
             q, k, v = _gather(query, chunk.queries, len(key)), _gather(key, chunk.keys), _gather(value, chunk.keys)
             (m, s), seen = chunk.queries.shape, chunk.keys.shape[1]
             g = gradient[chunk.queries].masked_fill_(~chunk.real[..., None, None], 0)
-            g = g.transpose(1, 2).reshape(q.shape)
+            g = g.transpose(1, 2).reshape(*q.shape[:2], -1)
             of_value = torch.bmm(weights.transpose(1, 2), g)
             of_scores = torch._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), weights, -1, weights.dtype)
             of_scores = of_scores * ctx.scaling
@@ -165,7 +177,7 @@ class _PackedAttention(torch.autograd.Function):
             to_query[chunk.queries[chunk.real]] = of_query[chunk.real]
             of_key = torch.bmm(of_scores.transpose(1, 2), q)
             for total, of in ((to_key, of_key), (to_value, of_value)):
-                of = of.view(m, len(key), seen, d).transpose(1, 2).reshape(m * seen, len(key), d)
+                of = of.view(m, len(key), seen, -1).transpose(1, 2).reshape(m * seen, len(key), -1)
                 total.index_add_(0, chunk.keys.flatten(), of.float())
         return to_query.transpose(0, 1), to_key.to(key).transpose(0, 1), to_value.to(value).transpose(0, 1), None, None
 
@@ -187,7 +199,8 @@ def grouped_attention(
     packing: Packing | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """query [b, heads, t, d], key and value [b, key heads, s, d], additive mask [b, 1, t, s] -> [b, t, heads, d].
+    """query [b, heads, t, d], key [b, key heads, s, d], value [b, key heads, s, v], additive mask [b, 1, t, s]
+    -> [b, t, heads, v].
 
     No mask means that everything is seen, as a single new token with its cache does. With a packing, b is 1 and the
     packing says who sees whom.
@@ -195,6 +208,8 @@ def grouped_attention(
     if packing is not None:
         q, k = query[0].to(value.dtype), key[0].to(value.dtype)
         return _PackedAttention.apply(q, k, value[0], packing.chunks, scaling)[None], None  # type: ignore[no-untyped-call]
+    if attention_mask is not None and not attention_mask.numel():
+        raise _LostPacking(f"{type(module).__name__} was not handed the packing of its batch.")
     b, heads, t, d = query.shape
     key_heads, s = key.shape[1], key.shape[2]
     rows = (query * scaling).reshape(b, key_heads, heads // key_heads * t, d)
@@ -202,7 +217,7 @@ def grouped_attention(
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = scores.softmax(-1).to(value.dtype).view(b, key_heads, heads // key_heads * t, s)
-    return torch.matmul(weights, value).view(b, heads, t, d).transpose(1, 2).contiguous(), None
+    return torch.matmul(weights, value).view(b, heads, t, -1).transpose(1, 2).contiguous(), None
 
 
 def use_grouped_attention(language: nn.Module) -> None:
@@ -220,13 +235,38 @@ def use_grouped_attention(language: nn.Module) -> None:
     AttentionInterface.register(NAME, grouped_attention)
     AttentionMaskInterface.register(NAME, eager_mask)
     language.set_attn_implementation(NAME)  # type: ignore[operator]
-    setattr(language, _PACKS, is_plain(language))  # once: it goes through all modules
+    setattr(language, _PACKS, is_plain(language) and _hands_on(language))  # once: it goes through all modules
 
 
 def can_pack(language: nn.Module) -> bool:
     """Whether a language model's attention is ours, and nothing else mixes tokens: a packing rules attention only."""
     config: Any = language.config
     return config._attn_implementation == NAME and getattr(language, _PACKS, False)
+
+
+def _hands_on(language: nn.Module) -> bool:
+    """Whether a packing arrives in every layer: some models drop what they do not know, on one token as on thousands.
+
+    Of a skeleton on torch's `meta` device nobody can say; it is believed.
+    """
+    table: Tensor = language.get_input_embeddings().weight  # type: ignore[operator]
+    if table.is_meta:
+        return True
+    token = table.detach()[None, :1]
+    packing = Packing.of(torch.ones(1, 1, dtype=torch.bool, device=token.device))
+    was_training = language.training
+    language.eval()  # no dropout, which would move the random state
+    try:
+        with torch.no_grad():
+            language.get_decoder()(  # type: ignore[operator]
+                inputs_embeds=token, attention_mask=stand_in_mask(token), position_ids=packing.positions,
+                use_cache=False, packing=packing,
+            )
+    except _LostPacking:
+        return False
+    finally:
+        language.train(was_training)
+    return True
 
 
 def is_plain(language: nn.Module) -> bool:
@@ -248,15 +288,23 @@ def why_not_plain(language: nn.Module) -> str:
         return "some layers look through a sliding window"
     if kinds:
         return f"some layers are no full attention ({', '.join(sorted(kinds))})"
-    names = {type(module).__name__ for module in language.modules()}
-    mixers = sorted(name for name in names if any(mixer in name.lower() for mixer in _OTHER_MIXERS))
+    mixers = {type(module).__name__ for module in language.modules() if _mixes_otherwise(module)}
     if mixers:
-        return f"{', '.join(mixers)} carries something on from token to token"
+        return f"{', '.join(sorted(mixers))} carries something on from token to token"
+    if any(name.endswith("position_embeddings") and getattr(table, "padding_idx", None) is not None
+           for name, table in language.named_modules()):
+        return "its positions are counted from the padding token's number"  # RoBERTa's, and nobody else's
     return "" if _is_exchangeable(language) else f"{type(language).__name__} has an attention of its own"
 
 
 _PACKS = "sensorium_packs"
 _OTHER_MIXERS = ("mamba", "conv", "recurrent", "deltanet", "rwkv", "linearattention", "lightning")
+
+
+def _mixes_otherwise(module: nn.Module) -> bool:
+    from transformers.pytorch_utils import Conv1D  # GPT-2's name for a linear layer
+
+    return not isinstance(module, Conv1D) and any(mixer in type(module).__name__.lower() for mixer in _OTHER_MIXERS)
 
 
 def _is_exchangeable(language: nn.Module) -> bool:

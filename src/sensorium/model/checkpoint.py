@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sensorium.errors import SensoriumError
-from sensorium.model.language import ADAPTER, LoraConfig
+from sensorium.model.merging import merge_adapters
 from sensorium.model.multimodal import ModelConfig, MultimodalModel
 from sensorium.parts import parse_part
 from sensorium.parts.cache import whole_or_nothing
@@ -202,32 +202,3 @@ def load_trained(model: MultimodalModel, tensors: dict[str, Tensor], trained: It
         if own[name].shape != tensor.shape:
             raise SensoriumError(where, f"{name} is {list(tensor.shape)}, the model has {list(own[name].shape)}.")
         own[name].copy_(tensor)
-
-
-def merge_adapters(model: MultimodalModel, tensors: dict[str, Tensor], lora: LoraConfig) -> dict[str, Tensor]:
-    """Add the adapters among `tensors` to the model's weights, W + alpha / rank · B A; returns the other tensors."""
-    rest = dict(tensors)
-    adapted = {name.removesuffix(_LORA_A) for name in tensors if name.endswith(_LORA_A)}
-    if missing := sorted(set(_adaptable(model)) - adapted):
-        raise SensoriumError("checkpoint", f"lacks the adapters of {len(missing)} layers, first {missing[0]}.")
-    for name in [name for name in tensors if name.endswith(_LORA_A)]:
-        base = name.removesuffix(_LORA_A)
-        down, up = rest.pop(name), rest.pop(base + _LORA_B, None)
-        try:
-            weight = model.get_parameter(f"{base}.weight")
-            if up is None or (up.shape[0], down.shape[1]) != weight.shape or up.shape[1] != down.shape[0]:
-                raise SensoriumError("checkpoint", f"its adapter {base} does not fit the model.")
-        except AttributeError as error:
-            raise SensoriumError("checkpoint", f"has an adapter for {base}, which the model lacks.") from error
-        weight.data += lora.alpha / lora.rank * (up.float() @ down.float())
-    return rest
-
-
-def _adaptable(model: MultimodalModel) -> list[str]:
-    """The linear layers that peft's `all-linear` adapts: all of the language model's but its head."""
-    head = model.language.get_output_embeddings()  # type: ignore[operator]
-    layers = model.language.named_modules()
-    return [f"language.{name}" for name, layer in layers if isinstance(layer, nn.Linear) and layer is not head]
-
-
-_LORA_A, _LORA_B = f".lora_A.{ADAPTER}.weight", f".lora_B.{ADAPTER}.weight"

@@ -96,14 +96,3 @@ def add_lora(language: nn.Module, config: LoraConfig) -> None:
     fuse_adapters(language, ADAPTER)
     for name, parameter in language.named_parameters():  # peft freezes the rest; who trains is the stage's decision
         parameter.requires_grad_("lora_" in name or name.replace(".base_layer", "") in trainable)
-
-
-def merge_lora(language: nn.Module) -> None:
-    """Fold the adapters into the weights: same outputs, no extra work a token."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, module in list(language.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge()
-            parent, _, child = name.rpartition(".")
-            setattr(language.get_submodule(parent), child, module.get_base_layer())

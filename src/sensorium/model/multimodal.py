@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sensorium.errors import SensoriumError
 from sensorium.media.sight import USUAL_PICTURE
-from sensorium.model.attention import Packing, additive_mask, can_pack
+from sensorium.model.attention import Packing, additive_mask, can_pack, stand_in_mask
 from sensorium.model.batch import Batch
 from sensorium.model.connectors.choice import ConnectorConfig
 from sensorium.model.head_loss import head_loss
@@ -178,7 +178,7 @@ class MultimodalModel(nn.Module):
             packing = Packing.of(mask, segments, position_ids)
             output = self.decoder(
                 inputs_embeds=packing.pack(embeddings),
-                attention_mask=embeddings.new_zeros(1, 1, 1, 1),  # taken as it is: transformers makes none of its own
+                attention_mask=stand_in_mask(embeddings),
                 position_ids=packing.positions,
                 use_cache=False,
                 packing=packing,

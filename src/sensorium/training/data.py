@@ -26,8 +26,10 @@ from sensorium.training.measure import mean_tokens
 from sensorium.training.objective import Objective
 from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.replies import ReplyObjective
-from sensorium.training.samples import SamplePictures, Samples, SceneSamples, SourceSamples
+from sensorium.training.samples import SamplePictures, Samples, SceneSamples, SourceSamples, row_files
 from sensorium.training.words import WordObjective, require_places
+
+_PIECES, _PIECE = 16, 1 << 16  # of a file, and bytes of each
 
 
 def check_data(recipe: Recipe) -> None:
@@ -49,16 +51,38 @@ def is_sources(place: Path) -> bool:
 
 
 def provenance(recipe: Recipe) -> dict[str, Any]:
-    """The name and the fingerprint of a recipe's data, and of what some stages have of their own, by stage."""
+    """The name and the fingerprint of a recipe's data, and of what some stages have of their own, by stage.
+
+    Of sources the fingerprint is of the file that names them, and `rows` of what lies beneath, pictures left out.
+    """
     own = {stage.name: _identity(stage.data) for stage in recipe.stages if stage.data is not None}
     return _identity(recipe.data) | ({"stages": own} if own else {})
 
 
 def _identity(place: Path) -> dict[str, Any]:
     if is_sources(place):
-        return {"name": place.stem, "fingerprint": hashlib.sha256(place.read_bytes()).hexdigest()}
+        rows = hashlib.sha256()
+        for source in load_sources(place).sources:
+            for file in row_files(source):
+                rows.update(_content_mark(file))
+        return {"name": place.stem, "fingerprint": hashlib.sha256(place.read_bytes()).hexdigest(),
+                "rows": rows.hexdigest()}
     info = Dataset(place).info
     return {key: info.get(key) for key in ("name", "fingerprint")}
+
+
+def _content_mark(path: Path) -> bytes:
+    """A hash of a file's size and of pieces from end to end: of all of it up to a megabyte, of a terabyte at once.
+
+    Not of its time of change: a copy on another machine is the same data. Raises OSError.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(f"{path.name} {size} ".encode())
+    with path.open("rb") as file:
+        for number in range(_PIECES):
+            file.seek(max(number * _PIECE, number * (size - _PIECE) // (_PIECES - 1)))
+            digest.update(file.read(_PIECE))
+    return digest.digest()
 
 
 def check_finished(run: Path, recipe: Recipe) -> None:
@@ -75,7 +99,8 @@ def check_finished(run: Path, recipe: Recipe) -> None:
     pairs += [(stage.data, then.get("stages", {}).get(stage.name, {}), now["stages"][stage.name])
               for stage in recipe.stages if stage.data is not None]
     for place, before, after in pairs:
-        if before.get("fingerprint") not in (None, after["fingerprint"]):
+        # Runs of earlier versions, and dataset folders, have no mark of their rows.
+        if any(before.get(key) not in (None, after.get(key)) for key in ("fingerprint", "rows")):
             raise SensoriumError(place, f"has changed since the model in {run} was trained on it.",
                                  "Choose another --out to train on it as it is now, or put it back.")
 

@@ -7,19 +7,15 @@ torch's `meta` device, so a model far too large for this machine can be planned 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError
 from sensorium.model.attention import why_not_plain
-from sensorium.model.device import best_device
 from sensorium.model.language import language_folder
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.model.pretrained import require_weights
@@ -40,11 +36,10 @@ from sensorium.training.data import (
     word_data,
 )
 from sensorium.training.flops import StepCost
-from sensorium.training.measure import Contribution, contribution_table, contributions, measure
+from sensorium.training.measure import Contribution, contributions, measure
 from sensorium.training.optimizer import parameter_groups
 from sensorium.training.packing import Indices, PackPlan, Sizes, padded_fill, padding_note, plan_packs
-from sensorium.training.progress import format_duration
-from sensorium.training.recipe import Recipe
+from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.stage import (
     longest_read,
     require_even_shares,
@@ -59,7 +54,6 @@ from sensorium.training.trainable import choose_trainable, rate_shares
 # attention scores left out (Korthikanti et al., arXiv:2205.05198, section 4.1); about twice that in 32-bit. With
 # activation checkpointing only what goes into the layer, and one layer at a time in full.
 _KEPT, _KEPT_CHECKPOINTED = 34, 2
-_EFFICIENCY = 0.4  # of what a large matrix product reaches, in a whole training step: a rule of thumb
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,8 @@ class StagePreview:
     weights, for gradients and optimizer, and an estimate for activations (of a pack with nothing but pictures, where
     the encoder trains); operations: floating-point operations of the stage, part by part, an estimate; cache: bytes of
     vision features on the disk, 0 where none are kept; warmup: steps;
-    validation_too_long: samples of the validation that are longer than the language model reads, and left out.
+    validations: how often the stage is validated, and on how many samples each time; validation_too_long: samples that
+    are longer than the language model reads, and left out of it.
     """
 
     name: str
@@ -88,7 +83,13 @@ class StagePreview:
     operations: dict[str, float]
     cache: int
     warmup: int
+    validations: tuple[int, int]
     validation_too_long: int
+
+    @property
+    def device_memory(self) -> float:
+        """Bytes of a device, all in all."""
+        return sum(self.memory.values())
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -129,14 +130,17 @@ def _preview(
     trainable = {name: count for name, count in trainable.items() if count}
     parameters = sum(p.numel() for p in model.parameters())
     found = _packs(recipe, number, model, tell)
-    validation_too_long, checked = _try_validation(recipe, number, model, tell)
     plan, sizes = found.plan, found.sizes
     steps = math.ceil(len(plan) / config.accumulate)
+    validation = _validation(recipe, number, model, tell)
     used = np.concatenate(plan.packs)
     why = why_not_plain(model.language) if config.objective == "replies" else ""
     operations = _operations(recipe, number, model, sizes, found.supervised, used)
     shown = int(sizes.visual.sum()) // model.tokens_per_picture
-    new, cache = _features(recipe, number, model, computed, {"train": shown, "val": checked})
+    new, cache = _features(recipe, number, model, computed, {"train": shown, "val": validation.pictures})
+    times = math.ceil(steps / recipe.validate_every) if validation.samples else 0
+    operations |= {"features": new} if new else {}
+    operations |= {"validation": times * validation.operations} if times else {}
     return StagePreview(
         name=config.name,
         trainable=trainable,
@@ -150,10 +154,11 @@ def _preview(
         longest=found.longest,
         sources=found.sources,
         memory=_memory(recipe, number, model, sum(trainable.values()), processes),
-        operations=operations | ({"features": new} if new else {}),
+        operations=operations,
         cache=cache,
         warmup=config.optimizer.warmup(steps),
-        validation_too_long=validation_too_long,
+        validations=(times, validation.samples),
+        validation_too_long=validation.too_long,
     )
 
 
@@ -185,40 +190,70 @@ def _packs(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCa
     return _Packs(plan, measures.sizes, measures.supervised, sources, (int(measures.sizes.whole[longest]), name))
 
 
-def _try_validation(
-    recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCallback
-) -> tuple[int, int]:
-    """Open and measure what the stage is validated on; how many of its samples are longer than the language model
-    reads, and how many pictures they show. Raises SensoriumError as training does.
+@dataclass(frozen=True)
+class _Validation:
+    """What one validation goes through, forward only. too_long: samples that are left out of it; pictures: of all that
+    there are to validate on.
     """
-    place = validation_place(recipe, number)
+
+    samples: int = 0
+    pictures: int = 0
+    operations: float = 0.0
+    too_long: int = 0
+
+
+def _validation(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCallback) -> _Validation:
+    """Open and measure what the stage is validated on. Raises SensoriumError as training does."""
+    config, place = recipe.stages[number], validation_place(recipe, number)
     if place is None:
-        return 0, 0
-    if recipe.stages[number].objective == "words":
+        return _Validation()
+    if config.objective == "words":
         data, _ = word_data(model, place)
-        return 0, len(data.scenes("val"))
-    samples = validation_samples(recipe, number, place, tell)
-    measures = measure(samples, Renderer.of(model), tell)
-    plan = validation_plan(measures.sizes, recipe.stages[number].batch, longest_read(model))
-    return len(plan.unreadable), int(measures.sizes.visual.sum()) // model.tokens_per_picture
+        pictures = len(data.scenes("val"))
+        count, each = recipe.validation_samples, model.tokens_per_picture
+        sizes = Sizes.of([0] * count, [each] * count)
+        used, supervised, too_long = np.arange(count), np.zeros(count, dtype=np.int64), 0
+    else:
+        samples = validation_samples(recipe, number, place, tell)
+        measures = measure(samples, Renderer.of(model), tell)
+        pictures = int(measures.sizes.visual.sum()) // model.tokens_per_picture
+        plan = validation_plan(measures.sizes, config.batch, longest_read(model))
+        used, sizes, supervised = np.concatenate(plan.packs), measures.sizes, measures.supervised
+        too_long = len(plan.unreadable)
+    training = {p for p in model.parameters() if p.requires_grad}
+    keeps = keeps_features(model, config, place)
+    cost = StepCost.of(model.requires_grad_(False))
+    for parameter in training:
+        parameter.requires_grad_(True)
+    operations = _part_operations(config, model, cost, keeps, sizes, supervised, used)
+    return _Validation(len(used), pictures, sum(operations.values()), too_long)
 
 
 def _operations(
     recipe: Recipe, number: int, model: MultimodalModel, sizes: Sizes, supervised: Indices, used: Indices
 ) -> dict[str, float]:
     """Of the stage's samples `used`, forward and backward. A sample of several conversations counts as one."""
-    config, cost, patches = recipe.stages[number], StepCost.of(model), math.prod(model.vision.grid)
+    keeps = _keeps_features(recipe, number, model)
+    found = _part_operations(recipe.stages[number], model, StepCost.of(model), keeps, sizes, supervised, used)
+    again = 4 / 3 if recipe.activation_checkpointing else 1  # the forward pass once more
+    return {part: count * (again if part in ("vision", "language") else 1) for part, count in found.items()}
+
+
+def _part_operations(
+    config: StageConfig, model: MultimodalModel, cost: StepCost, keeps_features: bool, sizes: Sizes,
+    supervised: Indices, used: Indices,
+) -> dict[str, float]:
+    patches = math.prod(model.vision.grid)
     pictures = int(sizes.visual[used].sum()) / model.tokens_per_picture
     vision = cost.tail.flops(patches, patches**2)
-    if not _keeps_features(recipe, number, model):
+    if not keeps_features:
         vision += cost.stem.flops(patches, patches**2)
     found = {"vision": pictures * vision, "connector": pictures * cost.connector}
     if config.objective == "replies":
         tokens = sizes.whole[used].astype(np.float64)
         found |= {"language": cost.language.flops(tokens.sum(), np.square(tokens).sum()),
                   "head": cost.head * int(supervised[used].sum())}
-    again = 4 / 3 if recipe.activation_checkpointing else 1  # the forward pass once more
-    return {part: count * (again if part in ("vision", "language") else 1) for part, count in found.items()}
+    return found
 
 
 def _keeps_features(recipe: Recipe, number: int, model: MultimodalModel) -> bool:
@@ -281,56 +316,3 @@ def _memory(recipe: Recipe, number: int, model: MultimodalModel, trainable: int,
         "gradients and optimizer": (TRAINING_BYTES - 4) * trainable / slices,
         "activations, about": activations * (1 if in_bfloat16 else 2),
     }
-
-
-def describe(found: Sequence[StagePreview], recipe: Recipe, processes: int) -> Iterator[str]:
-    """The plan as lines for people; measures this machine's arithmetic for the estimate of the time."""
-    rate = _operations_per_s(recipe.precision) * _EFFICIENCY * processes
-    device = best_device().type
-    yield f"{recipe.name}: {len(found)} stages, {recipe.precision}, {processes} x {device}" + (
-        f", {recipe.parallel}" if processes > 1 else "")
-    total = 0.0
-    for one in found:
-        trains = ", ".join(f"{name} {_count(count)}" for name, count in one.trainable.items())
-        step = f"{one.packs_per_step} packs" if one.packs_per_step > 1 else "a pack"
-        yield f"\n{one.name}: {one.steps:,} steps of {step}, {one.tokens_per_step:,.0f} tokens each"
-        yield f"  trains   {trains} of {_count(one.parameters)}"
-        length, sample = one.longest
-        yield f"  packs    {one.packs:,}, {one.fill:.1%} full; longest sample {length:,} tokens ({sample})"
-        if one.padding:
-            yield f"           {one.padding}"
-        if one.validation_too_long:
-            yield f"  checks   leave out {one.validation_too_long:,} samples longer than the language model reads"
-        memory = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in one.memory.items())
-        if one.warmup >= one.steps:
-            yield f"  warm-up  of {one.warmup:,} steps: the stage ends before its rates are reached"
-        yield f"  memory   {sum(one.memory.values()) / 1e9:.1f} GB a device: {memory}"
-        if one.cache:
-            yield f"  disk     {one.cache / 1e9:.1f} GB of vision features"
-        operations = sum(one.operations.values())
-        total += operations / rate
-        shares = ", ".join(f"{part} {count / operations:.0%}" for part, count in one.operations.items())
-        yield f"  time     about {format_duration(operations / rate)} ({operations:.1e} operations: {shares})"
-        yield from (f"  {line}" for line in contribution_table(one.sources)) if one.sources else ()
-    share = f"{_EFFICIENCY:.0%} of what matrix products do here"
-    yield f"\nIn all about {format_duration(total)}, if a step reaches {share}."
-
-
-def _operations_per_s(precision: str) -> float:
-    """What a product of large matrices reaches on this device, in a fraction of a second."""
-    device, dtype = best_device(), torch.bfloat16 if precision == "bfloat16" else torch.float32
-    side = 4096 if device.type == "cuda" else 1024
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in "ab")
-    speeds = []
-    for _ in range(6):
-        started = time.perf_counter()
-        float((a @ b).sum())  # to a number, so that a GPU is waited for
-        speeds.append(2 * side**3 / (time.perf_counter() - started))
-    return float(np.median(speeds[1:]))
-
-
-def _count(number: int) -> str:
-    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= unit:
-            return f"{number / unit:.1f} {name}"
-    return str(number)

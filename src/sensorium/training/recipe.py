@@ -3,6 +3,8 @@
 A stage is named by what it trains. Its `objective` is `words` (the word warm-up: visual tokens learn to point at the
 embeddings of the names of what they cover, the language model is not run) or `replies` (next-token loss on the
 assistant's words). Unknown keys are errors that suggest the nearest key.
+
+A file may name another as its `base`, beside it, and then says only what differs.
 """
 
 from __future__ import annotations
@@ -145,15 +147,34 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
 
     changes: `KEY=VALUE`, set in the file's tree before it is read; keys as in `stages.0.samples`, values as in YAML.
     """
-    tree = read_yaml(path, "Recipes are YAML files; see recipes/.")
-    if not isinstance(tree, dict):
-        raise SensoriumError(path, "is not a recipe: expected keys and values.")
+    tree = _read(path)
     for change in changes:
         _change(tree, change)
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
         raise explain(path, error, Recipe) from error
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe file's tree, put over that of its base. above: the files that came here by their bases."""
+    tree = read_yaml(path, "Recipes are YAML files; see recipes/.")
+    if not isinstance(tree, dict):
+        raise SensoriumError(path, "is not a recipe: expected keys and values.")
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str) or path.resolve() in above:
+        raise SensoriumError(f"{path}: base", f"expected another recipe's file, found {base!r}.",
+                             "No file may be its own base, nor its base's.")
+    return _over(_read(path.parent / base, (*above, path.resolve())), tree)
+
+
+def _over(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """Keys of both are merged, down to what is no mapping: that is replaced, lists as well."""
+    both = {key: _over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+            for key, value in tree.items()}
+    return base | both
 
 
 def _change(tree: Any, change: str) -> None:

@@ -20,6 +20,7 @@ from sensorium.data.dataset import ConversationRow, Dataset
 from sensorium.data.defects import reason_of
 from sensorium.data.draw import passes
 from sensorium.data.mixture import Mixture, shares
+from sensorium.data.readers import SourceSettings
 from sensorium.data.rewriters import PHRASES, Rewriter
 from sensorium.data.sources import SourcesSettings
 from sensorium.errors import SensoriumError
@@ -122,7 +123,7 @@ class SourceSamples:
         self.rewriter = Rewriter(settings.rewrite, seed)
         lengths = [len(source) for source in self.sources]
         counts = shares(settings.sources, lengths, samples, settings.temperature, tokens)
-        self.mixture = Mixture.of(counts, lengths, seed)
+        self.mixture = Mixture.of(counts, lengths, seed, [getattr(source, "runs", None) for source in self.sources])
 
     def __len__(self) -> int:
         return len(self.mixture)
@@ -142,9 +143,11 @@ class SourceSamples:
         settings, samples, seed, tokens = self._made_of
         digest = hashlib.sha256(f"{settings.model_dump_json()} {samples} {seed} {tokens}".encode())
         for source in settings.sources:
-            for key in source.places:
-                if key != "images":  # pictures that are there or not are looked at when samples are measured
-                    digest.update(_stamp(getattr(source, key, None)).encode())
+            for file in row_files(source):
+                found = file.stat() if file.exists() else None
+                digest.update(f"{file} {found and (found.st_size, found.st_mtime_ns)}".encode())
+        for opened in self.sources:
+            digest.update(getattr(opened, "fingerprint", "").encode())
         digest.update(PHRASES.read_bytes())
         digest.update(self.mixture.source.tobytes() + self.mixture.row.tobytes())
         return digest.hexdigest()
@@ -189,15 +192,19 @@ def _readable(samples: Samples, number: int) -> range:
     return range(len(images))
 
 
-def _stamp(place: object) -> str:
-    """Size and time of change of a file, or of the tables and archives in a folder."""
-    if not isinstance(place, str) or place.startswith("hf://"):
-        return str(place)
-    path = Path(place)
+def row_files(source: SourceSettings) -> list[Path]:
+    """The files on this machine that hold a source's rows: those it names, and tables and archives in its folders.
+
+    Not its pictures: whether they are there is looked at when samples are measured.
+    """
+    places = [getattr(source, key, None) for key in source.places if key != "images"]
+    local = [Path(place) for place in places if isinstance(place, str) and not place.startswith("hf://")]
     kinds = (".parquet", ".tar", ".json", ".jsonl", ".csv")
-    files = sorted(file for file in path.rglob("*") if file.suffix in kinds) if path.is_dir() else [path]
-    stats = [file.stat() for file in files if file.exists()]
-    return repr([place, *((s.st_size, s.st_mtime_ns) for s in stats)])
+    return [
+        file
+        for place in local
+        for file in (sorted(f for f in place.rglob("*") if f.suffix in kinds) if place.is_dir() else [place])
+    ]
 
 
 def _distinct(titles: Sequence[str]) -> tuple[str, ...]:

@@ -475,9 +475,8 @@ def _row(*turns: tuple[str, str], images: int = 1, **more: Any) -> dict[str, Any
 
 @pytest.fixture
 def own_tables(tmp_path, monkeypatch):
-    """The library's own cache of tables in the test's folder."""
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "tables")
+    """A cache of tables in the test's folder."""
+    monkeypatch.setenv("SENSORIUM_CACHE", str(tmp_path / "cache"))
 
 
 def test_parquet_of_the_cauldrons_form(tmp_path, own_tables):

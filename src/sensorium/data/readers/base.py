@@ -74,7 +74,11 @@ class Sample:
 
 
 class Source(Protocol):
-    """The samples of one dataset, by number. Asking for a damaged one raises SensoriumError naming file, row, field."""
+    """The samples of one dataset, by number. Asking for a damaged one raises SensoriumError naming file, row, field.
+
+    A source may have a `fingerprint` of what it holds, where that cannot be told from its files on this machine, and
+    `runs`: how many samples are fetched together, run by run, where fetching them is dear.
+    """
 
     def __len__(self) -> int: ...
 

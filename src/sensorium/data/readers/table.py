@@ -1,13 +1,12 @@
 """Hugging Face parquet in the form of the Cauldron and FineVision: a row of pictures and turns about them.
 
 Columns `images` (encoded bytes or paths) and `texts` (a list of `{"user", "assistant"}`); FineVision adds ratings of
-each turn, from 1 to 5, by which turns can be left out. Read through the `datasets` library, local files and `hf://`
-addresses alike: it copies them once into its cache as Arrow, memory-mapped, where any row is at hand.
+each turn, from 1 to 5, by which turns can be left out. Local files and `hf://` addresses alike are read a group of rows
+at a time, when one of them is asked for (`readers.parquet`).
 """
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,8 @@ from pydantic import Field
 from sensorium.conversation import Conversation, Image, Message, Text
 from sensorium.data.readers import fields
 from sensorium.data.readers.base import Sample, SourceSettings, picture
-from sensorium.data.readers.hub import local_path
+from sensorium.data.readers.hub import hub_files, local_path
+from sensorium.data.readers.parquet import ParquetRows
 from sensorium.data.readers.turns import TAG, check_turns
 from sensorium.errors import SensoriumError
 
@@ -25,13 +25,18 @@ Rating = Literal["relevance", "image_correspondence", "visual_dependency", "form
 
 
 class Table:
-    """The samples of one or more parquet files. table: a `datasets.Dataset`; folder: of pictures given by path."""
+    """The samples of one or more parquet files. folder: of pictures given by path.
 
-    def __init__(self, table: Any, path: str, folder: Path | None, least: Mapping[Rating, int]) -> None:
+    runs: where rows are fetched many at a time, how many each time; whoever takes only some takes them together.
+    """
+
+    def __init__(self, table: ParquetRows, path: str, folder: Path | None, least: Mapping[Rating, int]) -> None:
         self.table, self.path, self.folder, self.least = table, path, folder, least
-        for column in ("images", "texts", *(f"{name}_ratings" for name in least)):
-            if column not in table.column_names:
-                raise SensoriumError(path, f"has no column {column!r}.", f"It has {', '.join(table.column_names)}.")
+        self.runs = table.groups if path.startswith("hf://") else None
+        self.fingerprint = table.fingerprint
+        for column in columns(least):
+            if column not in table.columns:
+                raise SensoriumError(path, f"has no column {column!r}.", f"It has {', '.join(table.columns)}.")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -82,6 +87,11 @@ class Table:
         return True
 
 
+def columns(least: Mapping[Rating, int]) -> list[str]:
+    """The columns that are read."""
+    return ["images", "texts", *(f"{name}_ratings" for name in least)]
+
+
 class TableSettings(SourceSettings):
     """format `parquet`. path: a file, a folder of them, or `hf://datasets/…`. least: rating -> lowest that is kept."""
 
@@ -90,65 +100,23 @@ class TableSettings(SourceSettings):
 
     def open(self) -> Table:
         folder = local_path(self.images) if self.images else None
-        return Table(open_parquet(self.path), self.path, folder, self.least)
+        return Table(open_parquet(self.path, columns(self.least)), self.path, folder, self.least)
 
 
-def open_parquet(path: str) -> Any:
-    """A `datasets.Dataset` of parquet files. Raises SensoriumError when the library or the files are not there."""
+def open_parquet(path: str, wants: Sequence[str]) -> ParquetRows:
+    """Columns of the parquet files at a path. Raises SensoriumError when the library or the files are not there."""
     try:
-        import datasets
+        import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         remedy = "pip install 'sensorium[datasets]'"
-        raise SensoriumError(path, "parquet needs the `datasets` library.", remedy) from error
-    files: str | list[str] = path
-    listed: list[Path] = []
-    if not path.startswith("hf://"):
-        found = Path(path).expanduser().absolute()
-        if not found.exists():
-            raise SensoriumError(found, "does not exist.", "Check the source's `path`.")
-        listed = sorted(found.glob("**/*.parquet")) if found.is_dir() else [found]
-        files = [glob.escape(str(file)) for file in listed]
-    elif not path.endswith(".parquet"):
-        files = f"{path.rstrip('/')}/**/*.parquet"
-    try:
-        table = datasets.load_dataset("parquet", data_files=files, split="train")
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        if not path.startswith("hf://"):
-            _compare(listed)
-        reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        raise SensoriumError(path, f"cannot be read as parquet ({reason[:300]}).", "Check the files.") from error
-    if isinstance(getattr(table.features.get("images"), "feature", None), datasets.Image):
-        # Pictures stay bytes: `media` opens them, nobody else.
-        table = table.cast_column("images", datasets.List(datasets.Image(decode=False)))
-    return table
-
-
-def _compare(files: list[Path]) -> None:
-    """Raises SensoriumError for the first file that is no parquet, or that has a column of another type than the first.
-
-    The library that reads them says of neither which it is.
-    """
-    import pyarrow
-    from pyarrow import parquet
-
-    first = None
-    for file in files:
-        try:
-            schema = parquet.read_schema(file)
-        except (OSError, pyarrow.ArrowException) as error:
-            reason = " ".join(str(error).split())
-            raise SensoriumError(file, f"cannot be read as parquet ({reason}).", "Get it again.") from error
-        first = first or schema
-        remedy = f"Make its columns those of {files[0].name}, or give the two as two sources."
-        for column in first:
-            if column.name not in schema.names:
-                raise SensoriumError(file, f"has no column {column.name!r}, which {files[0].name} has.", remedy)
-            found = schema.field(column.name).type
-            try:
-                pyarrow.nulls(0, found).cast(column.type)
-            except pyarrow.ArrowException as error:
-                what = f"expected {column.type}, as in {files[0].name}, found {found}."
-                raise SensoriumError(f"{file}: {column.name}", what, remedy) from error
+        raise SensoriumError(path, "parquet needs the `pyarrow` library.", remedy) from error
+    if path.startswith("hf://"):
+        return ParquetRows(hub_files(path, ".parquet"), wants)
+    found = local_path(path)
+    files = sorted(found.glob("**/*.parquet")) if found.is_dir() else [found]
+    if not files:
+        raise SensoriumError(found, "holds no parquet files.", "Check the source's `path`.")
+    return ParquetRows(files, wants)
 
 
 def _untagged(text: str) -> str:
