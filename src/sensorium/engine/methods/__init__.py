@@ -6,8 +6,11 @@ engines show no logits of a second branch and know self-consistency alone.
 
 from __future__ import annotations
 
+from typing import Protocol, Self, runtime_checkable
+
 from pydantic import ValidationError
 
+from sensorium.engine.base import Engine
 from sensorium.engine.methods.base import Method
 from sensorium.engine.methods.consistency import Consistent, SelfConsistency
 from sensorium.engine.methods.contrast import InstructionContrast, VisualContrast
@@ -44,4 +47,25 @@ def parse_method(written: str) -> Method | SelfConsistency:
         raise SensoriumError(f"method {name}: {place}", f"{first['msg']}.") from error
 
 
-__all__ = ["METHODS", "Consistent", "DetectorGuidance", "Method", "SelfConsistency", "parse_method"]
+@runtime_checkable
+class Decoder(Protocol):
+    """An engine that can choose tokens by a method."""
+
+    def decoding_by(self, method: Method | None) -> Self: ...
+
+
+def decoding(engine: Engine, method: Method | SelfConsistency) -> Engine:
+    """The engine, answering by a method. Raises SensoriumError where it cannot."""
+    if isinstance(method, SelfConsistency):
+        return Consistent(engine, method)
+    if isinstance(method, DetectorGuidance) and method.objects is None:
+        raise SensoriumError("method marine", "needs a detector to name what it finds.", "Give it `objects`.")
+    if not isinstance(engine, Decoder):
+        raise SensoriumError(f"method {method.name}", f"{engine.card.name} runs in an engine that shows no logits of a "
+                             "second branch.", "Use a model of Sensorium's with --engine torch, or self-consistency.")
+    return engine.decoding_by(method)  # type: ignore[return-value]
+
+
+__all__ = [
+    "METHODS", "Consistent", "DetectorGuidance", "Method", "SelfConsistency", "decoding", "parse_method",
+]  # fmt: skip
