@@ -249,7 +249,7 @@ def test_self_consistency_asks_with_several_seeds_and_gives_one_of_the_replies(e
     for i, reply in enumerate(chosen):
         options = [replies[i] for replies in drawn]
         assert reply == options[agreed([one.text for one in options])]
-    assert list(asking.stream(ASKED, Sampling(max_new_tokens=6, seed=10)))[0].text == chosen[0].text
+    assert [delta.text for delta in asking.stream(ASKED, Sampling(max_new_tokens=6, seed=10))] == [chosen[0].text]
     assert asking.card.provenance["method"] == method.spec and asking.count("cat") == engine.count("cat")
 
 
@@ -266,7 +266,8 @@ def test_detector_guidance_needs_a_detector(engine):
 
 @pytest.mark.parametrize(("written", "told"), [
     ("vdc", "Did you mean `vcd`"), ("vcd:alhpa=1", "Did you mean `alpha`"), ("vcd:alpha", "NAME=VALUE"),
-    ("vcd:alpha=-1", "alpha"), ("vcd:beta=2", "beta"), ("dola:bucket=middle", "bucket"), ("marine:objects=1", "objects"),
+    ("vcd:alpha=-1", "alpha"), ("vcd:beta=2", "beta"), ("dola:bucket=middle", "bucket"),
+    ("marine:objects=1", "objects"),
     ("marine:words=none", "words"), ("self-consistency:replies=1", "replies"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_named(written, told):

@@ -84,9 +84,12 @@ class TorchEngine:
         return cls(model, name or folder.name, content.get("provenance"), precision)
 
     def decoding_by(self, method: Method | None) -> TorchEngine:
-        """The same model, whose replies are chosen by a method, or plainly; `score` is the model's own either way."""
+        """The same model, whose replies are chosen by a method, or plainly; `score` is the model's own either way.
+
+        Its pictures are remembered apart, so that what a method costs can be measured.
+        """
         other = copy(self)
-        other.method = method
+        other.method, other._pictures = method, OrderedDict()
         about = {key: value for key, value in self.card.provenance.items() if key != "method"}
         other.card = replace(self.card, provenance=about | ({"method": method.spec} if method else {}))
         return other
@@ -230,7 +233,7 @@ class TorchEngine:
                 positions = positions[:, -1:] + 1
 
     def _step(self, embeddings: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """The newest hidden states [1 + m, b, d], the last layer's and those of the method's m layers, and the cache."""
+        """The newest hidden states [1 + m, b, d], of the last layer and of the method's m layers, and the cache."""
         layers = self._layers
         output = self.model.decoder(
             inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, past_key_values=cache,

@@ -1,7 +1,7 @@
 """Self-consistency (arXiv:2203.11171): several sampled replies, and the one that the others agree with most.
 
-It needs nothing of an engine but replies, so it works on each of them. Where replies answer yes or no, that is the vote;
-other replies agree as far as they share words, so the answer is the one nearest to all others.
+It needs nothing of an engine but replies, so it works on each of them. Where replies answer yes or no, that is the
+vote; other replies agree as far as they share words, so the answer is the one nearest to all others.
 """
 
 from __future__ import annotations
