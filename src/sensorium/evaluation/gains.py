@@ -7,6 +7,7 @@ Every share has an interval that knows which questions are about one picture.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from sensorium.evaluation.statistics.paired import Difference, difference
 PAIRED = ("mme", "scenes-mme")  # two questions a picture, scored of 200
 DESCRIBED = ("scenes-caption",)
 YES_NO = ("mme", "scenes-mme", "pope", "scenes-pope")
+_DENIED = re.compile(r"\bthere (?:is|are) no\b[^.!?]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Gain:
     its 95 %. change: of the score against plain answers. fixed: of wrong answers, or names
     that are not there, those put right or left out; harmed: of right ones those made wrong or lost. coverage: replies
     in which an answer, or any name, is read; recall: of the truths that are yes, or things that are there, those told.
-    false: of the names told, those that are not there (CHAIR's i); words: of a reply.
+    false: of the names told, those that are not there (CHAIR's i, but for names in a denial, which CHAIR takes for told
+    all the same); words: of a reply.
     """
 
     task: str
@@ -141,8 +144,8 @@ def _of_answers(
 def _of_names(plain: Sequence[Answer], ours: Sequence[Answer]) -> Mapping[str, Share]:
     others = {name for answer in ours for name in answer.truth["names"] if name not in vocabulary()}
     names = Names((*vocabulary().names, *sorted(others)), vocabulary())
-    told = [(a, set(a.truth["names"]), set(names.find(b.reply)), names.mentions(a.reply))
-            for b, a in zip(plain, ours, strict=True)]  # fmt: skip
+    told = [(a, set(a.truth["names"]), set(names.find(_DENIED.sub("", b.reply))),
+             names.mentions(_DENIED.sub("", a.reply))) for b, a in zip(plain, ours, strict=True)]  # fmt: skip
     return {
         "fixed": Share.over((a.cluster, n not in now) for a, true, was, now in told for n in sorted(was - true)),
         "harmed": Share.over((a.cluster, n not in now) for a, true, was, now in told for n in sorted(was & true)),
