@@ -69,6 +69,8 @@ def main() -> None:
     print(f"  {'cost':26}{1000 * took / max(1, len(rows)):.0f} ms a caption; {_original(rows)}")
     for row, report in scores.wrong[: options.show]:
         print(f"- {row.kind}: {row.text}\n  -> {report.output}\n  true: {row.truth}")
+    for report, faults in scores.changed[: options.read]:
+        print(f"- {report.text}\n  {report.output}" + "".join(f"\n  {fault.kind}: {fault.words}" for fault in faults))
 
 
 def _chosen(options: argparse.Namespace, vocabulary: Vocabulary, split: str, folder: Path) -> Iterator[Scene]:
@@ -167,6 +169,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--risk", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=10, help="so many captions that went wrong")
+    parser.add_argument("--read", type=int, default=0, help="so many changed captions, to read by eye")
     parser.add_argument("--fit", type=Path)
     parser.add_argument("--speed", action="store_true", help="how long it takes instead of how well it does")
     parser.add_argument("--captions", type=Path)
