@@ -150,7 +150,8 @@ def _rows(
 
 
 def _ways(engine: Engine, load: dict[str, Any], chosen: Chosen, preparation: Preparation) -> list[Way]:
-    from sensorium.engine.methods import DetectorGuidance, decoding
+    from sensorium.correction.grounding import with_detector
+    from sensorium.engine.methods import decoding
     from sensorium.evaluation.identity import engine_identity
     from sensorium.evaluation.methods import PLAIN, Way
 
@@ -159,11 +160,7 @@ def _ways(engine: Engine, load: dict[str, Any], chosen: Chosen, preparation: Pre
 
     ways = [Way(PLAIN, PLAIN, engine, identity(engine))]
     for written, method in chosen.decoding:
-        if isinstance(method, DetectorGuidance):
-            from sensorium.correction.grounding import DetectedNames
-
-            method = method.model_copy(update={"objects": DetectedNames(progress=preparation)})
-        asking = decoding(engine, method)
+        asking = decoding(engine, with_detector(method, preparation))
         folder = written.replace(":", "-").replace("=", "").replace(",", "-").replace("/", "")
         ways.append(Way(folder, method.spec, asking, identity(asking), method.passes))
     return ways

@@ -8,6 +8,7 @@ from sensorium.conversation import Image
 from sensorium.correction.memo import Meter
 from sensorium.correction.picture import Picture
 from sensorium.correction.verifiers.detector import Detector
+from sensorium.engine.methods import DetectorGuidance, Method, SelfConsistency
 from sensorium.progress import ProgressCallback
 
 
@@ -28,3 +29,12 @@ class DetectedNames:
         boxes = self._detector.boxes(Picture(image), Meter())
         best = {name: found[0].score for name, found in boxes.items() if found and found[0].score >= self.least}
         return tuple(sorted(best, key=lambda name: -best[name]))
+
+
+def with_detector(
+    method: Method | SelfConsistency, progress: ProgressCallback | None = None
+) -> Method | SelfConsistency:
+    """The method, with the embedded detector where it needs one."""
+    if not isinstance(method, DetectorGuidance):
+        return method
+    return method.model_copy(update={"objects": DetectedNames(progress=progress)})

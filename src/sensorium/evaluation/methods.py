@@ -18,7 +18,7 @@ from PIL import Image as PILImage
 
 from sensorium.correction import Corrector
 from sensorium.correction.batch import correct_rows
-from sensorium.engine.base import Engine, Sampling
+from sensorium.engine.base import Engine, Reply, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.asking import Here
 from sensorium.evaluation.benchmarks import Answer, Benchmark, Data, Question
@@ -195,7 +195,7 @@ def _costs(
     chosen = list(questions[:TIMED])
     conversations = [question.conversation() for question in chosen]
     found: dict[str, Cost] = {}
-    base, replies = 0.0, []
+    base, replies = 0.0, list[Reply]()
     for way in ways:
         progress(f"{trial.benchmark.name}, {way.name}: taking the time", 0, 0)
         way.engine.answer(conversations[:1], trial.sampling)
