@@ -62,3 +62,23 @@ def test_all_who_read_a_video_read_the_same_frames(monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(found) == {"every frame", "sampled", "hour"}
     assert all(found[task]["to opencv"]["speed"] > 0 for task in found)
+
+
+def test_a_weakened_model_is_the_same_each_time_and_differs_only_where_it_should(tiny_model, tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+
+    from sensorium.model.checkpoint import load_model, save_model
+
+    folder = save_model(tiny_model, tmp_path / "model", ["vision", "connector"])
+    for name in ("one", "two"):
+        words = ["weaken.py", str(tmp_path / name), "--model", str(folder), "--noise", "0.5", "--seed", "3"]
+        monkeypatch.setattr(sys, "argv", words)
+        runpy.run_path(str(BENCHMARKS / "weaken.py"), run_name="__main__")
+    before, one, two = (load_file(tmp_path / name / "trained.safetensors") for name in ("model", "one", "two"))
+    assert all(one[name].equal(two[name]) for name in before)
+    changed = {name for name in before if not one[name].equal(before[name])}
+    assert changed and all(name.startswith("connector.") for name in changed)
+    name = max(changed, key=lambda name: before[name].numel())
+    noise = (one[name].float() - before[name].float()).std() / before[name].float().std()
+    assert float(noise) == pytest.approx(0.5, abs=0.05)
+    assert load_model(tmp_path / "one").tokens_per_picture == tiny_model.tokens_per_picture

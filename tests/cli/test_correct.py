@@ -72,6 +72,8 @@ def test_a_model_can_be_asked_first(sensorium, sign, engine):
         (("-i", "PICTURE", "-t", "A dog.", "--doubtful", "panic"), "--doubtful: "),
         (("-i", "PICTURE", "-t", "A dog.", "--draw", "x.txt"), "is no picture format"),
         (("-i", "PICTURE", "-t", "A dog.", "--verifier", "asked"), "needs an engine to ask"),
+        (("-i", "PICTURE", "-t", "A dog.", "--method", "vcd"), "--method: says how a model is asked"),
+        (("-i", "PICTURE", "-t", "A dog.", "--engine", "any", "--method", "vdc"), "Did you mean `vcd`"),
         (("-i", "PICTURE", "-t", "A.", "--verifier", "text", "--report", "gone.json"), "cannot be read as a report"),
         (("--input", "rows.jsonl"), "--input: needs --out"),
     ],

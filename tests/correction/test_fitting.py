@@ -32,17 +32,49 @@ def test_equal_scores_have_one_chance_and_curves_never_fall(pairs):
 
 
 def test_absence_means_what_it_meant_for_its_class():
-    examples = [seen(0.0, i < 1, "existence:none:cat") for i in range(60)]
-    examples += [seen(0.0, i < 40, "existence:none:fork") for i in range(60)]
+    """Cats that are there are seen as a rule, forks are not; how often each is spoken of makes no difference."""
+    examples = [seen(0.9, True, "existence:found:cat")] * 59 + [seen(0.0, True, "existence:none:cat")]
+    examples += [seen(0.9, True, "existence:found:fork")] * 20 + [seen(0.0, True, "existence:none:fork")] * 40
+    examples += [seen(0.0, False, "existence:none:cat")] * 10 + [seen(0.0, False, "existence:none:fork")] * 30
     fitted = fit(examples, "test")
     cat, fork, other = (
         fitted.chance(seen(0.0, True, f"existence:none:{name}").evidence) for name in ("cat", "fork", "dog")
     )
-    # 41 of 120 were there after all: the rate to which classes are drawn with 12 examples' weight.
-    rate = 41 / 120
-    assert cat == pytest.approx((1 + 12 * rate) / 72, abs=1e-3)
-    assert fork == pytest.approx((40 + 12 * rate) / 72, abs=1e-3)
+    # 120 of 160 claims are true; of these 41 go unseen, of the false ones all 40: by one more of each kind, and shares
+    # drawn to those of all classes with 12 examples' weight.
+    missed, passed = 42 / 122, 41 / 42
+
+    def chance(unseen: int, there: int, unseen_false: int, false: int) -> float:
+        share = (unseen + 12 * missed) / (there + 12), (unseen_false + 12 * passed) / (false + 12)
+        odds = 121 / 41 * share[0] / share[1]
+        return odds / (1 + odds)
+
+    assert cat == pytest.approx(chance(1, 60, 10, 10), abs=1e-3)
+    assert fork == pytest.approx(chance(40, 60, 30, 30), abs=1e-3)
     assert cat < other < fork
+
+
+def test_of_a_question_only_the_evidence_speaks_and_absence_never_for_a_presence():
+    """Nearly all claims of captions are true; that a question asks for a thing makes it no more likely."""
+    examples = [seen(0.9, True, "existence:found:cat")] * 90 + [seen(0.0, True, "existence:none:cat")] * 30
+    examples += [seen(0.9, False, "existence:found:cat")] * 2 + [seen(0.0, False, "existence:none:cat")] * 8
+    fitted = fit(examples, "test")
+    found, unseen = (seen(score, True, f"existence:{how}:cat").evidence
+                     for score, how in ((0.9, "found"), (0.0, "none")))  # fmt: skip
+    assert fitted.chance(unseen) > 0.7 and fitted.chance(unseen, is_claimed=False) < 0.3
+    prior, claimed = fitted.priors["v"]["existence"], fitted.chance(found)
+    assert prior == pytest.approx(121 / 132, abs=1e-3)
+    even = claimed / (1 - claimed) * (1 - prior) / prior
+    assert fitted.chance(found, is_claimed=False) == pytest.approx(even / (1 + even))
+    wider = seen(0.9, True, "existence:narrower:bird").evidence
+    assert fitted.chance(wider, is_claimed=False) <= 0.5 < fitted.chance(wider)
+
+
+def test_nothing_that_ships_takes_what_was_not_seen_for_shown():
+    unseen = [aspect for aspect in shipped().curves["detector"] if aspect.startswith("existence:none")]
+    assert len(unseen) > 50
+    for aspect in unseen:
+        assert shipped().chance(seen(0.0, True, aspect, "detector").evidence, is_claimed=False) <= 0.501
 
 
 def test_of_two_verifiers_the_one_that_was_right_weighs_more():

@@ -192,3 +192,101 @@ def test_any_phrase_can_be_looked_for_through_transformers(tiny_owl, scene):
     found = scores(verifier, scene.image, "A zorble and a dog. A zorble.", meter)
     assert len(found) == 3 and found[0] == found[2] and meter.calls == {"open_vocabulary": 2}
     assert all(score is not None and 0 <= score <= 1 for _, score, _ in found)
+
+
+LETTERS = [chr(c) for c in range(97, 123)]
+TOWER = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def _swin():
+    from transformers import SwinConfig
+
+    return SwinConfig(image_size=64, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2],
+                      window_size=2, out_indices=[2, 3, 4])  # fmt: skip
+
+
+def _clip_tokenizer():
+    from transformers import CLIPTokenizer
+
+    # OWL takes a phrase whose first id is 0 for none: no word of these is.
+    words = ["!", "<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS)]
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[]), len(words)
+
+
+def _grounding_dino(folder, kind: str) -> None:
+    """Grounding DINO, or MM Grounding DINO, which LLMDet is one of."""
+    import transformers as t
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    text = {"model_type": "bert", "vocab_size": len(words), **TOWER, "max_position_embeddings": 64}
+    config = getattr(t, f"{kind}Config")(
+        backbone_config=_swin(), text_config=text, num_queries=8, d_model=32, encoder_layers=1, encoder_ffn_dim=16,
+        encoder_attention_heads=2, decoder_layers=2, decoder_ffn_dim=16, decoder_attention_heads=2,
+        num_feature_levels=3, max_text_len=32, encoder_n_points=2, decoder_n_points=2,
+    )  # fmt: skip
+    model = getattr(t, f"{kind}ForObjectDetection")(config)
+    if kind.startswith("MM"):  # it begins with all scores near 0
+        for head in model.class_embed:
+            head.bias.data.fill_(0.5)
+    model.save_pretrained(folder)
+    tokenizer = t.BertTokenizer(vocab={word: i for i, word in enumerate(words)})
+    images = t.GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96})
+    t.GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
+
+
+def _owlv2(folder) -> None:
+    import transformers as t
+
+    tokenizer, n_words = _clip_tokenizer()
+    text = {**TOWER, "vocab_size": n_words, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    config = t.Owlv2Config(text_config=text, vision_config={**TOWER, "image_size": 32, "patch_size": 16},
+                           projection_dim=16)  # fmt: skip
+    model = t.Owlv2ForObjectDetection(config)
+    model.class_head.logit_shift.bias.data.fill_(2.0)
+    model.save_pretrained(folder)
+    t.Owlv2Processor(t.Owlv2ImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+
+
+def _omdet(folder) -> None:
+    import transformers as t
+
+    tokenizer, n_words = _clip_tokenizer()
+    tower = TOWER | {"hidden_size": 24, "projection_dim": 16, "max_position_embeddings": 77}
+    text = t.CLIPTextConfig(**tower, vocab_size=n_words, bos_token_id=1, eos_token_id=2, pad_token_id=2)
+    config = t.OmDetTurboConfig(
+        backbone_config=_swin(), use_timm_backbone=False, apply_layernorm_after_vision_backbone=False, text_config=text,
+        image_size=64, num_queries=8, class_embed_dim=24, text_projection_in_dim=24, text_projection_out_dim=24,
+        encoder_hidden_dim=16, decoder_hidden_dim=16, vision_features_channels=[16, 16, 16],
+        encoder_in_channels=[16, 32, 64], decoder_num_heads=2, decoder_num_layers=1, encoder_layers=1,
+        encoder_dim_feedforward=16, task_encoder_hidden_dim=24, decoder_dim_feedforward=16,
+    )  # fmt: skip
+    t.OmDetTurboForObjectDetection(config).save_pretrained(folder)
+    t.DetrImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+TINY = {
+    "grounding-dino": lambda folder: _grounding_dino(folder, "GroundingDino"),
+    "mm-grounding-dino": lambda folder: _grounding_dino(folder, "MMGroundingDino"), "owlv2": _owlv2,
+    "omdet-turbo": _omdet,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_each_open_detector_is_asked_and_read_as_its_kind_asks(kind, tmp_path, scene):
+    """Random ones of a few thousand weights: their boxes are within the picture, scored, without doubles."""
+    import torch
+
+    from sensorium.correction.verifiers.open_vocabulary import OpenVocabulary
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        TINY[kind](tmp_path / kind)
+    locator, meter = OpenVocabulary(str(tmp_path / kind)), Meter()
+    assert locator._model.config.model_type == kind
+    located = locator.locate(Picture(scene.image), "zorble", meter)
+    assert located.found and meter.calls == {"open_vocabulary": 1}
+    assert all(0.05 < one.score <= 1 for one in located.found)
+    assert [one.score for one in located.found] == sorted((one.score for one in located.found), reverse=True)
+    assert all(a.box.iou(b.box) < 0.5 for a in located.found for b in located.found if a is not b)
+    assert locator.locate(Picture(scene.image), "zorble", meter) == located and meter.calls["open_vocabulary"] == 1

@@ -101,3 +101,20 @@ def test_only_the_planted_claim_is_false(rows, scenes, vocabulary):
     assert [(c.kind, c.thing.name) for c in planted] == [("colour", row.name)]
     true = dataclasses.replace(row, kind=None)
     assert not any(is_planted(c, true) for c in planted)
+
+
+def test_every_changed_caption_is_looked_at_for_its_grammar(rows, scenes, vocabulary):
+    scores = evaluate_correction(Corrector([Oracle.of(scenes, vocabulary)]), rows, vocabulary)
+    assert scores.intact.of == len(scores.changed) == sum(t.of for t in scores.fixed.values())
+    assert scores.intact.right == scores.intact.of, [(r.output, faults) for r, faults in scores.changed if faults]
+    assert scores.to_json()["intact"]["value"] == 1
+
+    class Careless(Minimal):
+        """Numbers without the nouns and verbs that go with them."""
+
+        def edit(self, task):
+            return [edit for edit in super().edit(task) if edit.kind != "agreement"]
+
+    worse = evaluate_correction(Corrector([Oracle.of(scenes, vocabulary)], Careless()), rows, vocabulary)
+    found = [fault for _, faults in worse.changed for fault in faults]
+    assert worse.intact.right < worse.intact.of and {fault.kind for fault in found} <= {"verb", "determiner"}

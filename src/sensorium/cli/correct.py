@@ -27,6 +27,9 @@ def correct(
     engine: Annotated[
         str | None, typer.Option(metavar="MODEL", help="A model: asked first where there is no --text; ranks wordings.")
     ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="How --engine is asked: vcd, icd, cfg, marine, dola, self-consistency.")
+    ] = None,
     verifier: Annotated[
         list[str] | None, typer.Option(help="Who looks: detector, colour, text, open_vocabulary, asked, oracle.")
     ] = None,
@@ -59,12 +62,13 @@ def correct(
       sensorium correct --image photo.jpg --text "Two dogs lie on a red couch."
       sensorium correct -i photo.jpg -q "Is there a dog?" -t "Yes, there is." --html why.html
       sensorium correct -i photo.jpg --engine default -q "What is in the picture?" --verifier detector --verifier asked
+      sensorium correct -i photo.jpg --engine default -q "What is in the picture?" --method vcd
       sensorium correct --input rows.jsonl --out reports.jsonl --memo evidence.jsonl
       sensorium correct -i photo.jpg -t "Two dogs." --report why.json --from verdicts --risk 0.01
     """
     _check(image, text, question, engine, rows, out, html, draw)
     with Preparation() as preparation:
-        loaded = _engine(engine, preparation)
+        loaded = _engine(engine, method, preparation)
         corrector = _corrector(
             loaded, verifier or list(_EXPERTS), editor, (risk, doubtful, add_missing), detector, scenes, memo,
             (max_ms, max_calls), preparation,
@@ -115,10 +119,20 @@ def _check(
             raise SensoriumError(path, "its folder does not exist.", "Make the folder, or choose another.")
 
 
-def _engine(name: str | None, preparation: Preparation) -> Engine | None:
+def _engine(name: str | None, method: str | None, preparation: Preparation) -> Engine | None:
     from sensorium.engine.loading import load_engine
 
-    return load_engine(name, preparation) if name else None
+    if name is None:
+        if method is not None:
+            raise SensoriumError("--method", "says how a model is asked, and none is.", "Name one with --engine.")
+        return None
+    if method is None:
+        return load_engine(name, preparation)
+    from sensorium.correction.grounding import with_detector
+    from sensorium.engine.methods import decoding, parse_method
+
+    chosen = with_detector(parse_method(method), preparation)
+    return decoding(load_engine(name, preparation), chosen)
 
 
 def _corrector(

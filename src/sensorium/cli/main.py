@@ -17,6 +17,7 @@ from sensorium import __version__
 from sensorium.cli import data, export, parts, score
 from sensorium.cli.chat import chat
 from sensorium.cli.compare import compare
+from sensorium.cli.compare_methods import compare_methods
 from sensorium.cli.correct import correct
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.info import info
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(chat)
 app.command()(compare)
+app.command()(compare_methods)
 app.command()(correct)
 app.command()(evaluate)
 app.command()(info)

@@ -2,6 +2,10 @@
 
 `combination.json` ships with what `benchmarks/correct.py --fit` found: for each verifier and aspect a rising curve from
 its score to the chance that the claim is true, and for each verifier a weight with which its log odds count.
+
+Nearly all that captions claim is true, so a curve that was learned on them says "most likely true" of evidence that
+says nothing. Of a question nothing is claimed yet: there, and of denials, the share of true claims is taken out of the
+odds again (`priors`), so that only the evidence speaks.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ _CERTAIN = 0.999
 _MOST_UNLEARNED = 0.96  # a verifier that nothing was learned about is never believed further than this
 _NOT_SEEN = "existence:none"  # how often what is there goes unseen must be learned; until then nothing is denied by it
 _UNSEEN_UNLEARNED = 0.3
+_OF_A_KIND = "existence:narrower"  # a bird was seen: whether it is a swan is another question
 
 
 class Curve(BaseModel):
@@ -43,18 +48,21 @@ class Curve(BaseModel):
 
 
 class Combination(BaseModel):
-    """curves: verifier -> aspect -> Curve. weights: of log odds, else 1. about: what it was fitted on."""
+    """curves: verifier -> aspect -> Curve. weights: of log odds, else 1. priors: verifier -> kind of claim -> the share
+    of true claims among those that its curves were fitted on. about: what it was fitted on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     about: str = ""
     curves: dict[str, dict[str, Curve]] = Field(default_factory=dict)
     weights: dict[str, float] = Field(default_factory=dict)
+    priors: dict[str, dict[str, float]] = Field(default_factory=dict)
 
-    def chance(self, evidence: Evidence) -> float:
+    def chance(self, evidence: Evidence, is_claimed: bool = True) -> float:
         """The chance that a proposition is true by one piece of evidence that has a score.
 
-        An aspect without a curve of its own takes that of the aspect before its last colon.
+        An aspect without a curve of its own takes that of the aspect before its last colon. is_claimed: False where
+        nobody says that it is true, so that without evidence it is as likely as not.
         """
         assert evidence.score is not None
         if evidence.verifier == _EXACT:
@@ -62,16 +70,26 @@ class Combination(BaseModel):
         curves, aspect = self.curves.get(evidence.verifier, {}), evidence.aspect
         while aspect:
             if aspect in curves:
-                return curves[aspect].at(evidence.score)
+                chance = curves[aspect].at(evidence.score)
+                return chance if is_claimed else self._even(evidence, chance)
             aspect = aspect.rpartition(":")[0]
         if evidence.aspect.startswith(_NOT_SEEN):
             return _UNSEEN_UNLEARNED
         return min(_MOST_UNLEARNED, max(1 - _MOST_UNLEARNED, evidence.score))
 
-    def together(self, evidence: Sequence[Evidence]) -> float:
+    def together(self, evidence: Sequence[Evidence], is_claimed: bool = True) -> float:
         """The chance by all of it."""
-        odds = sum(self.weights.get(one.verifier, 1.0) * log_odds(self.chance(one)) for one in evidence)
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, odds))))
+        odds = sum(self.weights.get(one.verifier, 1.0) * log_odds(self.chance(one, is_claimed)) for one in evidence)
+        return _chance(odds)
+
+    def _even(self, evidence: Evidence, chance: float) -> float:
+        prior = self.priors.get(evidence.verifier, {}).get(evidence.aspect.partition(":")[0])
+        even = chance if prior is None else _chance(log_odds(chance) - log_odds(prior))
+        return min(even, 0.5) if evidence.aspect.startswith(_OF_A_KIND) else even
+
+
+def _chance(odds: float) -> float:
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, odds))))
 
 
 def log_odds(chance: float) -> float:

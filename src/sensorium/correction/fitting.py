@@ -2,7 +2,9 @@
 
 The curve is isotonic regression (pool adjacent violators; Zadrozny and Elkan, 2002) of "the claim was true" on the
 score, drawn towards the mean of its aspect so that few examples do not become certainty. What the absence of boxes
-means differs by class, since a detector misses some far more often: `existence:none:cat` is a rate of its own.
+means differs by class, since a detector misses some far more often: `existence:none:cat` is what is left of the odds of
+any claim of presence when a cat is not seen, by how often cats that are there are missed. How often cats are spoken of
+does not count: an absence must never speak for a presence.
 """
 
 from __future__ import annotations
@@ -42,19 +44,56 @@ def fit(examples: Iterable[Example], about: str) -> Combination:
             aspect = aspect.rpartition(":")[0]
     curves: dict[str, dict[str, Curve]] = defaultdict(dict)
     for (verifier, aspect), seen in sorted(pairs.items()):
-        if aspect.startswith("existence:none:"):
-            rate = np.mean([is_true for _, is_true in pairs[verifier, "existence:none"]])
-            true = sum(is_true for _, is_true in seen)
-            chance = (true + _CLASS_PULL * rate) / (len(seen) + _CLASS_PULL)
-            curves[verifier][aspect] = Curve(scores=(0.0,), chances=(round(float(chance), 4),))
-        elif aspect == "existence":
+        if aspect.startswith("existence:none"):
+            chance = _unseen(pairs, verifier, aspect)
+            curves[verifier][aspect] = Curve(scores=(0.0,), chances=(round(chance, 4),))
+        elif aspect.startswith(("existence:found", "existence:narrower:")):
+            continue  # of all classes together: a box of one class is worth what a box of another is
+        elif aspect.startswith("existence"):
             found = [(score, is_true) for score, is_true in seen if score > 0]
-            if len(found) >= _LEAST:
+            if _is_enough(found):
                 curves[verifier][aspect] = isotonic(found)
-        elif len(seen) >= _LEAST:
+        elif _is_enough(seen):
             curves[verifier][aspect] = isotonic(seen)
-    fitted = Combination(about=about, curves=dict(curves))
+    priors: dict[str, dict[str, float]] = defaultdict(dict)
+    for verifier, kind in {(e.evidence.verifier, e.evidence.aspect.partition(":")[0]) for e in known}:
+        priors[verifier][kind] = round(_prior([is_true for _, is_true in pairs[verifier, kind]]), 4)
+    fitted = Combination(about=about, curves=dict(curves), priors={name: priors[name] for name in sorted(priors)})
     return fitted.model_copy(update={"weights": _weights(known, fitted)})
+
+
+def _is_enough(seen: list[tuple[float, bool]]) -> bool:
+    """To learn from: many, and not all of them true or false."""
+    return len(seen) >= _LEAST and 0 < sum(is_true for _, is_true in seen) < len(seen)
+
+
+def _prior(truths: list[bool]) -> float:
+    """The share of true ones, with one more of each kind."""
+    return (sum(truths) + 1) / (len(truths) + 2)
+
+
+def _unseen(pairs: dict[tuple[str, str], list[tuple[float, bool]]], verifier: str, aspect: str) -> float:
+    """The chance of a claim of presence when nothing was seen: prior odds times P(unseen | there) / P(unseen | not).
+
+    Both shares of a class are drawn towards those of all classes.
+    """
+    everything = [is_true for _, is_true in pairs[verifier, "existence"]]
+    unseen = [is_true for _, is_true in pairs[verifier, "existence:none"]]
+    missed = _share(sum(unseen), sum(everything), 0.5, 2)
+    passed = _share(len(unseen) - sum(unseen), len(everything) - sum(everything), 0.5, 2)
+    name = aspect.removeprefix("existence:none").removeprefix(":")
+    if name:
+        found = (f"existence:{how}:{name}" for how in ("none", "found", "narrower"))
+        here = [is_true for aspect_of_class in found for _, is_true in pairs[verifier, aspect_of_class]]
+        not_seen = [is_true for _, is_true in pairs[verifier, aspect]]
+        missed = _share(sum(not_seen), sum(here), missed, _CLASS_PULL)
+        passed = _share(len(not_seen) - sum(not_seen), len(here) - sum(here), passed, _CLASS_PULL)
+    odds = log_odds(_prior(everything)) + min(0.0, float(np.log(missed / passed)))
+    return float(1 / (1 + np.exp(-odds)))
+
+
+def _share(part: int, whole: int, of_all: float, pull: float) -> float:
+    return (part + pull * of_all) / (whole + pull)
 
 
 def isotonic(pairs: list[tuple[float, bool]]) -> Curve:

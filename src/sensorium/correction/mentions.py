@@ -6,6 +6,7 @@ A mention is a noun phrase whose head is no word for a mood, an amount or a part
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -146,10 +147,7 @@ def _long_name(root: Token, start: int, known: set[tuple[str, ...]]) -> tuple[in
 
 
 def _spelled(options: list[tuple[str, ...]], known: set[tuple[str, ...]]) -> tuple[str, ...] | None:
-    return next(
-        (name for name in known if len(name) == len(options)
-         and all(word in choice for word, choice in zip(name, options, strict=True))), None,
-    )  # fmt: skip
+    return next((name for name in itertools.product(*options) if name in known), None)
 
 
 def _without_nested(mentions: list[Mention]) -> list[Mention]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from sensorium.correction.places import PLACE_PHRASES, RELATION_PHRASES
 from sensorium.correction.records import Claim, Question, Thing
 from sensorium.correction.words import words
@@ -44,6 +46,7 @@ def _question(claim: Claim, thing: Thing | None) -> str:
     return f"{are} {the} {claim.value}?"
 
 
+@functools.cache  # inflecting takes longer than all else that is done with a claim
 def plural(name: str) -> str:
     """ "traffic light" -> "traffic lights"; plurals stay as they are."""
     from sensorium.data.scenes.vocabulary import inflected
@@ -55,6 +58,7 @@ def plural(name: str) -> str:
     return name if engine.singular_noun(name) else str(engine.plural_noun(name))
 
 
+@functools.cache
 def a(name: str) -> str:
     """The name with its article: "an apple"."""
     from sensorium.data.scenes.vocabulary import inflected

@@ -44,9 +44,10 @@ def _verdict(claim: Claim, evidence: list[Evidence], combination: Combination, p
         if claim.thing is not None and claim.thing.name is None:
             reasons = ["it is not clear what is meant"]
         return Verdict(claim=claim.id, value="unknown", reason="; ".join(reasons) or "no verifier looks at such claims")
-    chances = [combination.chance(one) for one in known]
+    is_claimed = claim.asserts and claim.span.source == "text"
+    chances = [combination.chance(one, is_claimed) for one in known]
     strongest = max(zip(known, chances, strict=True), key=lambda pair: abs(log_odds(pair[1])))[0]
-    together = combination.together(known)
+    together = combination.together(known, is_claimed)
     chance = together if claim.asserts else 1 - together
     value: VerdictValue = "unknown"
     reason = f"{strongest.reason} ({strongest.verifier})"

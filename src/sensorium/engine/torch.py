@@ -1,13 +1,15 @@
 """The reference engine: our checkpoints in PyTorch, exactly as they were trained.
 
 A prompt is rendered by the training renderer, its pictures are encoded once each (and remembered for the next
-question), then tokens are drawn one by one with the language model's key-value cache.
+question), then tokens are drawn one by one with the language model's key-value cache. A decoding method may add a
+second branch to each prompt (see `engine.methods`): both stand in one batch and grow by the same tokens.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from torch import Tensor
 from sensorium.conversation import Conversation, Image
 from sensorium.engine.base import GREEDY, SEES, Card, Delta, Reply, Sampling
 from sensorium.engine.grammar import Grammars
+from sensorium.engine.methods.base import Method
 from sensorium.engine.prompting import GrowingReply, deltas, make_samplers, render_prompt, scored_ids
 from sensorium.engine.sampler import Chosen, TokenSampler
 from sensorium.media import open_image
@@ -41,6 +44,7 @@ from sensorium.rendering import Rendered, Renderer
 REMEMBERED_PICTURES = 256  # a video of so many frames is encoded once
 Precision = Literal["float32", "bfloat16"]
 WHOLE = {"fit": "squash", "tiles": None}  # one view, of whatever scheme, to compare pictures by
+Branches = tuple[Rendered, ...]  # of one conversation: its prompt, and a method's second branch if it has one
 
 
 class TorchEngine:
@@ -71,6 +75,7 @@ class TorchEngine:
             self.renderer = Renderer(model.tokenizer, count(model.sight.views(USUAL_PICTURE)),
                                      views=lambda image: count(model.sight.views_of(image)))
         self.batch_size = batch_size
+        self.method: Method | None = None
         self._grammars = Grammars(self.renderer)
         self._pictures: OrderedDict[str, Tensor] = OrderedDict()
         length = int(getattr(model.language.config, "max_position_embeddings", 2048))  # type: ignore[union-attr]
@@ -93,25 +98,36 @@ class TorchEngine:
         model = load_model(folder, progress, merge=True).to(best_device())
         return cls(model, name or folder.name, content.get("provenance"), precision, compression=compression)
 
+    def decoding_by(self, method: Method | None) -> TorchEngine:
+        """The same model, whose replies are chosen by a method, or plainly; `score` is the model's own either way.
+
+        Its pictures are remembered apart, so that what a method costs can be measured.
+        """
+        other = copy(self)
+        other.method, other._pictures = method, OrderedDict()
+        about = {key: value for key, value in self.card.provenance.items() if key != "method"}
+        other.card = replace(self.card, provenance=about | ({"method": method.spec} if method else {}))
+        return other
+
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece."""
-        prompt = self._prompt(conversation, sampling)
+        prompt = self._branches(conversation, sampling)
         samplers = make_samplers(self._grammars, sampling)
         tokens = (chosen for [(_, chosen)] in self._generate([prompt], samplers, lambda _: False))
         for delta in deltas(tokens, self.renderer, sampling):
-            yield replace(delta, n_prompt=len(prompt)) if delta.finish else delta
+            yield replace(delta, n_prompt=len(prompt[0])) if delta.finish else delta
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """Replies in the order of the conversations, computed in batches of similar prompt length."""
-        prompts = [self._prompt(conversation, sampling) for conversation in conversations]
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        prompts = [self._branches(conversation, sampling) for conversation in conversations]
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i][0]))
         replies: dict[int, Reply] = {}
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
             replies |= zip(chosen, self._answer([prompts[i] for i in chosen], sampling), strict=True)
         return [replies[i] for i in range(len(prompts))]
 
-    def _answer(self, prompts: list[Rendered], sampling: Sampling) -> list[Reply]:
+    def _answer(self, prompts: list[Branches], sampling: Sampling) -> list[Reply]:
         growing = [GrowingReply(self.renderer, sampling) for _ in prompts]
         pieces: list[list[Delta]] = [[] for _ in prompts]
         samplers = make_samplers(self._grammars, sampling, len(prompts))
@@ -119,7 +135,7 @@ class TorchEngine:
             for i, chosen in tokens:
                 if growing[i].finish is None and (delta := growing[i].push(chosen)):
                     pieces[i].append(delta)
-        last = [replace(growing[i].end(), n_prompt=len(prompt)) for i, prompt in enumerate(prompts)]
+        last = [replace(growing[i].end(), n_prompt=len(prompt)) for i, (prompt, *_) in enumerate(prompts)]
         return [Reply.of([*before, end]) for before, end in zip(pieces, last, strict=True)]
 
     @torch.inference_mode()
@@ -146,14 +162,22 @@ class TorchEngine:
     def _prompt(self, conversation: Conversation, sampling: Sampling) -> Rendered:
         return render_prompt(self.renderer, self.watcher, conversation, sampling.max_new_tokens, self.card)
 
+    def _branches(self, conversation: Conversation, sampling: Sampling) -> Branches:
+        """The prompt, and what the method runs beside it."""
+        prompt = self._prompt(conversation, sampling)
+        beside = None if self.method is None else self.method.beside(conversation)
+        return (prompt,) if beside is None else (prompt, self._prompt(beside, sampling))
+
     @torch.inference_mode()
-    def _visual(self, image: Image) -> Tensor:
-        """Visual tokens [t', d] of a picture, remembered by its content."""
-        key = image.digest
+    def _visual(self, image: Image, method: Method | None = None) -> Tensor:
+        """Visual tokens [t', d] of a picture, remembered by its content. method: whose second branch looks."""
+        key = image.digest if method is None else f"{image.digest} {method.spec}"
         if key not in self._pictures:
             picture, sight = open_image(image), self.model.sight
             views = sight.views(picture.size)
             pixels = make_views(picture, sight).to(self.model.added_embeddings)
+            if method is not None:
+                pixels = method.disturb(pixels, image.digest)
             self._pictures[key] = self._fewer(self.model.visual_tokens(pixels).flatten(0, 1), views)
             if len(self._pictures) > REMEMBERED_PICTURES:
                 self._pictures.popitem(last=False)
@@ -165,6 +189,7 @@ class TorchEngine:
         if self.compression is None or not self.compression.is_needed(views):
             return tokens[torch.tensor(views.order, device=tokens.device)]
         return torch.from_numpy(self.compression.apply(tokens.float().cpu().numpy(), views)).to(tokens)
+
     @torch.inference_mode()
     def _features(self, pictures: Sequence[PILImage]) -> np.ndarray[Any, Any]:
         """[n, d]: what the vision encoder makes of each picture, on average over its places, of length 1."""
@@ -173,8 +198,11 @@ class TorchEngine:
         features = self.model.vision(pixels.to(self.model.added_embeddings)).mean(dim=1)
         return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
 
-    def _embed(self, rows: Sequence[Rendered], left: bool) -> tuple[Tensor, Tensor]:
-        """Embeddings [b, t, d] and mask [b, t] of prompts, padded on the left (to generate) or on the right."""
+    def _embed(self, rows: Sequence[Rendered], left: bool, n_plain: int | None = None) -> tuple[Tensor, Tensor]:
+        """Embeddings [b, t, d] and mask [b, t] of prompts, padded on the left (to generate) or on the right.
+
+        n_plain: so many rows see their pictures as they are, those behind as the method's second branch; None: all.
+        """
         longest = max(len(row) for row in rows)
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
@@ -183,23 +211,29 @@ class TorchEngine:
             ids[i, place] = torch.tensor(row.ids)
             mask[i, place] = True
         batch = Batch(ids, mask).to(self.model.device)
-        visual = [self._visual(image) for row in rows for image in row.images]
+        visual = [
+            self._visual(image, None if n_plain is None or i < n_plain else self.method)
+            for i, row in enumerate(rows) for image in row.images
+        ]  # fmt: skip
         embeddings = self.model.embed_ids(batch.input_ids)
         tokens = torch.cat(visual) if visual else embeddings.new_zeros(0, embeddings.shape[-1])
         return fuse(embeddings, tokens, batch.input_ids == self.model.slot_id), batch.attention_mask
 
     def _generate(
-        self, prompts: list[Rendered], samplers: list[TokenSampler], is_over: Callable[[int], bool]
+        self, prompts: list[Branches], samplers: list[TokenSampler], is_over: Callable[[int], bool]
     ) -> Iterator[list[tuple[int, Chosen]]]:
         """(number of the prompt, its next token) of every prompt that still runs, again and again.
 
         is_over: of a prompt's number, as whoever iterates sees it. Those that are leave the batch when they are half of
-        it, so that a few long replies do not carry the rest along; until then their last token is repeated.
+        it, so that a few long replies do not carry the rest along; until then their last token is repeated. Second
+        branches stand behind all the prompts, in the same order.
         """
+        n_branches = len(prompts[0])
         with torch.inference_mode():
-            embeddings, mask = self._embed(prompts, left=True)
+            rows = [prompt[branch] for branch in range(n_branches) for prompt in prompts]
+            embeddings, mask = self._embed(rows, left=True, n_plain=len(prompts))
         running = list(range(len(prompts)))
-        alive, tokens = list(running), [0] * len(prompts)  # rows of the batch, and the last token of each row
+        alive, tokens = list(running), [0] * len(prompts)  # rows of the first branch, and the last token of each
         replies: list[list[int]] = [[] for _ in prompts]
         positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
         cache: Any = None
@@ -207,7 +241,7 @@ class TorchEngine:
             # Entered anew for every token: a generator must not leave inference mode switched on for its caller.
             with torch.inference_mode():
                 states, cache = self._step(embeddings, mask, positions, cache)
-                logits = self.model.head(states[alive])
+                logits = self._logits(states[:, _in_branches(alive, len(running), n_branches)], len(alive))
             numbers = [running[row] for row in alive]
             chosen = _choose(logits, [samplers[i] for i in numbers], [replies[i] for i in numbers])
             for row, i, token in zip(alive, numbers, chosen, strict=True):
@@ -219,21 +253,47 @@ class TorchEngine:
                 return
             with torch.inference_mode():
                 if 2 * len(alive) <= len(running):
+                    kept = torch.tensor(_in_branches(alive, len(running), n_branches), device=mask.device)
                     running, tokens = [running[row] for row in alive], [tokens[row] for row in alive]
-                    rows = torch.tensor(alive, device=mask.device)
-                    cache.batch_select_indices(rows)
-                    mask, positions = mask[rows], positions[rows]
+                    cache.batch_select_indices(kept)
+                    mask, positions = mask[kept], positions[kept]
                     alive = list(range(len(running)))
-                embeddings = self.model.embed_ids(torch.tensor(tokens, device=mask.device)[:, None])
-                mask = torch.cat([mask, mask.new_ones(len(tokens), 1)], dim=1)
+                embeddings = self.model.embed_ids(torch.tensor(tokens * n_branches, device=mask.device)[:, None])
+                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
                 positions = positions[:, -1:] + 1
 
     def _step(self, embeddings: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """Last hidden state [b, d] and the grown cache."""
+        """The newest hidden states [1 + m, b, d], of the last layer and of the method's m layers, and the cache."""
+        layers = self._layers
         output = self.model.decoder(
-            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        )
-        return output.last_hidden_state[:, -1], output.past_key_values
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, past_key_values=cache,
+            use_cache=True, output_hidden_states=bool(layers),
+        )  # fmt: skip
+        states = [output.last_hidden_state, *(output.hidden_states[layer] for layer in layers)]
+        return torch.stack([state[:, -1] for state in states]), output.past_key_values
+
+    def _logits(self, states: Tensor, n: int) -> Tensor:
+        """Newest hidden states [1 + m, branches * n, d] -> the scores [n, v] that tokens are chosen by."""
+        logits = self.model.head(states.flatten(0, 1))
+        if self.method is None:
+            return logits
+        logits = logits.float()
+        scores = self.method.combine(logits[:n], logits[n:].unflatten(0, (-1, n)))
+        scores[:, self.model.slot_id] = torch.finfo(scores.dtype).min  # as the head has it: no sum may undo it
+        return scores
+
+    @property
+    def _layers(self) -> tuple[int, ...]:
+        if self.method is None:
+            return ()
+        config: Any = self.model.language.config
+        text = config.get_text_config()
+        return self.method.layers(text.num_hidden_layers, getattr(text, "tie_word_embeddings", False))
+
+
+def _in_branches(rows: Sequence[int], n: int, n_branches: int) -> list[int]:
+    """Rows of the first branch, of n, and the same of those behind it."""
+    return [branch * n + row for branch in range(n_branches) for row in rows]
 
 
 def _choose(logits: Tensor, samplers: Sequence[TokenSampler], replies: Sequence[list[int]]) -> list[Chosen]:

@@ -15,6 +15,7 @@ from typing import Any
 from sensorium.correction.corrector import Corrector
 from sensorium.correction.records import Claim, Report
 from sensorium.data.scenes.vocabulary import Vocabulary
+from sensorium.evaluation.grammar import Fault, new_faults
 from sensorium.evaluation.metrics import Estimate, wilson
 from sensorium.evaluation.planted import PLANTED, Planted
 
@@ -40,7 +41,8 @@ class CorrectionScores:
     """fixed: planted errors mended, by kind. harmed: true claims taken away. touched: true captions changed at all.
 
     refuted: refuted claims that are false indeed (precision). covered: claims with a verdict other than unknown.
-    recalled: names in the truth that the output still speaks of. words: of output and input.
+    recalled: names in the truth that the output still speaks of. intact: changed captions without a fault of grammar
+    that they did not have before. words: of output and input. changed: what was changed, to be read by eye.
     """
 
     fixed: dict[str, Tally] = field(default_factory=lambda: {kind: Tally() for kind in PLANTED})
@@ -49,9 +51,11 @@ class CorrectionScores:
     refuted: Tally = field(default_factory=Tally)
     covered: Tally = field(default_factory=Tally)
     recalled: Tally = field(default_factory=Tally)
+    intact: Tally = field(default_factory=Tally)
     words: tuple[int, int] = (0, 0)
     milliseconds: float = 0.0
     wrong: list[tuple[Planted, Report]] = field(default_factory=list)
+    changed: list[tuple[Report, list[Fault]]] = field(default_factory=list)
 
     def rows(self) -> list[tuple[str, str]]:
         """(what, value with its 95 % interval and how many) for a table."""
@@ -59,14 +63,17 @@ class CorrectionScores:
         everything = Tally(sum(t.right for t in self.fixed.values()), sum(t.of for t in self.fixed.values()))
         named += [("fixed, all", everything), ("harmed claims", self.harmed), ("true captions touched", self.touched),
                   ("precision of refutations", self.refuted), ("coverage", self.covered),
-                  ("recall", self.recalled)]  # fmt: skip
+                  ("recall", self.recalled), ("grammar intact", self.intact)]  # fmt: skip
         rows = [(name, _shown(tally)) for name, tally in named if tally.of]
         out, before = self.words
         return [*rows, ("length", f"{out / before:.3f} of {before} words" if before else "-")]
 
     def to_json(self) -> dict[str, Any]:
-        tallies = {**{f"fixed_{k}": t for k, t in self.fixed.items()}, "harmed": self.harmed, "touched": self.touched,
-                   "refuted": self.refuted, "covered": self.covered, "recalled": self.recalled}  # fmt: skip
+        tallies = {
+            **{f"fixed_{kind}": tally for kind, tally in self.fixed.items()}, "harmed": self.harmed,
+            "touched": self.touched, "refuted": self.refuted, "covered": self.covered, "recalled": self.recalled,
+            "intact": self.intact,
+        }  # fmt: skip
         return {
             **{name: {**(t.share.to_json() if t.share else {}), "of": t.of} for name, t in tallies.items()},
             "words": list(self.words), "milliseconds": round(self.milliseconds, 1),
@@ -94,6 +101,10 @@ def _add(
     scores: CorrectionScores, row: Planted, report: Report, vocabulary: Vocabulary, only: Callable[[str], bool]
 ) -> None:
     scores.milliseconds += report.cost.milliseconds
+    if report.output != row.text:
+        found = new_faults(row.text, report.output)
+        scores.intact.add(not found)
+        scores.changed.append((report, found))
     if row.kind is None:
         scores.touched.add(report.output != row.text)
     elif only(row.name):

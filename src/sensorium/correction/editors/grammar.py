@@ -75,14 +75,36 @@ def verb_of(noun: Token) -> Token | None:
 
 
 def agreeing(noun: Token, singular: bool, claims: tuple[str, ...], joined: bool) -> list[Edit]:
-    """Edits that make the verb agree with a noun whose number has changed. joined: other nouns share the verb."""
-    verb = verb_of(noun)
-    if verb is None or (joined and noun.dep_ in ("nsubj", "nsubjpass")):
-        return []  # several joined by "and" are plural whatever each of them is
-    new = verb_as(verb, singular)
-    if new is None:
+    """Edits that make verbs agree with a noun whose number has changed: its own, and that of "dogs that are barking".
+
+    joined: other nouns share its own verb.
+    """
+    # Several joined by "and" are plural whatever each of them is.
+    own = None if joined and noun.dep_ in ("nsubj", "nsubjpass") else verb_of(noun)
+    verbs = [own, *(finite(child) for child in noun.children if child.dep_ == "relcl" and _is_of_it(child))]
+    forms = [(verb, verb_as(verb, singular)) for verb in verbs if verb is not None]
+    return [
+        Edit(start=verb.idx, end=verb.idx + len(verb), replacement=new, kind="agreement", claims=claims)
+        for verb, new in forms if new is not None
+    ]  # fmt: skip
+
+
+def _is_of_it(verb: Token) -> bool:
+    """Whether the subject of a relative clause is what it is about."""
+    return any(child.dep_ in ("nsubj", "nsubjpass") and child.lower_ in ("that", "which", "who")
+               for child in verb.children)  # fmt: skip
+
+
+def pronoun_as(token: Token, singular: bool, claims: tuple[str, ...]) -> list[Edit]:
+    """Edits of "it" or "they" as a subject, and of its verb, for a thing whose number has changed."""
+    new = {("it", False): "they", ("they", True): "it"}.get((token.lower_, singular))
+    verb = verb_of(token)
+    if new is None or verb is None:
         return []
-    return [Edit(start=verb.idx, end=verb.idx + len(verb), replacement=new, kind="agreement", claims=claims)]
+    form = verb_as(verb, singular)
+    found = [(token, in_case_of(token.text, new))] + ([(verb, form)] if form else [])
+    return [Edit(start=one.idx, end=one.idx + len(one), replacement=text, kind="agreement", claims=claims)
+            for one, text in found]  # fmt: skip
 
 
 def article_before(token: Token, new: str, claims: tuple[str, ...]) -> list[Edit]:

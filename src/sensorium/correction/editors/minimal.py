@@ -20,6 +20,7 @@ from sensorium.correction.editors.grammar import (
     in_case_of,
     noun_as,
     number_like,
+    pronoun_as,
 )
 from sensorium.correction.editors.removal import Noun, removals
 from sensorium.correction.language import read
@@ -66,6 +67,7 @@ class Minimal:
 def _nouns(task: Task, doc: Doc) -> tuple[list[Noun], list[Noun], list[Noun]]:
     """(mentions of what is not there, mentions of what is, all mentions), of the text."""
     gone, kept, every = [], [], []
+    numbers = {c.needs: task.verdict(c).observed for c in task.refuted if c.kind == "count" and c.asserts}
     none_left = {c.needs for c in task.refuted if c.kind == "count" and task.verdict(c).observed == "0"}
     for claim in task.claims:
         if claim.kind != "existence" or claim.span.source != "text" or claim.thing is None:
@@ -73,7 +75,9 @@ def _nouns(task: Task, doc: Doc) -> tuple[list[Noun], list[Noun], list[Noun]]:
         token = _head(doc, claim)
         if token is None:
             continue
-        noun = Noun(claim, token, claim.thing.span.start, claim.thing.span.end)
+        observed = numbers.get(claim.id)
+        is_one = token.tag_ not in ("NNS", "NNPS") if observed is None else observed == "1"
+        noun = Noun(claim, token, claim.thing.span.start, claim.thing.span.end, is_one)
         every.append(noun)
         if claim.asserts and (claim in task.refuted or claim.id in none_left):
             gone.append(noun)
@@ -135,13 +139,40 @@ def _number(task: Task, doc: Doc, claim: Claim, verdict: Verdict) -> list[Edit]:
     noun = _head(doc, claim)
     if noun is None:
         return edits
+    if number != 1:
+        edits = [_with_its_article(doc, edits[0])]
     new = noun_as(noun, singular=number == 1)
     if new is None:
         return edits
     ids = (claim.id,)
     edits.append(Edit(start=noun.idx, end=noun.idx + len(noun), replacement=new, kind="agreement", claims=ids))
     joined = bool(noun.conjuncts)
-    return [*edits, *agreeing(noun, number == 1, ids, joined)]
+    edits += agreeing(noun, number == 1, ids, joined)
+    for token in _pronouns(task, doc, claim):
+        edits += pronoun_as(token, number == 1, ids)
+    return edits
+
+
+def _with_its_article(doc: Doc, edit: Edit) -> Edit:
+    """ "A single apple" -> "Three apples": an article before a number goes with it."""
+    span = doc.char_span(edit.start, edit.end, alignment_mode="expand")
+    if span is None or span.start == 0 or (article := doc[span.start - 1]).lower_ not in ("a", "an"):
+        return edit
+    new = in_case_of(article.text, edit.replacement)
+    return edit.model_copy(update={"start": article.idx, "replacement": new})
+
+
+def _pronouns(task: Task, doc: Doc, claim: Claim) -> list[Token]:
+    """Where the text speaks of a claim's thing as "it" or "they"."""
+    found: dict[int, Token] = {}
+    for other in task.claims:
+        thing, ours = other.thing, claim.thing
+        if thing is None or ours is None or thing.name != ours.name or thing.head.source != "text":
+            continue
+        token = _head(doc, other)
+        if token is not None and token.pos_ == "PRON":
+            found[token.i] = token
+    return list(found.values())
 
 
 def _colour(doc: Doc, claim: Claim, verdict: Verdict) -> list[Edit]:

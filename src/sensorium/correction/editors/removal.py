@@ -21,12 +21,14 @@ _OF_A_PHRASE = ("next", "left", "right", "top", "front", "side", "out", "close")
 
 @dataclass(frozen=True)
 class Noun:
-    """A mention in the parsed text: its claim, its head, the characters of its phrase."""
+    """A mention in the parsed text: its claim, its head, the characters of its phrase; is_one: as it will be spoken
+    of, when its number has been put right."""
 
     claim: Claim
     token: Token
     start: int
     end: int
+    is_one: bool = True
 
 
 def removals(text: str, gone: list[Noun], kept: list[Noun], every: list[Noun]) -> list[list[list[Edit]]]:
@@ -70,7 +72,7 @@ def _group(noun: Noun, gone: list[Noun], nouns: dict[int, Noun]) -> list[Noun]:
 def _unclaimed(token: Token, like: Noun) -> Noun:
     """A member of a list about which there is no verdict: it stays."""
     start = min([token.i, *(c.i for c in token.lefts if c.dep_ in ("det", "amod", "nummod", "compound", "poss"))])
-    return Noun(like.claim, token, token.doc[start].idx, token.idx + len(token))
+    return Noun(like.claim, token, token.doc[start].idx, token.idx + len(token), token.tag_ not in ("NNS", "NNPS"))
 
 
 def _from_list(text: str, group: list[Noun], lost: list[Noun], every: list[Noun]) -> list[Edit]:
@@ -104,9 +106,8 @@ def _from_list(text: str, group: list[Noun], lost: list[Noun], every: list[Noun]
         replace(ends[last], ends[-1], "")
     if len(left) == 1 or first:
         survivor = group[left[0]]
-        is_one = survivor.token.tag_ not in ("NNS", "NNPS")
         if len(left) == 1 or group[0].token.dep_ == "attr":
-            edits += agreeing(group[0].token, is_one, ids, joined=False)
+            edits += agreeing(group[0].token, survivor.is_one, ids, joined=False)
     return edits
 
 

@@ -34,7 +34,7 @@ _KEPT = 64  # pictures whose boxes are remembered
 class Detector:
     """A locator of COCO's classes. Its boxes are remembered for the pictures seen last."""
 
-    name, version = "detector", "ssd-mobilenet-v2-coco-1"
+    name, version = "detector", "ssd-mobilenet-v2-coco-2"
 
     def __init__(self, progress: ProgressCallback | None = None) -> None:
         self._net = _load(Path(locate(PART, progress)))

@@ -60,7 +60,9 @@ class LocatedVerifier:
                 return self._unknown(claim, "none of its kinds was seen, but not all kinds are known")
             return self._evidence(claim, 0.0, f"existence:none:{located.label}", "not found", [])
         reason = "found" if best >= SURE else "found with a low score"
-        return self._evidence(claim, best, "existence", reason, located.found)
+        # That a bird is there says less of a swan than of a bird.
+        how = "narrower" if located.fit == "narrower" else "found"
+        return self._evidence(claim, best, f"existence:{how}:{located.label}", reason, located.found)
 
     def _count(self, claim: Claim, located: Located) -> Evidence:
         if located.fit == "family":

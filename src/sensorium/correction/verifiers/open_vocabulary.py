@@ -2,12 +2,19 @@
 
 They look for any phrase, so nothing is outside their vocabulary. One phrase a pass: phrases asked for together run into
 one another in the detectors that return spans of the prompt.
+
+OmDet-Turbo's own processor needs torchvision, which has no build for processors without a GPU; what it does before and
+after the model is little, and done here.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from PIL import Image as PILImage
 
 from sensorium.correction.memo import Meter
 from sensorium.correction.picture import Picture
@@ -20,6 +27,8 @@ from sensorium.progress import ProgressCallback
 DEFAULT = "iSEE-Laboratory/llmdet_tiny"
 _FAINT = 0.05
 _KEPT = 512
+_OMDET_TOKENS = 77  # of CLIP's text model
+Corners = tuple[float, float, float, float]
 
 
 class OpenVocabulary:
@@ -29,11 +38,12 @@ class OpenVocabulary:
     names: frozenset[str] = frozenset()
 
     def __init__(self, part: str = DEFAULT, progress: ProgressCallback | None = None) -> None:
-        from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+        from transformers import AutoConfig, AutoModelForZeroShotObjectDetection
 
         place = str(locate(part, progress))
         self.version = f"{part}-1"
-        self._processor: Any = AutoProcessor.from_pretrained(place)
+        is_omdet = AutoConfig.from_pretrained(place).model_type == "omdet-turbo"
+        self._prompting: _Prompting = _OmDet(place) if is_omdet else _Grounding(place)
         self._model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(place).eval()
         self._seen: OrderedDict[tuple[str, str], tuple[Found, ...]] = OrderedDict()
 
@@ -51,15 +61,69 @@ class OpenVocabulary:
     def _look(self, picture: Picture, name: str) -> tuple[Found, ...]:
         import torch
 
-        width, height = picture.size
-        inputs = self._processor(images=picture.pixels, text=[[name]], return_tensors="pt")
+        inputs = self._prompting.inputs(picture.pixels, name)
         with torch.inference_mode():
             outputs = self._model(**inputs)
+        return suppress([
+            Found(Box.from_unit(*corners), min(1.0, score))
+            for corners, score in self._prompting.boxes(outputs, inputs, picture.size) if score > _FAINT
+        ])  # fmt: skip
+
+
+class _Prompting(Protocol):
+    """What stands before and after a detector: from a picture and a phrase to its inputs, from its outputs to boxes."""
+
+    def inputs(self, pixels: PILImage.Image, name: str) -> dict[str, Any]: ...
+
+    def boxes(self, outputs: Any, inputs: dict[str, Any], size: tuple[int, int]) -> Iterable[tuple[Corners, float]]:
+        """Corners as fractions of the picture of that (width, height), and scores."""
+        ...
+
+
+class _Grounding:
+    """The processors that all name their work alike: Grounding DINO's (LLMDet's too) and OWL's."""
+
+    def __init__(self, place: str) -> None:
+        from transformers import AutoProcessor
+
+        self._processor: Any = AutoProcessor.from_pretrained(place)
+        self._names_tokens = "input_ids" in inspect.signature(
+            self._processor.post_process_grounded_object_detection).parameters  # fmt: skip
+
+    def inputs(self, pixels: PILImage.Image, name: str) -> dict[str, Any]:
+        return dict(self._processor(images=pixels, text=[[name]], return_tensors="pt"))
+
+    def boxes(self, outputs: Any, inputs: dict[str, Any], size: tuple[int, int]) -> Iterable[tuple[Corners, float]]:
+        width, height = size  # in pixels, since OWLv2 fills pictures up to a square and must know of which size
         asked = {"outputs": outputs, "threshold": _FAINT, "target_sizes": [(height, width)]}
-        if "input_ids" in inputs and self._model.config.model_type.endswith("grounding-dino"):
+        if self._names_tokens:
             asked["input_ids"] = inputs["input_ids"]
         found = self._processor.post_process_grounded_object_detection(**asked)[0]
-        return suppress([
-            Found(Box.from_unit(x1 / width, y1 / height, x2 / width, y2 / height), min(1.0, float(score)))
-            for (x1, y1, x2, y2), score in zip(found["boxes"].tolist(), found["scores"], strict=True)
-        ])  # fmt: skip
+        for (x1, y1, x2, y2), score in zip(found["boxes"].tolist(), found["scores"].tolist(), strict=True):
+            yield (x1 / width, y1 / height, x2 / width, y2 / height), score
+
+
+class _OmDet:
+    """OmDet-Turbo (arXiv:2403.06892): the phrase as its one class, and a task that says to detect it."""
+
+    def __init__(self, place: str) -> None:
+        from transformers import AutoImageProcessor, AutoTokenizer
+
+        self._images: Any = AutoImageProcessor.from_pretrained(place)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(place)
+
+    def inputs(self, pixels: PILImage.Image, name: str) -> dict[str, Any]:
+        import torch
+
+        inputs = dict(self._images(pixels, return_tensors="pt"))
+        for what, words in (("classes", name), ("tasks", f"Detect {name}.")):
+            encoded = self._tokenizer(
+                [words], padding="max_length", truncation=True, max_length=_OMDET_TOKENS, return_tensors="pt"
+            )
+            inputs |= {f"{what}_{key}": value for key, value in encoded.items() if key != "token_type_ids"}
+        return inputs | {"classes_structure": torch.tensor([1])}
+
+    def boxes(self, outputs: Any, inputs: dict[str, Any], size: tuple[int, int]) -> Iterable[tuple[Corners, float]]:
+        scores = outputs.decoder_class_logits[0, :, 0].sigmoid().tolist()  # queries, of the one class
+        for (x, y, width, height), score in zip(outputs.decoder_coord_logits[0].tolist(), scores, strict=True):
+            yield (x - width / 2, y - height / 2, x + width / 2, y + height / 2), score
