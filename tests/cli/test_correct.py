@@ -79,3 +79,17 @@ def test_a_model_can_be_asked_first(sensorium, sign, engine):
 def test_a_wrong_option_is_an_error_in_a_line(sensorium, sign, words, message):
     words = [sign if word == "PICTURE" else word for word in words]
     assert message in sensorium("correct", *words).error
+
+
+def test_a_models_answer_comes_out_corrected_sentence_by_sentence(sensorium, sign, engine):
+    engine.replies = ['A sign says "BAKERY". What a day! It is nice.']
+    words = ("correct", "-i", sign, "--engine", "any", "-q", "What is written?", "--verifier", "text")
+    done = sensorium(*words)
+    assert done.out.splitlines()[:2] == ['A sign says "LIBRARY". What a day! It is nice.',
+                                         'A sign says "[-BAKERY-]{+LIBRARY+}". What a day! It is nice.']  # fmt: skip
+    assert json.loads(sensorium(*words, "--json").out)["output"] == done.out.splitlines()[0]
+    engine.replies = ["图里有一只狗。"]
+    done = sensorium(*words)
+    assert done.code == 0 and done.out == "图里有一只狗。\n" and "not corrected: text: is not in a Latin" in done.err
+    engine.replies = [""]
+    assert "the model said nothing" in sensorium(*words).error

@@ -57,6 +57,9 @@ def chat(
     api_key: Annotated[
         str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
     ] = None,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="Put right what a reply says wrongly about the picture shown last.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text, for programs.")] = False,
 ) -> None:
     """Talk with a model about pictures.
@@ -74,21 +77,29 @@ def chat(
       sensorium chat http://localhost:11434/v1#llava -i photo.jpg
       sensorium chat -i photo.jpg -q "How many cups are there?" --json
       sensorium chat -i photo.jpg -q "Is there a cup?" --constrain yes-no
+      sensorium chat -i photo.jpg -q "What is in the picture?" --correct
 
     \b
     --json prints: {"model", "reply", "finish": "stop" or "length", "tokens": {"prompt", "reply"},
       "boxes": [{"name", "thousandths": [x1, y1, x2, y2], "pixels": [x1, y1, x2, y2]}], "drawn": PATH or null}
+    and with --correct "correction": the report that `sensorium correct --json` prints.
     """
     from sensorium.engine import Sampling
 
     pictures = image or []
     before = _read_conversation(conversation) if conversation else None
     _check(pictures, before, question, draw, json)
+    if correct and constrain is not None and constrain != "yes-no" and "|" not in constrain:
+        raise SensoriumError("--correct", "changes sentences, and this reply is to keep a form.", "Leave one out.")
     allowed = _constraint(constrain) if constrain is not None else None
     find_model(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, constrain=allowed)
         session = _session(model, engine, api_key, before, sampling, preparation)
+        if correct:
+            from sensorium.correction.loading import load_corrector
+
+            session.corrector = load_corrector(engine=session.engine, progress=preparation)
     for path in pictures:
         session.show(path)
     if question is None and (before is None or before.messages[-1].role != "user"):

@@ -74,14 +74,19 @@ def correct(
             _batch(corrector, rows, out, preparation)
             return
     assert image is not None
-    said = text if text is not None else _ask(loaded, image, question)
-    earlier = _read_report(report) if report else None
-    found = corrector.correct(image, said, question, earlier, start)  # type: ignore[arg-type]
+    if text is None and editor == "minimal" and not report:
+        found = _listen(corrector, loaded, image, question, silently=json_)
+        is_told = not json_
+    else:
+        said = text if text is not None else _ask(loaded, image, question)
+        earlier = _read_report(report) if report else None
+        found = corrector.correct(image, said, question, earlier, start)  # type: ignore[arg-type]
+        is_told = False
     _write(found, image, html, draw)
     if json_:
         emit_json(found.to_json())
     else:
-        _show(found)
+        _show(found, is_told)
 
 
 def _check(
@@ -157,6 +162,21 @@ def _ask(engine: Engine | None, image: Path, question: str | None) -> str:
     return reply
 
 
+def _listen(corrector: Corrector, engine: Engine | None, image: Path, question: str | None, silently: bool) -> Report:
+    """Ask, and let the corrected answer out sentence by sentence while the model speaks."""
+    from sensorium.cli.session import emit_corrected
+    from sensorium.conversation import Conversation, Image, user
+    from sensorium.engine.base import GREEDY
+
+    assert engine is not None and question is not None
+    deltas = engine.stream(Conversation((user(Image(str(image)), question),)), GREEDY)
+    words = (delta.text for delta in deltas)
+    report = emit_corrected(corrector.stream(image, words, question), silently)
+    if not report.text.strip():
+        raise SensoriumError("--engine", "the model said nothing.", "Ask another question.")
+    return report
+
+
 def _batch(corrector: Corrector, rows: Path, out: Path, preparation: Preparation) -> None:
     from sensorium.correction.batch import correct_rows
 
@@ -187,11 +207,15 @@ def _write(report: Report, image: Path, html: Path | None, draw: Path | None) ->
         note(f"Drawn: {draw}")
 
 
-def _show(report: Report) -> None:
-    """The corrected text, the changes, then a line for each claim; colours only on a terminal."""
+def _show(report: Report, is_told: bool = False) -> None:
+    """The corrected text (unless it has been told already), the changes, then a line for each claim.
+
+    Colours only on a terminal.
+    """
     from sensorium.correction.difference import marked, numbered_boxes, pieces, said
 
-    emit(report.output)
+    if not is_told:
+        emit(report.output)
     if report.edits:
         coloured = sys.stdout.isatty()
         changes = "".join(_COLOURS.get(piece.change, "{}").format(piece.text) for piece in pieces(report))
@@ -204,4 +228,6 @@ def _show(report: Report) -> None:
         at = f"{source}{claim.span.start}–{claim.span.end}"
         flag = " (flagged)" if claim.id in report.flags else ""
         emit(f"  {verdict.value:9}  {at:>7}  {said(report, claim)} {verdict.reason}{boxes.get(claim.id, '')}{flag}")
+    for why in report.notes:
+        note(f"not corrected: {why}" if not report.claims else why)
     note(report.cost.line())
