@@ -63,6 +63,7 @@ class Corrector:
         `earlier` is about something else.
         """
         picture = picture if isinstance(picture, Picture) else Picture(picture)
+        picture.check()
         done = _stages_before(start, earlier, picture, text, question)
         meter = meter or Meter(self.budget)
         claims = done.claims if "claims" in done.has else find_claims(text, question, self.names)
@@ -88,7 +89,7 @@ class Corrector:
         Raises SensoriumError when the picture does not open.
         """
         picture = picture if isinstance(picture, Picture) else Picture(picture)
-        _ = picture.size  # which opens it
+        picture.check()
         try:
             return self.correct(picture, reply, question, meter=meter)
         except SensoriumError as error:

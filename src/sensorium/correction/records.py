@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
@@ -29,7 +29,9 @@ Boxes = Annotated[
     tuple[Box, ...],
     BeforeValidator(lambda boxes: tuple(box if isinstance(box, Box) else Box(*box) for box in boxes)),
     PlainSerializer(lambda boxes: [list(box.corners) for box in boxes]),
-]
+    WithJsonSchema({"type": "array", "items": {"type": "array", "items": {"type": "integer"}, "minItems": 4,
+                                               "maxItems": 4}}),
+]  # fmt: skip
 
 
 class Record(BaseModel):

@@ -37,7 +37,7 @@ class Speaking:
         if not isinstance(corrector.editor, Minimal):
             raise SensoriumError("editor", f"`{corrector.editor.name}` writes whole passages anew; what is still being "
                                  "said is edited by sentences.", "Use `minimal`.")  # fmt: skip
-        _ = picture.size  # which opens it
+        picture.check()
         self.report: Report | None = None
         self._whole = corrector
         policy = corrector.policy.model_copy(update={"add_missing": False, "boxes": False})
