@@ -511,7 +511,7 @@ def test_an_answer_is_corrected_where_the_switch_is_on(serve, told, visit, corre
         assert "Is the ball on the left side of the image? its box lies elsewhere" in row.inner_text()
         drawn = open_image(page.request.get(row.locator("img").get_attribute("src")).body())
         assert drawn.getpixel((round(drawn.width * 0.25), round(drawn.height * 0.8))) == (230, 25, 75)  # the dog's
-        name, text = saved(page, "#save-json")
+        _, text = saved(page, "#save-json")
         assert Conversation.from_json(text).messages[1].text == "One dog plays. The ball is on the right."
         page.locator("#correct input").uncheck()
         ask(page, "And now?")

@@ -189,8 +189,9 @@ class Report(Record):
     def from_json(cls, row: Mapping[str, Any], where: str = "report") -> Self:
         """Raises SensoriumError for another schema, and names the field that is wrong."""
         found = row.get("schema") if isinstance(row, Mapping) else None
-        if found != SCHEMA:
-            raise SensoriumError(f"{where}: schema", f"is {found!r}, expected {SCHEMA!r}.", "Correct the text again.")
+        expected = cls.model_fields["schema_"].default
+        if found != expected:
+            raise SensoriumError(f"{where}: schema", f"is {found!r}, expected {expected!r}.", "Correct the text again.")
         try:
             return cls.model_validate(row)
         except ValidationError as error:

@@ -6,7 +6,9 @@ one another in the detectors that return spans of the prompt.
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 from sensorium.correction.memo import Meter
@@ -48,18 +50,33 @@ class OpenVocabulary:
                 self._seen.popitem(last=False)
         return Located(self._seen[key], label=name)
 
-    def _look(self, picture: Picture, name: str) -> tuple[Found, ...]:
+    def together(
+        self, picture: Picture, names: Sequence[str], threshold: float, text_threshold: float
+    ) -> list[tuple[str, Found]]:
+        """(phrase, box) of several things looked for in one pass, as Grounding DINO is asked with a prompt of them all.
+
+        threshold, text_threshold: scores below which a box, and a word of its phrase, are dropped. Detectors that
+        return spans of the prompt may return other phrases than `names`.
+        """
         import torch
 
         width, height = picture.size
-        inputs = self._processor(images=picture.pixels, text=[[name]], return_tensors="pt")
+        inputs = self._processor(images=picture.pixels, text=[list(names)], return_tensors="pt")
         with torch.inference_mode():
             outputs = self._model(**inputs)
-        asked = {"outputs": outputs, "threshold": _FAINT, "target_sizes": [(height, width)]}
-        if "input_ids" in inputs and self._model.config.model_type.endswith("grounding-dino"):
-            asked["input_ids"] = inputs["input_ids"]
-        found = self._processor.post_process_grounded_object_detection(**asked)[0]
-        return suppress([
-            Found(Box.from_unit(x1 / width, y1 / height, x2 / width, y2 / height), min(1.0, float(score)))
-            for (x1, y1, x2, y2), score in zip(found["boxes"].tolist(), found["scores"], strict=True)
-        ])  # fmt: skip
+        process = self._processor.post_process_grounded_object_detection
+        options = {"outputs": outputs, "threshold": threshold, "target_sizes": [(height, width)],
+                   "input_ids": inputs.get("input_ids"), "text_threshold": text_threshold,
+                   "text_labels": [list(names)]}  # fmt: skip
+        taken = inspect.signature(process).parameters
+        found = process(**{name: value for name, value in options.items() if name in taken})[0]
+        labels = found["text_labels"]
+        if labels is None:
+            labels = [names[int(label)] for label in found["labels"]]
+        return [
+            (str(label), Found(Box.from_unit(x1 / width, y1 / height, x2 / width, y2 / height), min(1.0, float(score))))
+            for label, (x1, y1, x2, y2), score in zip(labels, found["boxes"].tolist(), found["scores"], strict=True)
+        ]  # fmt: skip
+
+    def _look(self, picture: Picture, name: str) -> tuple[Found, ...]:
+        return suppress([found for _, found in self.together(picture, [name], _FAINT, _FAINT)])
