@@ -74,6 +74,15 @@ def test_a_model_can_be_asked_first(sensorium, sign, engine):
         (("-i", "PICTURE", "-t", "A dog.", "--verifier", "asked"), "needs an engine to ask"),
         (("-i", "PICTURE", "-t", "A.", "--verifier", "text", "--report", "gone.json"), "cannot be read as a report"),
         (("--input", "rows.jsonl"), "--input: needs --out"),
+        (("-i", "PICTURE", "-t", "A dog.", "--verifier", "judge"), "needs a second engine"),
+        (("-i", "PICTURE", "-t", "A dog.", "--from", "edits"), "--from: takes stages from an earlier report"),
+        (("-i", "PICTURE", "-t", "A dog.", "--protocol", "woodpeker"), "Did you mean `woodpecker`"),
+        (("-i", "PICTURE", "-t", "A dog.", "--protocol", "woodpecker"), "--llm: is missing"),
+        (("-i", "PICTURE", "-t", "A dog.", "--protocol", "woodpecker", "--llm", "x"), "--judge: is missing"),
+        (("-i", "PICTURE", "-t", "A dog.", "--protocol", "woodpecker", "--risk", "0.1"), "--risk: has no place"),
+        (("-i", "PICTURE", "-t", "A dog.", "--llm", "x"), "--llm: is of --protocol woodpecker"),
+        (("--run", "nowhere", "--data", "nowhere", "--out", "o"), "nowhere: holds no replies.jsonl"),
+        (("--run", "nowhere", "--out", "o"), "--data: is missing"),
     ],
 )
 def test_a_wrong_option_is_an_error_in_a_line(sensorium, sign, words, message):

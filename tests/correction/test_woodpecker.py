@@ -52,6 +52,8 @@ class Writer:
     def reply(self, asked: dict[str, Any]) -> tuple[int, str]:
         self.asked.append(asked)
         request = asked["messages"][-1]["content"]
+        if not isinstance(request, str):
+            return 200, "brown"  # a question about a picture
         kind = request.rstrip().rpartition("\n")[2]
         said = self.says.get(kind, RECORDED[kind])
         if isinstance(said, list):
@@ -62,7 +64,8 @@ class Writer:
 
     @property
     def kinds(self) -> list[str]:
-        return [asked["messages"][-1]["content"].rstrip().rpartition("\n")[2] for asked in self.asked]
+        said = [asked["messages"][-1]["content"] for asked in self.asked]
+        return [request.rstrip().rpartition("\n")[2] for request in said if isinstance(request, str)]
 
 
 @contextlib.contextmanager
@@ -275,7 +278,8 @@ def test_any_stage_can_be_made_anew_from_a_file(protocol, writer, scene, start):
 def test_a_real_detector_and_a_real_engine_take_part(llm, writer, tiny_owl, tiny_model, scene):
     from sensorium.engine.torch import TorchEngine
 
-    writer.says |= {"Things:": "dog.zorble", "Questions:": "What colour is the zorble? & zorble",
+    writer.says |= {"Rewritten:": "A dog and a zorble.", "Things:": "dog.zorble",
+                    "Questions:": "What colour is the zorble? & zorble",
                     "Corrected:": "A zorble."}  # fmt: skip
     protocol = Woodpecker(llm, OpenVocabulary(str(tiny_owl)), TorchEngine(tiny_model, "tiny"), box_threshold=0.0)
     report = protocol.correct(scene.image, "A dog and a zorble.")
@@ -283,6 +287,29 @@ def test_a_real_detector_and_a_real_engine_take_part(llm, writer, tiny_owl, tiny
     assert sum(len(seen.boxes) for seen in report.stages.seen) > 0  # a random model finds something everywhere
     assert report.cost.calls["detector"] == 1 and report.output == "A zorble."
     assert len(report.stages.answers) == len(report.stages.seen[1].boxes) == report.cost.calls["vqa"]
+
+
+def test_the_command_runs_the_protocol(llm, writer, tiny_owl, scene, tmp_path):
+    from typer.testing import CliRunner
+
+    from sensorium.cli.main import app
+
+    address = f"{llm.card.provenance['address']}#writer"
+    words = ["correct", "-i", scene.image, "-t", TEXT, "--protocol", "woodpecker", "--llm", address, "--judge", address,
+             "--detector", str(tiny_owl), "--json"]  # fmt: skip
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    first = json.loads(done.stdout)
+    assert first["schema"] == "sensorium-woodpecker-1"
+    assert first["output"] == "One brown dog lies there. What a day! It watches nothing."
+    (tmp_path / "first.json").write_text(done.stdout)
+    writer.asked.clear()
+    again = CliRunner().invoke(app, [*words, "--report", str(tmp_path / "first.json")], catch_exceptions=False)
+    assert json.loads(again.stdout)["output"] == first["output"] and writer.kinds == ["Corrected:"]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"image": scene.image, "text": text}) + "\n" for text in (TEXT, "", TEXT)))
+    batch = ["correct", "--input", str(rows), "--out", str(tmp_path / "out.jsonl"), *words[5:-1]]
+    assert "2 corrected, 0 done before, 1 failed" in CliRunner().invoke(app, batch, catch_exceptions=False).stderr
+    assert "0 corrected, 3 done before" in CliRunner().invoke(app, batch, catch_exceptions=False).stderr
 
 
 def test_the_report_is_shown_as_any_other(protocol, scene):

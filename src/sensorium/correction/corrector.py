@@ -23,7 +23,7 @@ from sensorium.correction.policy import Policy
 from sensorium.correction.questions import pose
 from sensorium.correction.records import STAGES, Claim, Evidence, Question, Report, Stage, Verdict, apply_edits
 from sensorium.correction.verdicts import decide
-from sensorium.correction.verifiers.base import BUDGET, Verifier
+from sensorium.correction.verifiers.base import BUDGET, UNREACHED, Verifier
 from sensorium.errors import SensoriumError, did_you_mean
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Corrector:
             for phrase, one in of_phrase.items():
                 if one.reason == BUDGET:
                     meter.skipped += 1
-                elif one.score is not None or not one.reason.startswith("the engine could not"):
+                elif one.score is not None or not one.reason.startswith(UNREACHED):
                     self.memo.put(picture.digest, phrase, one)
             for claim in wanted:
                 phrase = phrases[claim.id]
