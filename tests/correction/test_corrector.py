@@ -163,5 +163,5 @@ def test_text_without_claims_comes_back_as_it_is(corrector, scene, text):
 
 
 def test_a_picture_that_does_not_open_is_an_error_in_a_line(corrector, tmp_path):
-    with pytest.raises(SensoriumError, match="cannot be read"):
+    with pytest.raises(SensoriumError, match="does not exist"):
         corrector.correct(tmp_path / "none.png", "A dog.")

@@ -77,7 +77,7 @@ def test_a_text_is_corrected_by_itself(serve, told, correcting, data_url):
         ({"text": ""}, "text", "at least 1 character"),
         ({"text": " "}, "text", "is empty"),
         ({"text": "图里有一只狗"}, "text", "only English is supported yet"),
-        ({"text": "A dog. " * 20_000}, "text", "at most 100,000"),
+        ({"text": "A dog. " * 3000}, "text", "at most 20000"),
         ({"text": "\ud800 dog"}, "text", "valid string"),
         ({"question": "那里有什么？"}, "question", "only English is supported yet"),
         ({"risk": 0.7}, "risk", "less than 0.5"),

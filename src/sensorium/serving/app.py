@@ -157,7 +157,8 @@ class _Service:
                 return EventStream(events, stack.pop_all(), self.settings.reply_timeout_s)
             whole = Reply.of([first, *[delta async for delta in limited]])
             self.metrics.answered(whole)
-            return JSONResponse(chunks.whole(whole, usage_of(whole, n_image_tokens), corrected and corrected.report))
+            report = corrected.report if corrected else None
+            return JSONResponse(chunks.whole(whole, usage_of(whole, n_image_tokens), report))
 
     def _corrected(self, asked: ChatRequest, conversation: Conversation) -> CorrectedReply | None:
         """What corrects the reply, where that is asked for. Raises ApiError when nothing does."""
@@ -194,7 +195,7 @@ class _Service:
             self.metrics.broken_off(error)
             yield event(_told(error).body)
             return
-        yield chunks.last(last.finish or "stop", corrected and corrected.report)
+        yield chunks.last(last.finish or "stop", corrected.report if corrected else None)
         if wants_usage:
             yield chunks.usage(usage_of(last, n_image_tokens))
         yield "data: [DONE]\n\n"

@@ -26,6 +26,7 @@ from sensorium.serving.protocol import own_picture
 from sensorium.serving.queue import FairQueue, caller_of
 from sensorium.serving.settings import ServerSettings
 
+MOST_CHARACTERS = 20_000  # of a text: one that takes longer than a reply keeps the others waiting
 Result = TypeVar("Result")
 
 
@@ -79,7 +80,7 @@ class CorrectionRequest(BaseModel):
 
     image: str = Field(min_length=1, description="data:image/png;base64,…, or a web address where the server fetches "
                        "them.")  # fmt: skip
-    text: str = Field(min_length=1)
+    text: str = Field(min_length=1, max_length=MOST_CHARACTERS)
     question: str | None = None
     risk: float = Field(default=0.05, gt=0, lt=0.5)
     doubtful: Literal["leave", "flag", "hedge"] = "leave"
