@@ -199,14 +199,17 @@ def test_a_second_engine_judges_and_says_what_is_there(scene, text, instead, obs
     assert [e.observed for e in report.evidence if report.claim(e.claim).kind != "existence"] == [observed]
 
 
-def test_a_judge_out_of_form_is_asked_twice_and_one_that_is_dead_once(scene):
+def test_a_judge_out_of_form_is_asked_twice_and_one_that_is_dead_no_more(scene):
     engine = Says("I am not sure!", judged("maybe"), judged("yes"))
     found = scores(Judge(engine), scene.image, "A dog. A cat.")
     assert [score for _, score, _ in found] == [None, 0.96] and len(engine.asked) == 3
     assert [sampling.seed for _, sampling in engine.asked] == [0, 1, 0]
     engine = Says("dead")
     assert {score for _, score, _ in scores(Judge(engine), scene.image, "A dog. A cat.")} == {None}
-    assert len(engine.asked) == 1
+    assert [sampling.constrain is None for _, sampling in engine.asked] == [False, True]
+    engine = Says("dead", f"Sure! {judged('yes')} I hope that helps.")  # refuses the form, answers without
+    assert [score for _, score, _ in scores(Judge(engine), scene.image, "A dog. A cat.")] == [0.96, 0.96]
+    assert [sampling.constrain is None for _, sampling in engine.asked] == [False, True, True]
     engine = Says(judged("unsure"))
     report = Corrector([Judge(engine)]).correct(scene.image, "A cat.")
     assert report.output == "A cat." and report.verdicts[0].reason == "the judge is not sure"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sensorium.cli.correct_other import check_protocol, check_run, correct_finished_run, load_woodpecker
+from sensorium.cli.correct_other import PATIENCE, check_protocol, check_run, correct_finished_run, load_woodpecker
 from sensorium.cli.terminal import Preparation, emit, emit_json, note
 from sensorium.errors import SensoriumError, did_you_mean
 
@@ -158,7 +159,7 @@ def _check(
 def _engine(name: str | None, preparation: Preparation) -> Engine | None:
     from sensorium.engine.loading import load_engine
 
-    return load_engine(name, preparation) if name else None
+    return load_engine(name, preparation, api_key=os.environ.get("OPENAI_API_KEY"), patience=PATIENCE) if name else None
 
 
 def _corrector(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ("sensorium", "woodpecker")
 GROUNDING_DINO = "IDEA-Research/grounding-dino-tiny"  # of the detectors here, the one nearest to the paper's
+PATIENCE = (60.0, 2)  # with a server: a silent one must not hold up a batch for long
 _NOT_OF_WOODPECKER = ("verifier", "editor", "risk", "doubtful", "add_missing", "scenes", "memo")
 
 
@@ -52,8 +54,9 @@ def load_woodpecker(
     from sensorium.engine.loading import load_engine
 
     load_parser(preparation)
-    writer = load_engine(llm, preparation)
-    answers = writer if judge == llm else load_engine(judge, preparation)
+    options: dict[str, Any] = {"api_key": os.environ.get("OPENAI_API_KEY"), "patience": PATIENCE}
+    writer = load_engine(llm, preparation, **options)
+    answers = writer if judge == llm else load_engine(judge, preparation, **options)
     return Woodpecker(writer, OpenVocabulary(detector or GROUNDING_DINO, preparation), answers, budget=Budget(*budget))
 
 

@@ -2,12 +2,13 @@
 
 For engines that cannot `score`, such as a cloud's, and for those that answer better than the one that spoke. Its
 verdicts are words, so they are worth one fixed score until a curve is learned for them. A reply out of form is asked
-for once more; an engine that cannot be reached is not asked again about the picture, and its claims stay unknown.
+for once more; an engine that cannot be reached is not asked again for this text, and its claims stay unknown.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from sensorium.conversation import Conversation, user
@@ -30,6 +31,7 @@ _FORM = JsonSchema.of({
     "required": ["verdict", "instead"],
     "additionalProperties": False,
 })  # fmt: skip
+_OBJECT = re.compile(r"\{.*?\}", re.DOTALL)
 _ASKED = {
     "count": "how many there are, as a number", "colour": "its colour, in one word",
     "text": "the words that can be read", "position": "the side where it is, in one word",
@@ -45,6 +47,7 @@ class Judge:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.version = f"{engine.card.name}-1"
+        self._keeps_form = True  # whether the engine can be told what its reply may be
 
     def can(self, claim: Claim) -> bool:
         return claim.kind != "answer"
@@ -80,10 +83,18 @@ class Judge:
             if not meter.allows():
                 break
             meter.count(self.name)
-            sampling = Sampling(max_new_tokens=80, temperature=0.2 * attempt, seed=attempt, constrain=_FORM)
-            reply = self.engine.answer([asked], sampling)[0].text
+            form_of = _FORM if self._keeps_form else None
+            sampling = Sampling(max_new_tokens=80, temperature=0.2 * attempt, seed=attempt, constrain=form_of)
             try:
-                row = json.loads(reply)
+                reply = self.engine.answer([asked], sampling)[0].text
+            except SensoriumError:
+                if form_of is None or attempt + 1 == _TRIES:
+                    raise
+                self._keeps_form = False  # a server that does not know the form may still answer in it
+                continue
+            found = _OBJECT.search(reply)
+            try:
+                row = json.loads(found[0] if found else reply)
                 if row["verdict"] in (*_SCORES, "unsure"):
                     return row["verdict"], str(row.get("instead", ""))
             except (ValueError, KeyError, TypeError):
