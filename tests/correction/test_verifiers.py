@@ -119,6 +119,13 @@ def test_colours_that_run_into_one_another_are_not_told_apart(scene_maker, vocab
     assert [score for _, score, _ in found][1] is None and [score for _, score, _ in found][2] < 0.1
 
 
+def test_a_thing_of_a_few_pixels_is_too_small_for_its_colour(scene_maker, vocabulary, tmp_path):
+    scene = scene_maker(tmp_path, (("car", (500, 500, 512, 512), "red"),), "tiny")  # 4 pixels of 320
+    report = Corrector([Colour(Oracle.of([scene], vocabulary))]).correct(scene.image, "The car is blue.")
+    assert report.output == "The car is blue."
+    assert report.verdicts[-1].reason == "too small for its colour to be told"
+
+
 def test_words_are_read_and_other_words_in_their_place_refute(tmp_path):
     picture = PILImage.new("RGB", (400, 160), "white")
     ImageDraw.Draw(picture).text((40, 40), "BAKERY", fill="black", font=ImageFont.load_default(size=64))
