@@ -95,6 +95,16 @@ def test_scores_in_the_guide_come_out_as_it_shows(tmp_path, monkeypatch):
         assert " ".join((done.stdout or done.stderr).split()) == " ".join(printed.split()), command
 
 
+def test_the_correction_in_the_guide_comes_out_as_it_shows():
+    blocks = "".join(_blocks(ROOT / "docs" / "correction.md", "console"))
+    shown = re.findall(r"^\$ (sensorium correct .+)\n((?:(?!\$ ).*\n)*)", blocks, re.M)
+    assert shown
+    for command, printed in shown:
+        words = [sys.executable, "-m", *shlex.split(command)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert done.stdout == printed, done.stderr
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_sensorium_commands_in_a_guide_exist(guide):
     from sensorium.cli.main import app

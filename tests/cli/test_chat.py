@@ -248,3 +248,31 @@ def test_videos_that_cannot_be_shown_are_refused_before_anything_is_loaded(senso
     ]:
         assert said in sensorium(*ask, *words).error
     assert engine.asked == []
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """`--correct` with OCR in the place of the detector: what it reads is known."""
+    from sensorium.correction.loading import load_corrector
+
+    pytest.importorskip("rapidocr")
+    monkeypatch.setattr("sensorium.correction.loading.load_corrector",
+                        lambda engine, progress: load_corrector(("text",), engine=engine, progress=progress))
+
+
+def test_a_reply_is_corrected_while_it_comes_and_the_corrected_one_is_kept(sensorium, engine, model, reads, tmp_path):
+    from PIL import ImageDraw, ImageFont
+
+    picture = Image.new("RGB", (400, 200), "white")
+    ImageDraw.Draw(picture).text((30, 60), "LIBRARY", fill="black", font=ImageFont.load_default(size=64))
+    picture.save(tmp_path / "sign.png")
+    engine.replies = ['A sign says "BAKERY". So it is.']
+    words = ("chat", model, "-i", tmp_path / "sign.png", "--correct")
+    done = sensorium(*words, "-q", "What is written?")
+    assert done.out == 'A sign says "LIBRARY". So it is.\n'
+    assert 'corrected: A sign says "[-BAKERY-]{+LIBRARY+}"' in done.err
+    told = json.loads(sensorium(*words, "-q", "What is written?", "--json").out)
+    assert told["reply"] == told["correction"]["output"] == 'A sign says "LIBRARY". So it is.'
+    sensorium(*words, stdin="What is written?\nSure?\n")
+    assert [message.text for message in engine.asked[-1]][1] == 'A sign says "LIBRARY". So it is.'
+    assert "--correct: changes sentences" in sensorium(*words, "-q", "Where?", "--constrain", "boxes").error

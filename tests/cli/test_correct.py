@@ -76,8 +76,31 @@ def test_a_model_can_be_asked_first(sensorium, sign, engine):
         (("-i", "PICTURE", "-t", "A dog.", "--engine", "any", "--method", "vdc"), "Did you mean `vcd`"),
         (("-i", "PICTURE", "-t", "A.", "--verifier", "text", "--report", "gone.json"), "cannot be read as a report"),
         (("--input", "rows.jsonl"), "--input: needs --out"),
+        (("-i", "PICTURE", "-t", "A dog.", "--verifier", "judge"), "needs a second engine"),
+        (("-i", "PICTURE", "-t", "A dog.", "--from", "edits"), "--from: takes stages from an earlier report"),
+        (("-i", "PICTURE", "-t", "A dog.", "--protocol", "woodpeker"), "Did you mean `woodpecker`"),
+        (("-i", "PICTURE", "-t", "A dog.", "--protocol", "woodpecker"), "--llm: is missing"),
+        (("-i", "PICTURE", "-t", "A dog.", "--protocol", "woodpecker", "--llm", "x"), "--judge: is missing"),
+        (("-i", "PICTURE", "-t", "A dog.", "--protocol", "woodpecker", "--risk", "0.1"), "--risk: has no place"),
+        (("-i", "PICTURE", "-t", "A dog.", "--llm", "x"), "--llm: is of --protocol woodpecker"),
+        (("--run", "nowhere", "--data", "nowhere", "--out", "o"), "nowhere: holds no replies.jsonl"),
+        (("--run", "nowhere", "--out", "o"), "--data: is missing"),
     ],
 )
 def test_a_wrong_option_is_an_error_in_a_line(sensorium, sign, words, message):
     words = [sign if word == "PICTURE" else word for word in words]
     assert message in sensorium("correct", *words).error
+
+
+def test_a_models_answer_comes_out_corrected_sentence_by_sentence(sensorium, sign, engine):
+    engine.replies = ['A sign says "BAKERY". What a day! It is nice.']
+    words = ("correct", "-i", sign, "--engine", "any", "-q", "What is written?", "--verifier", "text")
+    done = sensorium(*words)
+    assert done.out.splitlines()[:2] == ['A sign says "LIBRARY". What a day! It is nice.',
+                                         'A sign says "[-BAKERY-]{+LIBRARY+}". What a day! It is nice.']  # fmt: skip
+    assert json.loads(sensorium(*words, "--json").out)["output"] == done.out.splitlines()[0]
+    engine.replies = ["图里有一只狗。"]
+    done = sensorium(*words)
+    assert done.code == 0 and done.out == "图里有一只狗。\n" and "not corrected: text: is not in a Latin" in done.err
+    engine.replies = [""]
+    assert "the model said nothing" in sensorium(*words).error

@@ -68,3 +68,31 @@ def corrector(scene: Scene, vocabulary: Vocabulary) -> Corrector:
 def corrected(corrector: Corrector, scene: Scene) -> Callable[..., str]:
     """corrected(text, question) -> the corrected text about the scene."""
     return lambda text, question=None: corrector.correct(scene.image, text, question).output
+
+
+@pytest.fixture(scope="session")
+def tiny_owl(tmp_path_factory):
+    """A random OWL-ViT of a few thousand weights with its processor, saved as transformers has it."""
+    import torch
+    from transformers import (
+        CLIPTokenizer,
+        OwlViTConfig,
+        OwlViTForObjectDetection,
+        OwlViTImageProcessor,
+        OwlViTProcessor,
+    )
+
+    folder = tmp_path_factory.mktemp("owl")
+    letters = [chr(c) for c in range(97, 123)]
+    # A query that begins with token 0 is padding to OWL-ViT, so that no word may have this number.
+    vocabulary = ["!", "<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    tokenizer = CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=[], model_max_length=16)
+    tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = OwlViTConfig(
+        text_config={**tower, "vocab_size": len(vocabulary), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2},
+        vision_config={**tower, "image_size": 32, "patch_size": 16}, projection_dim=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    OwlViTForObjectDetection(config).save_pretrained(folder)
+    OwlViTProcessor(OwlViTImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    return folder

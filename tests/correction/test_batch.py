@@ -33,7 +33,7 @@ def test_a_bad_row_is_answered_with_its_error_and_stops_nothing(corrector, rows,
     found = answers(tmp_path / "out.jsonl")
     assert (tally.corrected, tally.before, tally.failed) == (2, 0, 3)
     assert found["a"]["report"]["output"] == "The car is blue." and found["5"]["report"]["output"] == "No."
-    assert "cannot be read" in found["b"]["error"] and "is empty" in found["c"]["error"]
+    assert "does not exist" in found["b"]["error"] and "is empty" in found["c"]["error"]
     assert "row 4: image" in found["d"]["error"]
 
 

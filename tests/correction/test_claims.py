@@ -143,6 +143,12 @@ def test_what_cannot_be_read_is_refused_in_a_line(text, message):
         find_claims(text)
 
 
+def test_what_is_read_begins_behind_the_blanks_of_its_quotation():
+    text = 'A sign says " STOP ,". Another says " . ".'
+    (claim,) = [claim for claim in find_claims(text) if claim.kind == "text"]
+    assert claim.value == claim.value_span.of(text) == "STOP"
+
+
 _WORDS = st.sampled_from(
     ["a", "the", "two", "red", "dog", "cats", "is", "are", "on", "left", "of", "no", "and", ",", ".", "There", "It",
      "not", '"', "says", "STOP", "below", "which", "?", "é", "\n"]

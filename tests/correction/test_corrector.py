@@ -145,6 +145,8 @@ def test_the_page_holds_the_picture_and_escapes_what_was_said(corrector, scene, 
     assert "<script>" not in shown and "&lt;script&gt;" in shown
     assert "<del>red</del><ins>blue</ins>" in shown and "data:image/png;base64," in shown
     assert "http" not in shown.replace("http-equiv", "")
+    boxed = sum(bool(verdict.boxes) for verdict in report.verdicts)
+    assert boxed and shown.count("<img class=cut") == boxed  # each thing as its box shows it
     (tmp_path / "drawn.png").write_bytes(drawing(report, Picture(scene.image)))
     assert PILImage.open(tmp_path / "drawn.png").size == (320, 240)
 
@@ -163,5 +165,5 @@ def test_text_without_claims_comes_back_as_it_is(corrector, scene, text):
 
 
 def test_a_picture_that_does_not_open_is_an_error_in_a_line(corrector, tmp_path):
-    with pytest.raises(SensoriumError, match="cannot be read"):
+    with pytest.raises(SensoriumError, match="does not exist"):
         corrector.correct(tmp_path / "none.png", "A dog.")

@@ -128,3 +128,15 @@ def test_verifiers_that_disagree_leave_a_claim_unknown():
             for name, score in (("one", 0.0), ("other", 1.0))]  # fmt: skip
     verdict = decide(claims, said, Combination(), Policy())[0]
     assert verdict.value == "unknown" and verdict.reason.startswith("verifiers disagree")
+
+
+def test_not_finding_a_thing_never_shows_that_it_is_there():
+    claims = find_claims("There is a dog.")
+    said = [Evidence(claim="c1", verifier="boxes", version="1", score=0.0, aspect="existence:none:dog",
+                     reason="not found")]  # fmt: skip
+    # Nine of ten dogs that captions speak of are there, though this locator finds none of them.
+    often = Combination(curves={"boxes": {"existence:none": Curve(scores=(0.0,), chances=(0.9,))}})
+    verdict = decide(claims, said, often, Policy())[0]
+    assert verdict.value == "unknown" and verdict.probability == 0.9 and "not found" in verdict.reason
+    denied = decide(find_claims("There is no dog."), said, SURE, Policy())[0]
+    assert denied.value == "supported"

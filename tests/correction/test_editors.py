@@ -27,6 +27,7 @@ MENDED = [
     ("A cat sleeps. It is black. The dog is brown.", "The dog is brown."),
     ("The dog is brown and a cat is black.", "The dog is brown."),
     ("There is a cat.", "There is no cat in the image."),
+    ("The dog is brown. There is a cat. There is a spoon.", "The dog is brown."),
     ("There are two apples.", "There are three apples."),
     ("There is one apple.", "There are three apples."),
     ("An apple and 2 dogs.", "An apple and 1 dog."),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 
+from sensorium.correction import Corrector
 from sensorium.correction.claims import find_claims
 from sensorium.correction.memo import Budget, Meter
 from sensorium.correction.picture import Picture
@@ -16,10 +18,11 @@ from sensorium.correction.verifiers.asked import Asked
 from sensorium.correction.verifiers.base import Found
 from sensorium.correction.verifiers.colour import Colour, shares
 from sensorium.correction.verifiers.detector import Detector, suppress
+from sensorium.correction.verifiers.judge import Judge
 from sensorium.correction.verifiers.located import LocatedVerifier, is_at, is_beside, number_chances
 from sensorium.correction.verifiers.oracle import Oracle
 from sensorium.correction.words import words
-from sensorium.engine import Card
+from sensorium.engine import Card, Reply
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
 
@@ -116,6 +119,13 @@ def test_colours_that_run_into_one_another_are_not_told_apart(scene_maker, vocab
     assert [score for _, score, _ in found][1] is None and [score for _, score, _ in found][2] < 0.1
 
 
+def test_a_thing_of_a_few_pixels_is_too_small_for_its_colour(scene_maker, vocabulary, tmp_path):
+    scene = scene_maker(tmp_path, (("car", (500, 500, 512, 512), "red"),), "tiny")  # 4 pixels of 320
+    report = Corrector([Colour(Oracle.of([scene], vocabulary))]).correct(scene.image, "The car is blue.")
+    assert report.output == "The car is blue."
+    assert report.verdicts[-1].reason == "too small for its colour to be told"
+
+
 def test_words_are_read_and_other_words_in_their_place_refute(tmp_path):
     picture = PILImage.new("RGB", (400, 160), "white")
     ImageDraw.Draw(picture).text((40, 40), "BAKERY", fill="black", font=ImageFont.load_default(size=64))
@@ -153,37 +163,69 @@ def test_an_engine_is_believed_only_beyond_what_it_says_blindly(scene):
     assert sum(is_grey for _, is_grey in engine.asked) == len({question for question, _ in engine.asked})
 
 
+class Says:
+    """An engine that answers what it was told to, in turn, the last one for ever."""
+
+    card = Card("says", ("text", "image"), 1024, 1)
+
+    def __init__(self, *replies: str) -> None:
+        self.replies, self.asked = list(replies), []
+
+    def answer(self, conversations, sampling):
+        self.asked.append((conversations[0].messages[0].text, sampling))
+        said = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if said == "dead":
+            raise SensoriumError("http://127.0.0.1", "does not answer.")
+        return [Reply(said, "stop", 9, 9)]
+
+
+def judged(verdict, instead=""):
+    return json.dumps({"verdict": verdict, "instead": instead})
+
+
+@pytest.mark.parametrize(
+    ("text", "instead", "observed", "output"),
+    [
+        ("There are three dogs.", "one", "1", "There is one dog."),
+        ("The car is red.", "Blue.", "blue", "The car is blue."),
+        ("The car is red.", "rather nice", None, "The car is red."),
+        ("The dog is below the car.", "above", "above", "The dog is above the car."),
+        ('A sign says "BAKERY".', "LIBRARY", "LIBRARY", 'A sign says "LIBRARY".'),
+    ],
+)
+def test_a_second_engine_judges_and_says_what_is_there(scene, text, instead, observed, output):
+    is_existence = lambda question: question.startswith(("Is there a", "Are there any"))  # noqa: E731
+
+    class Knowing(Says):
+        def answer(self, conversations, sampling):
+            verdict = judged("yes") if is_existence(conversations[0].messages[0].text) else judged("no", instead)
+            return [Reply(verdict, "stop", 9, 9)]
+
+    report = Corrector([Judge(Knowing(""))]).correct(scene.image, text)
+    assert report.output == output
+    assert [e.observed for e in report.evidence if report.claim(e.claim).kind != "existence"] == [observed]
+
+
+def test_a_judge_out_of_form_is_asked_twice_and_one_that_is_dead_no_more(scene):
+    engine = Says("I am not sure!", judged("maybe"), judged("yes"))
+    found = scores(Judge(engine), scene.image, "A dog. A cat.")
+    assert [score for _, score, _ in found] == [None, 0.96] and len(engine.asked) == 3
+    assert [sampling.seed for _, sampling in engine.asked] == [0, 1, 0]
+    engine = Says("dead")
+    assert {score for _, score, _ in scores(Judge(engine), scene.image, "A dog. A cat.")} == {None}
+    assert [sampling.constrain is None for _, sampling in engine.asked] == [False, True]
+    engine = Says("dead", f"Sure! {judged('yes')} I hope that helps.")  # refuses the form, answers without
+    assert [score for _, score, _ in scores(Judge(engine), scene.image, "A dog. A cat.")] == [0.96, 0.96]
+    assert [sampling.constrain is None for _, sampling in engine.asked] == [False, True, True]
+    engine = Says(judged("unsure"))
+    report = Corrector([Judge(engine)]).correct(scene.image, "A cat.")
+    assert report.output == "A cat." and report.verdicts[0].reason == "the judge is not sure"
+
+
 def test_a_verifier_that_cannot_be_built_says_what_it_needs():
-    for name, need in (("asked", "needs an engine"), ("oracle", "needs the truth")):
+    for name, need in (("asked", "needs an engine"), ("judge", "needs a second"), ("oracle", "needs the truth")):
         with pytest.raises(SensoriumError, match=need):
             VERIFIERS[name](Setting())
-
-
-@pytest.fixture(scope="module")
-def tiny_owl(tmp_path_factory):
-    """A random OWL-ViT of a few thousand weights with its processor, saved as transformers has it."""
-    import torch
-    from transformers import (
-        CLIPTokenizer,
-        OwlViTConfig,
-        OwlViTForObjectDetection,
-        OwlViTImageProcessor,
-        OwlViTProcessor,
-    )
-
-    folder = tmp_path_factory.mktemp("owl")
-    letters = [chr(c) for c in range(97, 123)]
-    vocabulary = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    tokenizer = CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=[])
-    tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = OwlViTConfig(
-        text_config={**tower, "vocab_size": len(vocabulary), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1},
-        vision_config={**tower, "image_size": 32, "patch_size": 16}, projection_dim=16,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    OwlViTForObjectDetection(config).save_pretrained(folder)
-    OwlViTProcessor(OwlViTImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
-    return folder
 
 
 def test_any_phrase_can_be_looked_for_through_transformers(tiny_owl, scene):

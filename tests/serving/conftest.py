@@ -24,11 +24,15 @@ pytest.importorskip("fastapi", reason="serving is an extra")
 
 @contextmanager
 def served(engine: Engine, engines: Any = None, **settings: Any) -> Iterator[str]:
-    """The address of a server that answers with the engine, until the block ends. engines: the page's choice."""
+    """The address of a server that answers with the engine, until the block ends. engines: the page's choice.
+
+    settings: of the server, and `correcting`.
+    """
     from sensorium.serving import ServerSettings, create_server
 
+    correcting = settings.pop("correcting", None)
     sock = socket.create_server(("127.0.0.1", 0))
-    server = create_server(engine, ServerSettings(**settings), engines)
+    server = create_server(engine, ServerSettings(**settings), engines, correcting)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     while not server.started:
@@ -112,6 +116,33 @@ def tell() -> Callable[..., Told]:
 def serve() -> Callable[..., Any]:
     """`with serve(engine, engines=None, **settings) as address:`"""
     return served
+
+
+class Knows:
+    """A locator that finds one dog and one ball, and nothing else."""
+
+    name, version, names = "knows", "1", frozenset({"dog", "ball"})
+
+    def locate(self, picture: Any, name: str, meter: Any) -> Any:
+        from sensorium.correction.verifiers.base import Found, Located
+        from sensorium.grounding import Box
+
+        boxes = {"dog": Box(100, 200, 400, 800), "ball": Box(600, 500, 800, 900)}
+        if name not in boxes:
+            return Located(reason="outside the vocabulary")
+        meter.count(self.name)
+        return Located((Found(boxes[name], 1.0),), label=name)
+
+
+@pytest.fixture
+def correcting() -> Any:
+    """Correction by a verifier that knows of one dog and one ball."""
+    pytest.importorskip("spacy")
+    from sensorium.correction import Corrector
+    from sensorium.correction.verifiers.located import LocatedVerifier
+    from sensorium.serving.correcting import Correcting
+
+    return Correcting(lambda: Corrector([LocatedVerifier(Knows())]))
 
 
 @pytest.fixture

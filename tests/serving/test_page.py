@@ -525,3 +525,41 @@ def test_without_the_page_gradio_is_not_imported(told):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_answer_is_corrected_where_the_switch_is_on(serve, told, visit, correcting):
+    told.words = ("Two dogs play. ", "The ball is ", "on the left.")
+    with serve(told, correcting=correcting, page=True) as address, visit(address) as page:
+        page.locator("#correct input").check()
+        ask(page, "What is there?", SCENE)
+        says(page, ENGLISH["corrected"].format(refuted=2, claims=5))
+        free(page)
+        row = page.locator("#chat .bot-row", has_text="The ball").first
+        assert [row.locator(tag).all_inner_texts() for tag in ("del", "ins")] == [
+            ["Two", "dogs", "play", "left"], ["One", "dog", "plays", "right"]]
+        assert "Is the ball on the left side of the image? its box lies elsewhere" in row.inner_text()
+        drawn = open_image(page.request.get(row.locator("img").get_attribute("src")).body())
+        assert drawn.getpixel((round(drawn.width * 0.25), round(drawn.height * 0.8))) == (230, 25, 75)  # the dog's
+        _, text = saved(page, "#save-json")
+        assert Conversation.from_json(text).messages[1].text == "One dog plays. The ball is on the right."
+        page.locator("#correct input").uncheck()
+        ask(page, "And now?")
+        says(page, "Two dogs play. The ball is on the left.")
+        if out := os.environ.get(SCREENSHOT + "_CORRECTED"):
+            page.screenshot(path=out, animations="disabled")
+    assert told.asked[1][0].messages[1].text == "One dog plays. The ball is on the right."
+
+
+def test_what_cannot_be_corrected_says_why_in_the_visitors_language(serve, told, visit, correcting):
+    told.words = ("图里有", "一只狗。")
+    with serve(told, correcting=correcting, page=True) as address, visit(address, locale="zh-CN") as page:
+        assert CHINESE["correct"] in page.inner_text("#side")
+        page.locator("#correct input").check()
+        ask(page, "有什么？", SCENE)
+        says(page, CHINESE["unmended"].partition("{")[0])
+        assert "图里有一只狗。" in page.inner_text("#chat")
+
+
+def test_without_a_corrector_there_is_no_switch(serve, told, visit):
+    with serve(told, page=True) as address, visit(address) as page:
+        assert page.locator("#correct").count() == 0 and ENGLISH["correct"] not in page.inner_text("#side")

@@ -57,6 +57,9 @@ def chat(
     ] = None,
     engine: EngineOption = "auto",
     api_key: ApiKeyOption = None,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="Put right what a reply says wrongly about the picture shown last.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text, for programs.")] = False,
 ) -> None:
     """Talk with a model about pictures and videos.
@@ -76,11 +79,13 @@ def chat(
       sensorium chat --video talk.mkv --subtitles talk.srt --frames 32 --sampling scenes
       sensorium chat -i photo.jpg -q "How many cups are there?" --json
       sensorium chat -i photo.jpg -q "Is there a cup?" --constrain yes-no
+      sensorium chat -i photo.jpg -q "What is in the picture?" --correct
 
     \b
     --json prints: {"model", "reply", "finish": "stop" or "length", "tokens": {"prompt", "reply"},
       "boxes": [{"name", "thousandths": [x1, y1, x2, y2], "pixels": [x1, y1, x2, y2]}], "drawn": PATH or null};
-      with videos also "videos": [{"source", "duration_s", "frames", "remark"}]
+      with videos also "videos": [{"source", "duration_s", "frames", "remark"}]; with --correct also "correction": the
+      report that `sensorium correct --json` prints
     """
     from sensorium.engine import Sampling
 
@@ -91,11 +96,17 @@ def chat(
     _check(pictures, videos, before, question, draw, json)
     if not videos and (question is not None or json):
         watching.require_unused()
+    if correct and constrain is not None and constrain != "yes-no" and "|" not in constrain:
+        raise SensoriumError("--correct", "changes sentences, and this reply is to keep a form.", "Leave one out.")
     allowed = _constraint(constrain) if constrain is not None else None
     find_model(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:
         speaking = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, constrain=allowed)
         session = _session(model, engine, api_key, before, speaking, watching, preparation)
+        if correct:
+            from sensorium.correction.loading import load_corrector
+
+            session.corrector = load_corrector(engine=session.engine, progress=preparation)
     for path in pictures:
         session.show(path)
     for clip in videos:

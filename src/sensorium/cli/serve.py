@@ -21,6 +21,7 @@ from sensorium.errors import SensoriumError
 if TYPE_CHECKING:
     from sensorium.engine import Engine
     from sensorium.serving import ServerSettings
+    from sensorium.serving.correcting import Correcting
     from sensorium.serving.page.engines import EngineChoice
 
 
@@ -53,6 +54,12 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="A name by which this machine's server is asked as well.")
     ] = None,
+    correct: Annotated[
+        bool, typer.Option(help="Correct answers where a caller or visitor asks for it; needs `[correct]`.")
+    ] = True,
+    verifier: Annotated[
+        list[str] | None, typer.Option(help="Who looks then: detector, colour, text, open_vocabulary, asked.")
+    ] = None,
     page: Annotated[bool, typer.Option(help="The web page, at `/`.")] = True,
     open_page: Annotated[
         bool, typer.Option("--open/--no-open", help="Show the page in the browser, on a desktop.")
@@ -61,8 +68,9 @@ def serve(
     """Serve a model: a web page to talk with it, and an HTTP API for OpenAI's clients.
 
     The page is at http://127.0.0.1:8000/ and needs no other machine. The API:
-    POST /v1/chat/completions with text and pictures (as data URLs), whole or streamed; GET /v1/models, /health, and
-    /metrics for Prometheus. Nothing is read from this machine's disk on behalf of a request, nor fetched from elsewhere
+    POST /v1/chat/completions with text and pictures (as data URLs), whole or streamed, corrected where "correct" is
+    true; POST /v1/corrections with a picture and what is said about it; GET /v1/models, /health, and /metrics for
+    Prometheus. Nothing is read from this machine's disk on behalf of a request, nor fetched from elsewhere
     unless --remote-pictures says so. Ctrl-C ends it when running replies are finished; a second Ctrl-C at once.
 
     \b
@@ -76,6 +84,7 @@ def serve(
     from sensorium.serving import ServerSettings, create_server
 
     find_model(model)  # complains at once
+    experts = _experts(verifier, correct)
     load = partial(  # it checks the names
         load_engine, model, quantization=quantization, slots=max_running,  # type: ignore[arg-type]
         context_length=context_length, api_key=api_key, shelf_mb=shelf_mb,
@@ -91,7 +100,7 @@ def serve(
         allow_hosts=_names(place, allow_host or []), page=page,
     )  # fmt: skip
     _announce(model, place, settings)
-    server = create_server(loaded, settings, _choice(loaded, model, load))
+    server = create_server(loaded, settings, _choice(loaded, model, load), _correcting(experts, loaded))
     if page and open_page and is_on_a_desktop():
         webbrowser.open(f"{place.for_browser}/")  # the socket listens: the browser waits
     # Asked to end in either way, it finishes the running replies and then raises the signal again, for us.
@@ -123,6 +132,30 @@ def _announce(model: str, place: Place, settings: ServerSettings) -> None:
     note(f"Serving {Path(model).name or model} at {places} (Ctrl-C ends it).")
     if not place.is_local and not settings.keys:
         note("Anybody who reaches this machine may ask; --key KEY lets in only who knows the key.")
+
+
+def _experts(named: list[str] | None, wanted: bool) -> tuple[str, ...]:
+    """Who looks at pictures where correction is asked for; without the packages for it, nobody unless they are named.
+
+    Raises SensoriumError for unknown names.
+    """
+    from sensorium.correction.loading import EXPERTS, can_correct, check_verifiers
+
+    check_verifiers(named or ())
+    if not wanted or not (named or can_correct()):
+        return ()
+    return tuple(named or EXPERTS)
+
+
+def _correcting(experts: tuple[str, ...], engine: Engine) -> Correcting | None:
+    """Loaded when correction is first asked for."""
+    if not experts:
+        return None
+    from sensorium.correction import Setting
+    from sensorium.correction.loading import load_corrector
+    from sensorium.serving.correcting import Correcting
+
+    return Correcting(lambda: load_corrector(experts, Setting(engine=engine)))
 
 
 def _choice(loaded: Engine, model: str, load: Callable[..., Engine]) -> EngineChoice:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
 
 if TYPE_CHECKING:
+    from sensorium.correction import Corrector, Report
     from sensorium.engine import Engine, Sampling
     from sensorium.grounding import Grounded
 
@@ -32,8 +34,9 @@ class Session:
         sampling: Sampling,
         messages: tuple[Message, ...] = (),
         watching: Watching | None = None,
+        corrector: Corrector | None = None,
     ) -> None:
-        self.engine, self.sampling = engine, sampling
+        self.engine, self.sampling, self.corrector = engine, sampling, corrector
         self.messages = messages
         self.watching = watching or Watching()
         self.shown: list[Image | Video] = []
@@ -69,6 +72,9 @@ class Session:
 
     def stream(self, conversation: Conversation) -> None:
         """Answer a conversation that ends with the user's turn; from then on it is this session's."""
+        if self.corrector is not None and conversation.images:
+            self._stream_corrected(self.corrector, conversation)
+            return
         reply, finish = "", None
         deltas = self.engine.stream(conversation, self.sampling)
         try:
@@ -86,17 +92,45 @@ class Session:
             note(f"(cut off after {self.sampling.max_new_tokens} tokens; --max-new-tokens allows more)")
         self._keep(conversation, reply)
 
+    def _stream_corrected(self, corrector: Corrector, conversation: Conversation) -> None:
+        """The reply with what is wrong about the picture shown last put right, sentence by sentence."""
+        from sensorium.correction.difference import marked
+
+        finishes: list[str | None] = []
+
+        def words() -> Iterator[str]:
+            for delta in self.engine.stream(conversation, self.sampling):
+                finishes.append(delta.finish)
+                yield delta.text
+
+        question = conversation.messages[-1].text
+        report = emit_corrected(corrector.stream(conversation.images[-1], words(), question))
+        if finishes and finishes[-1] == "length":
+            note(f"(cut off after {self.sampling.max_new_tokens} tokens; --max-new-tokens allows more)")
+        if report.edits:
+            note(f"corrected: {marked(report)}")
+        for why in report.notes:
+            note(f"not corrected: {why}")
+        self._keep(conversation, report.output)
+
     def answer(self, conversation: Conversation) -> dict[str, Any]:
         """Answer at once; what a program wants to know about it, boxes in thousandths and in pixels."""
         reply = self.engine.answer([conversation], self.sampling)[0]
-        self._keep(conversation, reply.text)
+        report = None
+        if self.corrector is not None and conversation.images:
+            question = conversation.messages[-1].text
+            report = self.corrector.correct_reply(conversation.images[-1], reply.text, question)
+        text = report.output if report else reply.text
+        self._keep(conversation, text)
         return {
             "model": self.engine.card.name,
-            "reply": reply.text,
+            "reply": text,
             "finish": reply.finish,
             "tokens": {"prompt": reply.n_prompt, "reply": reply.n_tokens},
             "boxes": self._boxes(),
-        } | ({"videos": self._watched} if self._watched else {})
+            **({"videos": self._watched} if self._watched else {}),
+            **({"correction": report.to_json()} if report else {}),
+        }
 
     def draw(self, out: Path) -> int:
         """Draw the last reply's boxes into a copy of the picture shown last; returns how many, 0 draws nothing."""
@@ -151,6 +185,19 @@ class Session:
             for item in self._grounded()
             for box in item.boxes
         ]
+
+
+def emit_corrected(said: Generator[str, None, Report], silently: bool = False) -> Report:
+    """Let a corrected reply out as it comes, and return the report on it."""
+    while True:
+        try:
+            piece = next(said)
+        except StopIteration as end:
+            if not silently:
+                emit()
+            return end.value  # type: ignore[no-any-return]
+        if not silently:
+            emit_words(piece)
 
 
 def _with_full_paths(message: Message) -> Message:

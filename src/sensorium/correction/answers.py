@@ -24,6 +24,7 @@ _INVERTED = re.compile(
     r"|next to|made of|\w+ing|\w+er)\b)",
     re.IGNORECASE | re.DOTALL,
 )
+_THERE = re.compile(r"(?P<verb>is|are) there (?P<article>(?:an?|any) )?(?P<rest>.+)", re.IGNORECASE | re.DOTALL)
 _SIDE = re.compile(r"\b(left|right|top|bottom|middle|center|centre)\b", re.IGNORECASE)
 _WHERE = re.compile(r"\b(?:where|which side)\b", re.IGNORECASE)
 
@@ -64,6 +65,30 @@ def _value(text: str, kind: ClaimKind, thing: Thing) -> Answer | None:
         if kind == "colour" and (colour := words().colours.get(match[0].lower())):
             return Answer("colour", colour, match.span(), thing)
     return None
+
+
+def whole_sentence(question: str, answer: str) -> str:
+    """A bare yes or no as a sentence that can be corrected: "Is there a dog?", "Yes" -> "Yes, there is a dog."
+
+    Other answers, and those to questions that cannot be turned round, stay as they are.
+    """
+    word = answer.strip(" .!\n").lower()
+    if word not in ("yes", "no"):
+        return answer
+    opening, asked = word.capitalize(), question.partition("?")[0].strip()
+    if match := _THERE.match(asked):
+        verb, article, rest = match["verb"].lower(), (match["article"] or "").strip().lower(), match["rest"]
+        if word == "yes":
+            said = f"{article} {rest}" if article in ("a", "an") else rest
+        else:
+            said = f"no {rest}" if article else f"not {rest}"
+        return f"{opening}, there {verb} {said}."
+    statement, _ = declared(f"{asked}?")
+    verb = asked.partition(" ")[0]
+    subject, middle, rest = statement.rstrip("?").partition(f" {verb} ")
+    if not middle or statement == f"{asked}?":
+        return f"{opening}."
+    return f"{opening}, {subject} {verb.lower()} {'' if word == 'yes' else 'not '}{rest.strip()}."
 
 
 def declared(question: str) -> tuple[str, list[int]]:

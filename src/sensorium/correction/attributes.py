@@ -183,8 +183,12 @@ def _readings(doc: Doc, mentions: list[Mention]) -> Iterator[Attribute]:
         if token is None or not any(t.lemma_.lower() in _READING for t in token.sent[: token.start - token.sent.start]):
             continue
         before = [m for m in mentions if m.token.i < token.start and m.token.sent.start == token.sent.start]
-        value = doc.user_data["text"][start:end].strip().rstrip(".,")  # the doc itself has the quotation masked
-        yield Attribute("text", value, start - 1, end + 1, (start, start + len(value)), before[-1] if before else None,
+        quoted = doc.user_data["text"][start:end]  # the doc itself has the quotation masked
+        value = quoted.strip().rstrip("., ")
+        at = start + len(quoted) - len(quoted.lstrip())
+        if not value:
+            continue
+        yield Attribute("text", value, start - 1, end + 1, (at, at + len(value)), before[-1] if before else None,
                         is_hedged=is_hedged(token.root))  # fmt: skip
 
 

@@ -26,7 +26,7 @@ COMBINATION_FILE = Path(__file__).with_name("combination.json")
 _EXACT = "oracle"  # says what is so; there is nothing to learn about it
 _CERTAIN = 0.999
 _MOST_UNLEARNED = 0.96  # a verifier that nothing was learned about is never believed further than this
-_NOT_SEEN = "existence:none"  # how often what is there goes unseen must be learned; until then nothing is denied by it
+NOT_SEEN = "existence:none"  # how often what is there goes unseen must be learned; until then nothing is denied by it
 _UNSEEN_UNLEARNED = 0.3
 _OF_A_KIND = "existence:narrower"  # a bird was seen: whether it is a swan is another question
 
@@ -73,7 +73,7 @@ class Combination(BaseModel):
                 chance = curves[aspect].at(evidence.score)
                 return chance if is_claimed else self._even(evidence, chance)
             aspect = aspect.rpartition(":")[0]
-        if evidence.aspect.startswith(_NOT_SEEN):
+        if evidence.aspect.startswith(NOT_SEEN):
             return _UNSEEN_UNLEARNED
         return min(_MOST_UNLEARNED, max(1 - _MOST_UNLEARNED, evidence.score))
 

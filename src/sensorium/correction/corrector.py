@@ -6,7 +6,7 @@ earlier report instead of being made anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +23,11 @@ from sensorium.correction.policy import Policy
 from sensorium.correction.questions import pose
 from sensorium.correction.records import STAGES, Claim, Evidence, Question, Report, Stage, Verdict, apply_edits
 from sensorium.correction.verdicts import decide
-from sensorium.correction.verifiers.base import BUDGET, Verifier
+from sensorium.correction.verifiers.base import BUDGET, UNREACHED, Verifier
 from sensorium.errors import SensoriumError, did_you_mean
 
 if TYPE_CHECKING:
+    from sensorium.correction.speaking import Speaking
     from sensorium.engine import Engine
 
 
@@ -53,15 +54,18 @@ class Corrector:
         question: str | None = None,
         earlier: Report | None = None,
         start: Stage = "claims",
+        meter: Meter | None = None,
     ) -> Report:
         """The report on a text about a picture. question: what the text answers.
 
-        earlier: a report whose stages before `start` are taken as they are. Raises SensoriumError when the picture does
-        not open, the text is empty, too long or not English, or `earlier` is about something else.
+        earlier: a report whose stages before `start` are taken as they are. meter: counts the cost of more than this
+        text. Raises SensoriumError when the picture does not open, the text is empty, too long or not English, or
+        `earlier` is about something else.
         """
         picture = picture if isinstance(picture, Picture) else Picture(picture)
+        picture.check()
         done = _stages_before(start, earlier, picture, text, question)
-        meter = Meter(self.budget)
+        meter = meter or Meter(self.budget)
         claims = done.claims if "claims" in done.has else find_claims(text, question, self.names)
         questions = done.questions if "questions" in done.has else tuple(filter(None, map(pose, claims)))
         evidence = done.evidence if "evidence" in done.has else self.look(picture, claims, questions, meter)
@@ -76,6 +80,42 @@ class Corrector:
             evidence=evidence, verdicts=verdicts, edits=tuple(edits), boxes=tuple(boxes), flags=_flags(task),
             output=apply_edits(text, edits), grounded=apply_edits(text, [*edits, *boxes]), cost=meter.cost(),
         )  # fmt: skip
+
+    def correct_reply(
+        self, picture: Picture | Image, reply: str, question: str | None = None, meter: Meter | None = None
+    ) -> Report:
+        """The same of what a model said: a reply that cannot be corrected stays as it is, and `notes` say why.
+
+        Raises SensoriumError when the picture does not open.
+        """
+        picture = picture if isinstance(picture, Picture) else Picture(picture)
+        picture.check()
+        try:
+            return self.correct(picture, reply, question, meter=meter)
+        except SensoriumError as error:
+            if error.where not in ("text", "question"):
+                raise
+            return Report(picture=picture.digest, text=reply, question=question, output=reply, grounded=reply,
+                          notes=(str(error),))  # fmt: skip
+
+    def listen(self, picture: Picture | Image | str | Path | bytes, question: str | None = None) -> Speaking:
+        """A text about the picture that is still being said, for whoever is told it piece by piece."""
+        from sensorium.correction.speaking import Speaking
+
+        return Speaking(self, picture if isinstance(picture, Picture) else Picture(picture), question)
+
+    def stream(
+        self, picture: Picture | Image | str | Path | bytes, pieces: Iterable[str], question: str | None = None
+    ) -> Generator[str, None, Report]:
+        """The corrected text, sentence by sentence, while it is being said; returns the report at the end."""
+        speaking = self.listen(picture, question)
+        for piece in pieces:
+            if said := speaking.hear(piece):
+                yield said
+        if said := speaking.end():
+            yield said
+        assert speaking.report is not None
+        return speaking.report
 
     @property
     def names(self) -> frozenset[str]:
@@ -102,7 +142,7 @@ class Corrector:
             for phrase, one in of_phrase.items():
                 if one.reason == BUDGET:
                     meter.skipped += 1
-                elif one.score is not None or not one.reason.startswith("the engine could not"):
+                elif one.score is not None or not one.reason.startswith(UNREACHED):
                     self.memo.put(picture.digest, phrase, one)
             for claim in wanted:
                 phrase = phrases[claim.id]

@@ -13,6 +13,8 @@ from sensorium.correction.records import Claim, Report, Verdict
 from sensorium.grounding import Box, Grounded, draw_grounded
 from sensorium.media import encode_image
 
+_CUT_OUT, _MOST_CUT_OUT = 96, 4  # pixels of the longer side; boxes of a claim that are shown by themselves
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -74,7 +76,7 @@ def page(report: Report, picture: Picture) -> str:
     numbers = {claim.id: number for number, claim, _, _ in numbered_boxes(report)}
     shown = {"": "{}", "-": "<del>{}</del>", "+": "<ins>{}</ins>"}
     text = "".join(shown[p.change].format(html.escape(p.text)) for p in pieces(report) if p.text)
-    rows = "".join(_row(report, claim, numbers.get(claim.id)) for claim in report.claims)
+    rows = "".join(_row(report, claim, numbers.get(claim.id), picture) for claim in report.claims)
     image = base64.b64encode(drawing(report, picture)).decode()
     asked = f"<p class=asked>{html.escape(report.question)}</p>" if report.question else ""
     return _PAGE.format(
@@ -83,16 +85,26 @@ def page(report: Report, picture: Picture) -> str:
     )  # fmt: skip
 
 
-def _row(report: Report, claim: Claim, number: int | None) -> str:
+def _row(report: Report, claim: Claim, number: int | None, picture: Picture) -> str:
     verdict = report.verdict(claim.id)
     source = report.text if claim.span.source == "text" else report.question or ""
     evidence = "<br>".join(
         html.escape(f"{one.verifier}: {one.reason}" + (f" ({one.score:.2f})" if one.score is not None else ""))
         for one in report.evidence if one.claim == claim.id
     )  # fmt: skip
+    evidence += "".join(_cut_out(picture, box) for box in verdict.boxes[:_MOST_CUT_OUT])
     cells = [str(number or ""), html.escape(claim.span.of(source)), html.escape(said(report, claim)),
              f"<b class={verdict.value}>{verdict.value}</b>", html.escape(verdict.reason), evidence]  # fmt: skip
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _cut_out(picture: Picture, box: Box) -> str:
+    """What a box shows, small, as an element of the page."""
+    x1, y1, x2, y2 = (round(value) for value in box.to_pixels(*picture.size))
+    shown = picture.pixels.crop((x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)))
+    shown.thumbnail((_CUT_OUT, _CUT_OUT))
+    data = base64.b64encode(encode_image(shown)).decode()
+    return f'<img class=cut src="data:image/png;base64,{data}" alt="what the box shows">'
 
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Correction</title><style>
@@ -100,7 +112,8 @@ body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;paddin
 img{{max-width:100%;border-radius:6px}}del{{background:#fdd;color:#900}}
 ins{{background:#dfd;color:#060;text-decoration:none}}table{{border-collapse:collapse;width:100%;font-size:14px}}
 td,th{{border-bottom:1px solid #ddd;padding:.3rem .5rem;text-align:left;vertical-align:top}}.refuted{{color:#900}}
-.supported{{color:#060}}.unknown,.asked,footer{{color:#666}}.text{{font-size:1.2rem}}</style>
+.supported{{color:#060}}.unknown,.asked,footer{{color:#666}}.cut{{display:block;margin:.3rem 0;border-radius:3px}}
+.text{{font-size:1.2rem}}</style>
 <img src="data:image/png;base64,{image}" alt="The picture with numbered boxes">{asked}
 <p class=text>{text}</p><p>{output}</p>
 <table><tr><th>box<th>words<th>claim<th>verdict<th>reason<th>evidence</tr>{rows}</table><footer>{cost}</footer></html>

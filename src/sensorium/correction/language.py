@@ -37,6 +37,8 @@ def check_language(text: str, where: str = "text") -> None:
     """Raises SensoriumError for text that is empty, too long, or not English."""
     if not text.strip():
         raise SensoriumError(where, "is empty; there is nothing to correct.")
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise SensoriumError(where, "holds halves of characters.", "Send it as UTF-8.")
     if len(text) > MAX_CHARACTERS:
         raise SensoriumError(where, f"has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read.",
                              "Correct it in parts.")  # fmt: skip

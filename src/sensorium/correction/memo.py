@@ -75,10 +75,21 @@ class Meter:
     remembered: int = 0
     skipped: int = 0
     _began: float = field(default_factory=time.perf_counter)
+    _paused: float | None = None
 
     @property
     def milliseconds(self) -> float:
-        return (time.perf_counter() - self._began) * 1000
+        return ((self._paused or time.perf_counter()) - self._began) * 1000
+
+    def pause(self) -> None:
+        """Time does not count from now on: somebody else is at work."""
+        self._paused = self._paused or time.perf_counter()
+
+    def go_on(self) -> None:
+        """Time counts again."""
+        if self._paused is not None:
+            self._began += time.perf_counter() - self._paused
+            self._paused = None
 
     def allows(self) -> bool:
         """Whether one more call of a model is within the budget."""

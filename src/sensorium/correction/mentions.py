@@ -152,11 +152,14 @@ def _spelled(options: list[tuple[str, ...]], known: set[tuple[str, ...]]) -> tup
 
 def _without_nested(mentions: list[Mention]) -> list[Mention]:
     """Without mentions whose name lies inside that of another ("scissors" in "a pair of scissors")."""
-    return [
-        one for one in mentions
-        if not any(other is not one and other.thing.head != one.thing.head and other.thing.head.holds(one.thing.head)
-                   for other in mentions)
-    ]  # fmt: skip
+    nested: set[tuple[int, int]] = set()
+    reach = -1  # the furthest end of the names that begin before, or at the same place and end later
+    places = {(m.thing.head.start, m.thing.head.end) for m in mentions}
+    for start, end in sorted(places, key=lambda at: (at[0], -at[1])):
+        if end <= reach:
+            nested.add((start, end))
+        reach = max(reach, end)
+    return [one for one in mentions if (one.thing.head.start, one.thing.head.end) not in nested]
 
 
 def _agrees(mention: Mention, wanted: str) -> bool:

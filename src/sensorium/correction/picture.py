@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image as PILImage
 
 from sensorium.conversation import Image
-from sensorium.media import open_image
+from sensorium.media import image_size, open_image
 
 
 class Picture:
@@ -36,6 +36,10 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.pixels.size
+
+    def check(self) -> None:
+        """Raises SensoriumError when the file is no picture; looks at its header only."""
+        image_size(self.image)
 
     def blank(self) -> Image:
         """A grey picture of the same size: what an engine is asked about to see what looking adds."""

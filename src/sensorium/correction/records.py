@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
@@ -29,7 +29,9 @@ Boxes = Annotated[
     tuple[Box, ...],
     BeforeValidator(lambda boxes: tuple(box if isinstance(box, Box) else Box(*box) for box in boxes)),
     PlainSerializer(lambda boxes: [list(box.corners) for box in boxes]),
-]
+    WithJsonSchema({"type": "array", "items": {"type": "array", "items": {"type": "integer"}, "minItems": 4,
+                                               "maxItems": 4}}),
+]  # fmt: skip
 
 
 class Record(BaseModel):
@@ -187,8 +189,9 @@ class Report(Record):
     def from_json(cls, row: Mapping[str, Any], where: str = "report") -> Self:
         """Raises SensoriumError for another schema, and names the field that is wrong."""
         found = row.get("schema") if isinstance(row, Mapping) else None
-        if found != SCHEMA:
-            raise SensoriumError(f"{where}: schema", f"is {found!r}, expected {SCHEMA!r}.", "Correct the text again.")
+        expected = cls.model_fields["schema_"].default
+        if found != expected:
+            raise SensoriumError(f"{where}: schema", f"is {found!r}, expected {expected!r}.", "Correct the text again.")
         try:
             return cls.model_validate(row)
         except ValidationError as error:

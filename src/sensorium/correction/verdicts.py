@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sensorium.correction.combination import Combination, log_odds
+from sensorium.correction.combination import NOT_SEEN, Combination, log_odds
 from sensorium.correction.policy import Policy
 from sensorium.correction.records import Claim, Evidence, Verdict, VerdictValue
 
@@ -56,6 +56,8 @@ def _verdict(claim: Claim, evidence: list[Evidence], combination: Combination, p
         reason = "verifiers disagree: " + "; ".join(f"{one.reason} ({one.verifier})" for one in known)
     elif chance <= policy.risk:
         value = "refuted"
+    elif chance >= policy.support and claim.asserts and all(one.aspect.startswith(NOT_SEEN) for one in known):
+        reason = f"{reason}, as is much that is there"  # likely by what captions usually say, but not because of a look
     elif chance >= policy.support:
         value = "supported"
     else:

@@ -33,6 +33,7 @@ def load_engine(
     context_length: int | None = None,
     api_key: str | None = None,
     shelf_mb: float = 256,
+    patience: tuple[float, int] | None = None,
 ) -> Engine:
     """The engine of a model: `default`, a model folder, a finished run, what `sensorium export gguf` wrote, a folder or
     hub id of transformers', or the address of a server (see `find_model`).
@@ -41,7 +42,7 @@ def load_engine(
     times faster on processors, written into the cache at its first use; `auto` is llamacpp where it can be, else torch.
     None: torch, but for folders that only llamacpp runs. Other models have one engine, `transformers` or `remote`.
     precision: of torch and transformers; quantization, slots, context_length, shelf_mb: of llamacpp, see
-    LlamaCppEngine; api_key: of a server.
+    LlamaCppEngine; api_key, patience (seconds of silence, tries after the first): of a server.
     Raises SensoriumError when there is no such model, a part of it cannot be had, or the engine cannot run it.
     """
     if engine is not None and engine not in get_args(EngineName):
@@ -53,7 +54,7 @@ def load_engine(
     if engine not in (None, "auto"):
         found.require(engine)
     if found.kind == "remote":
-        return _remote(found, api_key)
+        return _remote(found, api_key, patience)
     folder = found.folder or hub_folder(found.name, progress)
     if found.kind in ("transformers", "hub"):
         return _transformers(folder, found.name, precision)
@@ -130,10 +131,12 @@ def _transformers(folder: Path, name: str, precision: Precision) -> Engine:
     return TransformersEngine.load(folder, name, precision)
 
 
-def _remote(found: Named, api_key: str | None) -> Engine:
+def _remote(found: Named, api_key: str | None, patience: tuple[float, int] | None = None) -> Engine:
     from sensorium.engine.remote.engine import RemoteEngine
 
-    return RemoteEngine(found.base_url, found.model, api_key)
+    if patience is None:
+        return RemoteEngine(found.base_url, found.model, api_key)
+    return RemoteEngine(found.base_url, found.model, api_key, timeout_s=patience[0], retries=patience[1])
 
 
 def _fetch_parts(folder: Path, progress: ProgressCallback | None) -> None:

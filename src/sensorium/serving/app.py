@@ -1,4 +1,5 @@
-"""The HTTP API: `/v1/chat/completions`, `/v1/models`, `/health`, `/metrics`, as OpenAI's clients and Prometheus ask.
+"""The HTTP API: `/v1/chat/completions`, `/v1/models`, `/health`, `/metrics`, as OpenAI's clients and Prometheus ask;
+and `/v1/score` and `/v1/corrections` of our own.
 
 A request goes through the guard (key, size, time), becomes a conversation, waits for its turn, and streams from the
 engine; everything that can be wrong with it is found before the first byte of the answer.
@@ -21,10 +22,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from sensorium import __version__
+from sensorium.conversation import Conversation
+from sensorium.correction.records import Report
 from sensorium.engine import Delta, Engine, Reply
 from sensorium.errors import SensoriumError
+from sensorium.serving.correcting import CorrectedReply, Correcting, Corrections
 from sensorium.serving.described import EVENTS, METRICS, Health, ModelCard, ModelList, ScoreReply, errors
-from sensorium.serving.errors import ApiError
+from sensorium.serving.errors import ApiError, unsupported
 from sensorium.serving.guard import Guard
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.page.engines import EngineChoice
@@ -40,20 +44,22 @@ log = logging.getLogger(__name__)
 
 
 def create_app(
-    engine: Engine, settings: ServerSettings | None = None, engines: EngineChoice | None = None
-) -> FastAPI:
+    engine: Engine, settings: ServerSettings | None = None, engines: EngineChoice | None = None,
+    correcting: Correcting | None = None,
+) -> FastAPI:  # fmt: skip
     """The application that answers with an engine; it is served by any ASGI server.
 
-    engines: among which visitors of the page may choose; the API's callers are answered by `engine`.
+    engines: among which visitors of the page may choose; the API's callers are answered by `engine`. correcting: what
+    corrects texts about pictures; None: nothing does.
     """
     settings = settings or ServerSettings()
-    service = _Service(engine, settings)
+    service = _Service(engine, settings, correcting)
     app = _Documented(title="Sensorium", version=__version__, docs_url=None, redoc_url=None)
     if settings.page:
         from sensorium.serving.page.mount import let_in, mount_page  # Gradio takes seconds to import
 
         choice = engines or EngineChoice(engine.card.name, engine)
-        mount_page(app, choice, service.queue, service.metrics, settings)
+        mount_page(app, choice, service.queue, service.metrics, settings, correcting)
     app.add_middleware(Guard, settings=settings)
     if settings.page:
         let_in(app, settings)
@@ -65,9 +71,13 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _server_error)
     app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"], response_model=None,
-                      responses=errors(400, 404, 504) | {200: EVENTS})
+                      responses=errors(400, 404, 501, 504) | {200: EVENTS})
     app.add_api_route("/v1/score", Scoring(engine, service.queue, service.pictures, settings).score, methods=["POST"],
                       response_model=ScoreReply, responses=errors(400, 404))
+    if correcting is not None:
+        corrections = Corrections(correcting, service.queue, service.pictures, settings)
+        app.add_api_route("/v1/corrections", corrections.correct, methods=["POST"], response_model=Report,
+                          responses=errors(400, 501))
     app.add_api_route("/v1/models", service.models, methods=["GET"], response_model=ModelList, responses=errors())
     app.add_api_route("/v1/models/{name:path}", service.model, methods=["GET"], response_model=ModelCard,
                       responses=errors(400, 404))
@@ -93,8 +103,8 @@ class _Documented(FastAPI):
 class _Service:
     """One engine behind one queue."""
 
-    def __init__(self, engine: Engine, settings: ServerSettings) -> None:
-        self.engine, self.settings = engine, settings
+    def __init__(self, engine: Engine, settings: ServerSettings, correcting: Correcting | None = None) -> None:
+        self.engine, self.settings, self.correcting = engine, settings, correcting
         self.queue = FairQueue(settings.max_running, settings.max_waiting)
         self.pictures = Pictures(settings)
         self.metrics = Metrics(self.queue)
@@ -130,21 +140,35 @@ class _Service:
         sampling = asked.sampling(self.settings.max_new_tokens)
         conversation = asked.conversation(self.settings.allow_remote_pictures)
         conversation = await self.pictures.fetched(conversation, caller)
+        corrected = self._corrected(asked, conversation)
         n_image_tokens = len(conversation.images) * self.engine.card.visual_tokens
         await self.queue.enter(caller)  # and the place is free when the engine is, not when the caller leaves
         reply = stream_reply(self.engine, conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
         async with AsyncExitStack() as stack:
             deltas = await stack.enter_async_context(aclosing(reply))
             limited = self._limited(self.metrics.timed(deltas, begun), asked)
+            if corrected is not None:
+                limited = corrected.of(limited)
             first = await anext(limited)  # whatever is wrong with the request shows here, before anything is sent
             chunks = Chunks(self.engine.card.name, sampling.logprobs is not None)
             if asked.stream:
                 wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
-                events = self._events(chunks, first, limited, n_image_tokens, wants_usage)
+                events = self._events(chunks, first, limited, n_image_tokens, wants_usage, corrected)
                 return EventStream(events, stack.pop_all(), self.settings.reply_timeout_s)
             whole = Reply.of([first, *[delta async for delta in limited]])
             self.metrics.answered(whole)
-            return JSONResponse(chunks.whole(whole, usage_of(whole, n_image_tokens)))
+            report = corrected.report if corrected else None
+            return JSONResponse(chunks.whole(whole, usage_of(whole, n_image_tokens), report))
+
+    def _corrected(self, asked: ChatRequest, conversation: Conversation) -> CorrectedReply | None:
+        """What corrects the reply, where that is asked for. Raises ApiError when nothing does."""
+        if not asked.correct:
+            return None
+        if self.correcting is None:
+            raise unsupported("correct", "this server does not correct.")
+        if not conversation.images:
+            raise ApiError(400, "correct: no picture has been shown.", "invalid_request", "correct")
+        return CorrectedReply(self.correcting, conversation, self.settings.reply_timeout_s)
 
     async def _events(
         self,
@@ -153,6 +177,7 @@ class _Service:
         deltas: AsyncIterator[Delta],
         n_image_tokens: int,
         wants_usage: bool,
+        corrected: CorrectedReply | None,
     ) -> AsyncGenerator[str, None]:
         """The chunks in their order. What goes wrong in the middle is the last one."""
         yield chunks.first()
@@ -170,7 +195,7 @@ class _Service:
             self.metrics.broken_off(error)
             yield event(_told(error).body)
             return
-        yield chunks.last(last.finish or "stop")
+        yield chunks.last(last.finish or "stop", corrected.report if corrected else None)
         if wants_usage:
             yield chunks.usage(usage_of(last, n_image_tokens))
         yield "data: [DONE]\n\n"

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sensorium.correction.records import Report
+
 
 class _Described(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -61,6 +63,7 @@ class ChatReply(_Described):
     model: str
     choices: list[Choice]
     usage: Usage
+    correction: Report | None = None  # only where it was asked for
 
 
 class ModelCard(_Described):
@@ -107,6 +110,7 @@ _REASONS = {
     413: "The request is too large.",
     429: "Too many requests wait; Retry-After says when to come back.",
     500: "The server failed at this request.",
+    501: "This server cannot correct.",
     503: "Too many connections are open.",
     504: "The reply took too long.",
 }

@@ -20,8 +20,10 @@ class Pictures:
         self._settings = settings
         self._queue = FairQueue(settings.max_fetching, settings.max_waiting)
 
-    async def fetched(self, conversation: Conversation, caller: str) -> Conversation:
+    async def fetched(self, conversation: Conversation, caller: str, where: str | None = None) -> Conversation:
         """The conversation with every picture in it. All fetched ones together may be as large as a request's body.
+
+        where: what errors name instead of the message.
 
         Raises ApiError naming the message at fault, and 429 when too many wait.
         """
@@ -37,7 +39,7 @@ class Pictures:
                     if _is_remote(part):
                         assert isinstance(part, Image)
                         if part.source not in known:
-                            data = await self._fetch(str(part.source), left, f"messages[{number}]")
+                            data = await self._fetch(str(part.source), left, where or f"messages[{number}]")
                             left -= len(data)
                             known[part.source] = Image(data)
                         part = known[part.source]

@@ -108,6 +108,8 @@ class ChatRequest(BaseModel):
     presence_penalty: float | None = None
     response_format: ResponseFormat | None = None
     constrain: Constrain | None = None
+    correct: bool | None = Field(default=None, description="Our own: put right what the reply says wrongly about the "
+                                 "picture shown last, and tell what was found out.")  # fmt: skip
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -161,9 +163,19 @@ class ChatRequest(BaseModel):
             raise unsupported("n", "only one reply a request; ask again with another seed.")
         if self.top_logprobs is not None and not self.logprobs:
             raise ApiError(400, "top_logprobs: needs logprobs to be true.", "invalid_request", "top_logprobs")
+        if self.correct:
+            self._refuse_correction()
         for name in ("frequency_penalty", "presence_penalty"):
             if getattr(self, name):
                 raise unsupported(name, "is not supported; use repetition_penalty.")
+
+    def _refuse_correction(self) -> None:
+        """What cannot be had of a reply whose words are changed."""
+        form = self.response_format.type if self.response_format else "text"
+        if form != "text" or (self.constrain and (self.constrain.json_schema or self.constrain.boxes is not None)):
+            raise unsupported("correct", "changes sentences; a reply that is to keep a form cannot be corrected.")
+        if self.logprobs:
+            raise unsupported("correct", "the words of a corrected reply are not the model's: it has no logprobs.")
 
     def conversation(self, allow_remote: bool = False) -> Conversation:
         """What is said. allow_remote: leave web addresses of pictures as they are, for `serving.pictures` to fetch.
@@ -200,6 +212,11 @@ def _own(part: Part, where: str, allow_remote: bool) -> Part:
     if not isinstance(part, Image):
         what = type(part).__name__.lower()
         raise SensoriumError(where, f"has {what}; this model sees pictures only.")
+    return own_picture(part, where, allow_remote)
+
+
+def own_picture(part: Image, where: str, allow_remote: bool) -> Image:
+    """The same of a picture. Raises SensoriumError when it is not in the request."""
     assert isinstance(part.source, str)
     is_web = part.source[:8].lower().startswith(("http://", "https://"))
     if is_web and allow_remote:

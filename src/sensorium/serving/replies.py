@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sensorium.conversation import Conversation
+from sensorium.correction.records import Report
 from sensorium.engine import Delta, Engine, Logprob, Reply, Sampling
 
 SPARE_S = 10.0  # beyond a reply's own time, for a caller to read what has been said
@@ -104,12 +105,12 @@ class Chunks:
         self._tells_logprobs = tells_logprobs
         self.head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
 
-    def whole(self, reply: Reply, usage: dict[str, Any]) -> dict[str, Any]:
-        """The one object of a reply that is not streamed."""
+    def whole(self, reply: Reply, usage: dict[str, Any], correction: Report | None = None) -> dict[str, Any]:
+        """The one object of a reply that is not streamed. correction: what was found out about a corrected one."""
         message = {"role": "assistant", "content": reply.text, "refusal": None}
         logprobs = self._told(reply.logprobs)
         choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": reply.finish}
-        return self.head | {"object": "chat.completion", "choices": [choice], "usage": usage}
+        return self.head | {"object": "chat.completion", "choices": [choice], "usage": usage} | _told_of(correction)
 
     def first(self) -> str:
         return self._event({"role": "assistant", "content": ""}, None)
@@ -117,21 +118,28 @@ class Chunks:
     def piece(self, delta: Delta) -> str:
         return self._event({"content": delta.text}, None, self._told(delta.logprobs))
 
-    def last(self, finish: str) -> str:
-        return self._event({}, finish)
+    def last(self, finish: str, correction: Report | None = None) -> str:
+        return self._event({}, finish, more=_told_of(correction))
 
     def usage(self, usage: dict[str, Any]) -> str:
         return event(self.head | {"object": "chat.completion.chunk", "choices": [], "usage": usage})
 
-    def _event(self, delta: dict[str, Any], finish: str | None, logprobs: dict[str, Any] | None = None) -> str:
+    def _event(
+        self, delta: dict[str, Any], finish: str | None, logprobs: dict[str, Any] | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> str:  # fmt: skip
         choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return event(self.head | {"object": "chat.completion.chunk", "choices": [choice]})
+        return event(self.head | {"object": "chat.completion.chunk", "choices": [choice]} | (more or {}))
 
     def _told(self, logprobs: Sequence[Logprob]) -> dict[str, Any] | None:
         if not self._tells_logprobs:
             return None
         content = [_token(found) | {"top_logprobs": [_token(top) for top in found.top]} for found in logprobs]
         return {"content": content, "refusal": None}
+
+
+def _told_of(correction: Report | None) -> dict[str, Any]:
+    return {} if correction is None else {"correction": correction.to_json()}
 
 
 def _token(logprob: Logprob) -> dict[str, Any]:

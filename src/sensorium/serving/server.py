@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sensorium.engine import Engine
 from sensorium.serving.app import create_app
+from sensorium.serving.correcting import Correcting
 from sensorium.serving.errors import ApiError
 from sensorium.serving.page.engines import EngineChoice
 from sensorium.serving.settings import ServerSettings
@@ -28,18 +29,20 @@ MAX_HEADER_BYTES = 64_000
 
 
 def create_server(
-    engine: Engine, settings: ServerSettings | None = None, engines: EngineChoice | None = None
-) -> uvicorn.Server:
+    engine: Engine, settings: ServerSettings | None = None, engines: EngineChoice | None = None,
+    correcting: Correcting | None = None,
+) -> uvicorn.Server:  # fmt: skip
     """A server that answers with an engine; `run(sockets=[…])` serves at sockets that are bound already.
 
-    engines: see `create_app`.
+    engines, correcting: see `create_app`.
 
     When it is asked to end, running replies are finished first, in the time that a reply has.
     """
     settings = settings or ServerSettings()
     config = uvicorn.Config(
-        create_app(engine, settings, engines), log_level="warning", access_log=False, http=_connection_class(settings),
-        ws="none", server_header=False, timeout_keep_alive=30, h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        create_app(engine, settings, engines, correcting), log_level="warning", access_log=False,
+        http=_connection_class(settings), ws="none", server_header=False, timeout_keep_alive=30,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=int(settings.reply_timeout_s) + 30,
     )  # fmt: skip
     return _Server(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -32,7 +33,7 @@ class Task:
     def verdict(self, claim: Claim) -> Verdict:
         return self._by_claim[claim.id]
 
-    @property
+    @functools.cached_property
     def _by_claim(self) -> dict[str, Verdict]:
         return {verdict.claim: verdict for verdict in self.verdicts}
 

@@ -60,7 +60,7 @@ class Minimal:
             _fitting([*answer, *itertools.chain.from_iterable(chosen), *sure, *hedges])
             for chosen in choices
         ]
-        candidates = [_not_bare(task, edits) for edits in candidates]
+        candidates = [_not_bare(task, _closed(task.text, edits)) for edits in candidates]
         return candidates[_likeliest(task, [apply_edits(task.text, edits) for edits in candidates])]
 
 
@@ -331,14 +331,34 @@ def _put(claim: Claim, new: str, kind: str, verdict: Verdict) -> Edit:
 
 
 def _fitting(edits: list[Edit]) -> list[Edit]:
-    """The edits in order without those that a larger one makes needless; no two of them overlap."""
+    """The edits in order without those that a larger one makes needless; no two of them overlap.
+
+    Of two deletions that share the blank between them, one leaves it to the other.
+    """
     kept: list[Edit] = []
     for edit in sorted(edits, key=lambda e: (-(e.end - e.start), e.start)):
         if edit in kept:
             continue
+        for other in kept:
+            if not edit.replacement and not other.replacement and edit.start < other.end and other.start < edit.end:
+                start = max(edit.start, other.end) if other.start <= edit.start else edit.start
+                end = min(edit.end, other.start) if edit.end <= other.end else edit.end
+                if start < end:
+                    edit = edit.model_copy(update={"start": start, "end": end})
         if all(edit.end <= other.start or other.end <= edit.start for other in kept):
             kept.append(edit)
     return sorted(kept, key=lambda edit: (edit.start, edit.end))
+
+
+def _closed(text: str, edits: list[Edit]) -> list[Edit]:
+    """Where the end of the text goes, the blanks before it go too, though other deletions stand between."""
+    end, first = len(text), len(edits)
+    while first and edits[first - 1].end == end and not edits[first - 1].replacement and edits[first - 1].start < end:
+        first, end = first - 1, edits[first - 1].start
+    start = len(text[:end].rstrip(" \t"))
+    if start == end or first == len(edits) or (first and edits[first - 1].end > start):
+        return edits
+    return [*edits[:first], edits[first].model_copy(update={"start": start}), *edits[first + 1 :]]
 
 
 def _not_bare(task: Task, edits: list[Edit]) -> list[Edit]:

@@ -10,6 +10,7 @@ from sensorium.correction.verifiers.settings import (
     asked,
     colour,
     detector,
+    judge,
     open_vocabulary,
     oracle,
     text,
@@ -22,6 +23,7 @@ VERIFIERS: dict[str, Callable[[Setting], Verifier]] = {
     "text": text,
     "open_vocabulary": open_vocabulary,
     "asked": asked,
+    "judge": judge,
     "oracle": oracle,
 }
 

@@ -14,7 +14,7 @@ from sensorium.correction.memo import Meter
 from sensorium.correction.picture import Picture
 from sensorium.correction.questions import pose
 from sensorium.correction.records import Claim, Evidence
-from sensorium.correction.verifiers.base import BUDGET, OUTSIDE
+from sensorium.correction.verifiers.base import BUDGET, OUTSIDE, UNREACHED
 from sensorium.engine import Engine
 from sensorium.errors import SensoriumError
 
@@ -45,7 +45,7 @@ class Asked:
             try:
                 odds = self._odds(picture.image, question.text, meter) - self._bias(picture, question.text, meter)
             except SensoriumError as error:
-                failure = f"the engine could not be asked ({error.what.rstrip('.')})"
+                failure = f"{UNREACHED} ({error.what.rstrip('.')})"
                 found.append(self._said(claim, None, failure))
                 continue
             found.append(self._said(claim, 1 / (1 + math.exp(-max(-30.0, min(30.0, odds)))), f"asked: {question.text}"))

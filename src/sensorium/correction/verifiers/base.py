@@ -17,6 +17,7 @@ from sensorium.grounding import Box
 
 OUTSIDE = "outside the vocabulary"
 BUDGET = "the budget was spent"
+UNREACHED = "the engine could not be asked"  # which passes: evidence that begins so is not remembered
 
 
 class Verifier(Protocol):

@@ -26,6 +26,7 @@ _RING = 0.12  # of the box's sides, how wide a ring around it counts as its surr
 _LIKE_SURROUNDINGS = 40.0  # distance in RGB below which a pixel is background
 _LEAST_FOREGROUND = 0.1  # of the box; below it everything in it counts
 _CLEAR = 0.45  # share of named pixels from which a colour is the thing's own
+_LEAST_SIDE = 6  # pixels of a box; of fewer the edges are all that is seen
 _LEAST_NAMED = 0.25  # of the foreground must have a name at all
 
 
@@ -51,6 +52,9 @@ class Colour:
         boxes = sure(located)
         if not boxes:
             return self._said(claim, None, located.reason or "the thing was not found, so neither was its colour")
+        boxes = [found for found in boxes if _is_large(found.box, picture.size)]
+        if not boxes:
+            return self._said(claim, None, "too small for its colour to be told")
         measured = [shares(picture.pixels, found.box) for found in boxes]
         scores = [agreement(claim.value, share) for share in measured]
         known = [score for score in scores if score is not None]
@@ -71,6 +75,11 @@ class Colour:
             claim=claim.id, verifier=self.name, version=self.version, score=None if score is None else round(score, 4),
             aspect="" if score is None else "colour", reason=reason, observed=observed, boxes=boxes,
         )  # fmt: skip
+
+
+def _is_large(box: Box, size: tuple[int, int]) -> bool:
+    x1, y1, x2, y2 = box.to_pixels(*size)
+    return min(x2 - x1, y2 - y1) >= _LEAST_SIDE
 
 
 def shares(picture: PILImage.Image, box: Box) -> dict[str, float]:

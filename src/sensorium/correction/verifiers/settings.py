@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """engine: for `asked`; detector: hub id or folder for `open_vocabulary`; scenes: a dataset's split folder with the
-    truth for `oracle`. One setting builds one embedded detector, however many verifiers look through it."""
+    """engine: for `asked`; second: for `judge`; detector: hub id or folder for `open_vocabulary`; scenes: a dataset's
+    split folder with the truth for `oracle`. One setting builds one embedded detector, however many verifiers look
+    through it."""
 
     engine: Engine | None = None
+    second: Engine | None = None
     detector: str | None = None
     scenes: Path | None = None
     progress: ProgressCallback | None = None
@@ -63,6 +65,14 @@ def asked(setting: Setting) -> Verifier:
     if setting.engine is None:
         raise SensoriumError("asked", "needs an engine to ask.", "Name one with --engine.")
     return Asked(setting.engine)
+
+
+def judge(setting: Setting) -> Verifier:
+    from sensorium.correction.verifiers.judge import Judge
+
+    if setting.second is None:
+        raise SensoriumError("judge", "needs a second engine to ask.", "Name one with --judge.")
+    return Judge(setting.second)
 
 
 def oracle(setting: Setting) -> Verifier:

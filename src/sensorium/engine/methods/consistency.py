@@ -43,7 +43,7 @@ class Consistent:
     """An engine that asks another several times."""
 
     def __init__(self, engine: Engine, method: SelfConsistency) -> None:
-        self.engine, self.method = engine, method
+        self.engine, self.method, self.watcher = engine, method, engine.watcher
         card = engine.card
         self.card: Card = replace(card, provenance={**card.provenance, "method": method.spec})
 

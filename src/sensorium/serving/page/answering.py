@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sensorium.conversation import Conversation, Image, assistant
+from sensorium.correction.records import Report
 from sensorium.engine import Card, Delta, Sampling
 from sensorium.errors import SensoriumError
+from sensorium.serving.correcting import Correcting, bounded
 from sensorium.serving.errors import ApiError
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.page.engines import EngineChoice
@@ -36,6 +38,7 @@ class Refusal(Exception):
 @dataclass
 class Answer:
     """A reply under way. status: what goes on, in the words of the page; times in seconds of `time.perf_counter`.
+    report: what was found out about it, where it is to be corrected; unmended: why nothing was.
 
     asked_at: when the engine was, which those who wait for their turn are not to blame it for.
     """
@@ -47,6 +50,8 @@ class Answer:
     first_at: float | None = None
     last_at: float = 0.0
     is_stopped: bool = False
+    report: Report | None = None
+    unmended: str = ""
 
     def take(self, delta: Delta) -> None:
         self.last_at = time.perf_counter()
@@ -69,23 +74,28 @@ class Answer:
 class Desk:
     """Where the page's questions are answered."""
 
-    def __init__(self, engines: EngineChoice, queue: FairQueue, metrics: Metrics, settings: ServerSettings) -> None:
+    def __init__(
+        self, engines: EngineChoice, queue: FairQueue, metrics: Metrics, settings: ServerSettings,
+        correcting: Correcting | None = None,
+    ) -> None:  # fmt: skip
         self.engines, self.queue, self.metrics, self.settings = engines, queue, metrics, settings
+        self.correcting = correcting
 
     @property
     def card(self) -> Card:
         return self.engines.first.card
 
     async def answer(
-        self, talk: Talk, conversation: Conversation, engine: str, sampling: Sampling, caller: str, language: str
-    ) -> AsyncGenerator[Answer]:
+        self, talk: Talk, conversation: Conversation, engine: str, sampling: Sampling, caller: str, language: str,
+        correct: bool = False,
+    ) -> AsyncGenerator[Answer]:  # fmt: skip
         """The reply as it comes; at its end, or when it is stopped, the conversation with it is the talk's.
 
         Raises Refusal; the talk is then as it was.
         """
         self._check(conversation, language)
         answer = Answer(time.perf_counter())
-        task = asyncio.ensure_future(self._work(answer, conversation, engine, sampling, caller, language))
+        task = asyncio.ensure_future(self._work(answer, conversation, engine, sampling, caller, language, correct))
         talk.answering = task
         try:
             seen, quiet_s = "", 0.0
@@ -103,12 +113,14 @@ class Desk:
             task.cancel()
             talk.answering = None
         if answer.text or not answer.is_stopped:
-            talk.messages = (conversation + assistant(answer.text)).messages
+            text = answer.report.output if answer.report else answer.text
+            talk.messages = (conversation + assistant(text)).messages
+            talk.note(answer.report)
         yield answer
 
     async def _work(
         self, answer: Answer, conversation: Conversation, engine_name: str, sampling: Sampling, caller: str,
-        language: str,
+        language: str, correct: bool,
     ) -> None:  # fmt: skip
         def loading(what: str, done: int, total: int) -> None:
             share = f" {done / total:.0%}" if total else " …"
@@ -130,6 +142,22 @@ class Desk:
             raise
         if answer.last is not None:
             self.metrics.answered(answer.last)
+        if correct and self.correcting is not None and conversation.images:
+            answer.status = say(language, "correcting")
+            await self._correct(answer, conversation, self.correcting)
+
+    async def _correct(self, answer: Answer, conversation: Conversation, correcting: Correcting) -> None:
+        """What is found out about the reply; one that cannot be corrected stays as it is."""
+        picture, question = conversation.images[-1], conversation.messages[-1].text
+        max_s = self.settings.reply_timeout_s
+        try:
+            answer.report = await correcting.run(
+                lambda c: bounded(c, max_s).correct_reply(picture, answer.text, question)
+            )
+        except (ApiError, SensoriumError) as error:
+            answer.unmended = str(error)
+            return
+        answer.unmended = "; ".join(answer.report.notes)
 
     def _check(self, conversation: Conversation, language: str) -> None:
         """What the API would refuse of such a conversation, and what only a page can have."""

@@ -34,7 +34,8 @@ Updates = list[Any]  # of the text field, the chat, the figures
 
 
 class Events:
-    """settings, in each event: engine, form, temperature, top p, longest reply, seed, as they stand on the page."""
+    """settings, in each event: engine, form, temperature, top p, longest reply, seed, and whether the answer is to be
+    corrected, as they stand on the page."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk, self.talks = desk, Talks(MOST_TALKS)
@@ -93,18 +94,20 @@ class Events:
             yield [gradio.skip()] * 3
             return
         language, conversation = _language(request), Conversation(messages)
-        rows = await self._rows(messages, say(language, "thinking"))
+        rows = await self._rows(talk, messages, say(language, "thinking"))
         yield [gradio.update(value=None, **_BUSY), rows, gradio.skip()]
         key = request.headers.get("authorization") if self.desk.settings.keys else None
         caller = key or (request.client.host if request.client else "")
         try:
-            sampling = _sampling(*settings[1:])
-            answers = self.desk.answer(talk, conversation, settings[0], sampling, caller, language)
+            sampling = _sampling(*settings[1:6])
+            correct = settings[6] is True and not isinstance(sampling.constrain, Boxes)
+            answers = self.desk.answer(talk, conversation, settings[0], sampling, caller, language, correct)
             async with aclosing(answers):
                 async for answer in answers:
                     if self._talk(request) is not talk:  # a new conversation was begun meanwhile
                         return
-                    rows = await self._rows(messages, answer.status, answer.text)
+                    is_checked = correct and answer.last is not None and answer.last.finish is not None
+                    rows = await self._rows(talk, messages, answer.status, answer.text, is_checked)
                     told = figures(answer, len(conversation.images), self.desk.card, language)
                     yield [gradio.skip(), rows, told]
         except (Refusal, SensoriumError) as refusal:
@@ -113,15 +116,24 @@ class Events:
             return
         yield [gradio.update(**_FREE), await self._finished(talk, answer, sampling, language), gradio.skip()]
 
-    async def _rows(self, messages: tuple[Message, ...], status: str, text: str = "") -> list[dict[str, Any]]:
-        """The chat's rows: what was said, and what has come of the reply, or what it waits for."""
-        rows = await asyncio.to_thread(rows_of, messages, FOLDER)
+    async def _rows(
+        self, talk: Talk, messages: tuple[Message, ...], status: str, text: str = "", is_checked: bool = False
+    ) -> list[dict[str, Any]]:
+        """The chat's rows: what was said, and what has come of the reply, or what it waits for.
+
+        is_checked: whether the reply has come and waits to be corrected.
+        """
+        rows = await asyncio.to_thread(rows_of, messages, FOLDER, talk.reports)
         said = coloured(settled(text)) if text else f"*{plain(status)}*"
+        if text and is_checked:
+            said += f"\n\n*{plain(status)}*"
         return [*rows, {"role": "assistant", "content": said}]
 
     async def _finished(self, talk: Talk, answer: Answer, sampling: Sampling, language: str) -> list[dict[str, Any]]:
         """The rows at the end, with a word about a reply that ended before its time."""
-        rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER)
+        rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER, talk.reports)
+        if answer.report is not None or answer.unmended:
+            rows.append({"role": "assistant", "content": f"*{plain(_told(answer, language))}*"})
         if answer.is_stopped:
             note = say(language, "stopped")
         elif answer.last is not None and answer.last.finish == "length":
@@ -134,7 +146,7 @@ class Events:
         self, talk: Talk, asked: str, refusal: Exception, request: gradio.Request
     ) -> list[dict[str, Any]]:
         """The conversation as it was; below it what was asked, and why there is no answer to that."""
-        rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER)
+        rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER, talk.reports)
         if asked.strip():
             rows.append({"role": "user", "content": plain(asked)})
         said = f"⚠️ **{say(_language(request), 'cannot_answer')}** {plain(str(refusal))}"
@@ -170,6 +182,16 @@ def _file(request: gradio.Request, messages: tuple[Message, ...], write: Callabl
         return write()
     except SensoriumError as error:
         raise gradio.Error(str(error), print_exception=False) from error
+
+
+def _told(answer: Answer, language: str) -> str:
+    """What correcting the reply came to, in a line."""
+    if answer.unmended or answer.report is None:
+        return say(language, "unmended", why=answer.unmended)
+    values = [verdict.value for verdict in answer.report.verdicts]
+    counts = {value: values.count(value) for value in ("supported", "refuted")}  # type: ignore[arg-type]
+    outcome = "corrected" if answer.report.edits else "left" if counts["refuted"] else "unchanged"
+    return say(language, outcome, claims=len(values), **counts)
 
 
 def _question(text: str, paths: list[Path], language: str) -> Message:

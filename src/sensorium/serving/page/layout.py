@@ -69,7 +69,7 @@ class _Widgets:
         self.file = gradio.Textbox(visible="hidden", elem_id="file")
 
     def _settings(self) -> list[Any]:
-        """Engine, form of the answer, temperature, top p, longest reply, seed."""
+        """Engine, form of the answer, temperature, top p, longest reply, seed, correction."""
         names = self.desk.engines.names
         longest = self.desk.card.context_length
         with gradio.Accordion(_Text("settings"), open=True, elem_id="settings"):
@@ -84,7 +84,11 @@ class _Widgets:
                     label=_Text("max_tokens"), elem_id="max-tokens", min_width=100,
                 )  # fmt: skip
                 seed = gradio.Number(0, precision=0, minimum=0, label=_Text("seed"), elem_id="seed", min_width=100)
-        return [engine, self.form, temperature, top_p, n_tokens, seed]
+            correct = gradio.Checkbox(
+                False, label=_Text("correct"), info=_Text("correct_info"), elem_id="correct",
+                visible=self.desk.correcting is not None and "image" in self.desk.card.modalities,
+            )  # fmt: skip
+        return [engine, self.form, temperature, top_p, n_tokens, seed, correct]
 
     def connect(self, events: Events) -> None:
         """Which click is which event. Our own queue decides who waits, so Gradio's lets everything through."""

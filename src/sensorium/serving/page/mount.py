@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from sensorium.serving.correcting import Correcting
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.page.answering import Desk
 from sensorium.serving.page.engines import EngineChoice
@@ -23,13 +24,14 @@ MOST_BYTES = 2 * 10**9  # of pictures kept for the page, all visitors together
 
 
 def mount_page(
-    app: FastAPI, engines: EngineChoice, queue: FairQueue, metrics: Metrics, settings: ServerSettings
-) -> None:
+    app: FastAPI, engines: EngineChoice, queue: FairQueue, metrics: Metrics, settings: ServerSettings,
+    correcting: Correcting | None = None,
+) -> None:  # fmt: skip
     """Serve the page at `/` of the API's application. To be called before the guard is added, which stands outside.
 
     With keys, `SignIn` must stand outside of the guard as well: see `let_in`.
     """
-    blocks = build_page(Desk(engines, queue, metrics, settings))
+    blocks = build_page(Desk(engines, queue, metrics, settings, correcting))
     blocks.queue(default_concurrency_limit=None, api_open=False)
     blocks.state_session_capacity = MOST_TALKS
     page = gradio.mount_gradio_app(

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image as PILImage
 
 from sensorium.conversation import Image, Message
+from sensorium.correction.difference import numbered_boxes, pieces, said
+from sensorium.correction.records import Report
 from sensorium.errors import SensoriumError
 from sensorium.grounding import BOX_CLOSE, BOX_OPEN, REF_OPEN, Grounded, colours_of, draw_grounded, parse_grounded
 from sensorium.media import open_image, save_image
@@ -25,18 +27,28 @@ DRAWN_SIDE = 640  # at least, of the long side where boxes are drawn
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.S)
 
 
-def rows_of(messages: Sequence[Message], folder: Path) -> list[dict[str, Any]]:
+def rows_of(
+    messages: Sequence[Message], folder: Path, reports: Mapping[int, Report] | None = None
+) -> list[dict[str, Any]]:
     """Gradio's rows: pictures, then words; under a reply with boxes a copy of the picture with the boxes in it.
 
-    folder: where shown copies are kept. Boxes are about the picture shown last, as everywhere in Sensorium.
+    folder: where shown copies are kept. reports: of corrected replies, by number: struck and added words, and the boxes
+    of what was found. Boxes are about the picture shown last, as everywhere in Sensorium.
     """
     rows: list[dict[str, Any]] = []
     last: Image | None = None
-    for message in messages:
+    for number, message in enumerate(messages):
         content: list[Any] = [_file(copy_for_page(picture, folder)) for picture in message.images]
         last = message.images[-1] if message.images else last
         if message.role == "user":
             content += [plain(message.text)] if message.text else []
+        elif reports and number in reports:
+            content.append(changed(reports[number]))
+            found = [Grounded(f"{n} {claim.thing.name if claim.thing else ''}".strip(), boxes)
+                     for n, claim, _, boxes in numbered_boxes(reports[number])]  # fmt: skip
+            found = list({one.name: one for one in found}.values())
+            if last is not None and (drawn := drawn_boxes(last, found, folder)):
+                content.append(_file(drawn))
         else:
             content.append(coloured(message.text) or "…")
             if last is not None and (drawn := drawn_boxes(last, parse_grounded(message.text), folder)):
@@ -56,6 +68,15 @@ def coloured(reply: str) -> str:
         pieces += [plain(reply[at:start]), f'<b><i style="color: {colours[item.name]}">■</i> {name}</b>']
         at = end
     return "".join([*pieces, plain(reply[at:])])
+
+
+def changed(report: Report) -> str:
+    """A corrected reply as Markdown: what was taken out is struck, what was put in underlined, each reason below."""
+    tags = {"": "{}", "-": "<del>{}</del>", "+": "<ins>{}</ins>"}
+    text = "".join(tags[piece.change].format(_escaped(piece.text)) for piece in pieces(report) if piece.text)
+    why = dict.fromkeys(f"{said(report, claim)} {verdict.reason}" for claim in report.claims
+                        if (verdict := report.verdict(claim.id)).value == "refuted")  # fmt: skip
+    return "\n".join([text or "…", *(["", *(f"- {plain(line)}" for line in why)] if why else [])])
 
 
 def settled(reply: str) -> str:

@@ -12,15 +12,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sensorium.conversation import Conversation, Image, Message, Text
+from sensorium.correction.records import Report
 from sensorium.errors import SensoriumError
 
 
 @dataclass
 class Talk:
-    """messages: said and answered, in turns. answering: the task of the reply under way, for whoever stops it."""
+    """messages: said and answered, in turns. answering: the task of the reply under way, for whoever stops it.
+
+    reports: of corrected replies, by the number of their message.
+    """
 
     messages: tuple[Message, ...] = ()
+    reports: dict[int, Report] = field(default_factory=dict)
     answering: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    def note(self, report: Report | None) -> None:
+        """Keep what was found out about the last message; of those that are gone nothing is kept."""
+        last = len(self.messages) - 1
+        self.reports = {number: kept for number, kept in self.reports.items() if number < last}
+        if report is not None:
+            self.reports[last] = report
 
     def stop(self) -> None:
         """End the reply under way; what has come of it stays."""
