@@ -16,7 +16,8 @@ Three measurements, each by itself:
     python benchmarks/evaluate.py --llamacpp default --pictures 40
     python benchmarks/evaluate.py --stored 1000000
 
-Aims: 2 times plain, 1.5 times lmms-eval; a picture's two questions cost less than 1.3 times one; a million replies in 60 s.
+Aims: 2 times plain, 1.5 times lmms-eval; a picture's two questions cost less than 1.3 times one; a million replies in
+60 s.
 """
 
 from __future__ import annotations

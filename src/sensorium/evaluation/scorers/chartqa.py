@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.intervals import Clusters, bootstrap
+from sensorium.evaluation.intervals import Clusters, interval_of_sum
 from sensorium.evaluation.metrics import ratio
 from sensorium.evaluation.scorers.outcome import Outcome, known_variant
 from sensorium.evaluation.scorers.rows import read_rows, same_length
@@ -84,8 +84,8 @@ def score(splits: Mapping[str, Sequence[ChartReply]], variant: str = "official")
         values[name] = scale * right / len(replies)
     intervals = {name: one.mean_interval(scale) for name, one in clusters.items()}
     n = len(splits)
-    overall = next(iter(intervals.values())) if n == 1 else bootstrap(
-        [one.rows for one in clusters.values()], lambda means: scale * ratio(means[..., 0], means[..., 1]) / n
+    overall = next(iter(intervals.values())) if n == 1 else interval_of_sum(
+        list(clusters.values()), lambda means: scale * ratio(means[..., 0], means[..., 1]) / n
     )  # fmt: skip
     return Outcome(
         "chartqa", variant,

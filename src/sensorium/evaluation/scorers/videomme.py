@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.errors import SensoriumError, did_you_mean
-from sensorium.evaluation.intervals import Clusters
+from sensorium.evaluation.intervals import Clusters, Interval
 from sensorium.evaluation.scorers.choices import lmms_eval_letter, videomme_letter, videomme_letter_of_vlmevalkit
 from sensorium.evaluation.scorers.outcome import Outcome, known_variant
 from sensorium.evaluation.scorers.rows import Rows, read_trailing_rows
@@ -123,7 +123,7 @@ def score(replies: Sequence[VideoReply], variant: str = "official") -> Outcome:
 class _Bucket:
     score: float
     counts: dict[str, int]
-    interval: tuple[float, float]
+    interval: Interval
 
 
 def _bucket(pairs: Iterable[tuple[VideoReply, str]], variant: str) -> _Bucket:

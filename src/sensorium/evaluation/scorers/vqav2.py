@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.intervals import Clusters
+from sensorium.evaluation.intervals import Clusters, Interval
 from sensorium.evaluation.scorers.outcome import Outcome, known_variant
 from sensorium.evaluation.scorers.rows import Rows, read_rows, same_ids
 from sensorium.evaluation.scorers.vqa_text import normalised, one_line
@@ -92,7 +92,7 @@ def score(replies: Sequence[VqaReply], variant: str = "official") -> Outcome:
     return Outcome("vqav2", variant, {**values, "questions": len(replies)}, intervals)
 
 
-def _mean(pairs: Iterable[tuple[VqaReply, float]]) -> tuple[float, tuple[float, float]]:
+def _mean(pairs: Iterable[tuple[VqaReply, float]]) -> tuple[float, Interval]:
     clusters = Clusters()
     total, n = 0.0, 0
     for reply, worth in pairs:
