@@ -27,6 +27,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -87,6 +88,7 @@ def against_others(n: int, rounds: int, scratch: Path, threads: int, python: str
         for number in range(rounds):
             for name, answer in sides.items():
                 found[name].append(answer(number))
+                print(f"round {number + 1}, {name}: {found[name][-1][0]:.1f} s", file=sys.stderr, flush=True)
     told: dict[str, Any] = {"questions": 2 * n, "rounds": rounds}
     seconds = {name: [one for one, _ in results] for name, results in found.items()}
     for name, of_side in seconds.items():

@@ -35,9 +35,9 @@ def test_a_killed_writer_leaves_its_folder_free(tmp_path):
 
 
 def test_whoever_comes_second_is_told_who_is_there(tmp_path):
-    with locked(tmp_path, "evaluation"), pytest.raises(SensoriumError, match="another evaluation is writing"):
-        with locked(tmp_path, "evaluation"):
-            pass
+    refused = pytest.raises(SensoriumError, match="another evaluation is writing")
+    with locked(tmp_path, "evaluation"), refused, locked(tmp_path, "evaluation"):
+        pass
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -172,7 +172,7 @@ def test_runs_of_two_kinds_are_told_apart_whichever_comes_first(a_run, scenes_ru
         compare(scenes, benchmark)
     with pytest.raises(SensoriumError, match=r"s: is a run of scenes, .*a one of mme\."):
         compare(benchmark, scenes)
-    with pytest.raises(SensoriumError, match="'official'.*other benchmarks than"):
+    with pytest.raises(SensoriumError, match=r"'official'.*other benchmarks than"):
         compare(scenes, scenes, "official")
 
 

@@ -113,7 +113,8 @@ def _difference(one: Run, other: Run, names: Sequence[str]) -> Difference:
 def _check_kind(first: Path, second: Path, variant: str | None) -> None:
     one, other = kind_of(first), kind_of(second)
     if one != other:
-        raise SensoriumError(second, f"is a run of {other}, {first} one of {one}.", "Compare two runs of one benchmark.")
+        what = f"is a run of {other}, {first} one of {one}."
+        raise SensoriumError(second, what, "Compare two runs of one benchmark.")
     if one == SCENES and variant is not None:
         raise SensoriumError(f"--variant {variant!r}", "is of other benchmarks than `scenes`.", "Leave it out.")
 

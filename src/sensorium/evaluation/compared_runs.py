@@ -1,7 +1,7 @@
 """A run as `compare` sees it: questions by their ids with what each reply was worth, and the official score of them.
 
-Runs of benchmarks are judged and scored by their own rules; runs of our scenes have stored whether each reply was right,
-and their scores are those of MME.
+Runs of benchmarks are judged and scored by their own rules; runs of our scenes have stored whether each reply was
+right, and their scores are those of MME.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ COLUMNS = ("score", "A", "B", "B - A", "95 %", "p", "detectable", "B is")
 @dataclass(frozen=True)
 class ScoreDifference:
     """second - first, in the unit of the official tool; low, high: of the difference, 95 %. p: adjusted by Holm over
-    the headlines, or over all that stands below one. smallest: as of means, the least true difference that four of five tries would show."""
+    the headlines, or over all that stands below one. smallest: the least true difference that data like these would
+    have shown in four of five tries."""
 
     name: str
     first: float
@@ -120,7 +121,7 @@ def _exchanged(rows: Sequence[Floats], statistic: Statistic, spread: Sampled, se
     Clusters with equal sums are exchanged together as a binomial count. Where there are too many different ones, p is
     that of the normal distribution, as the interval is.
     """
-    if all(np.array_equal(*np.split(table, 2, axis=1)) for table in rows):
+    if all(bool((table == np.roll(table, table.shape[1] // 2, axis=1)).all()) for table in rows):
         return 1.0
     if spread.is_normal:
         return erfc(abs(spread.value) / spread.error / sqrt(2)) if spread.error else 1.0
