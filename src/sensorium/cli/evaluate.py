@@ -49,7 +49,7 @@ RayAddress = Annotated[str | None, typer.Option(help="Of a cluster; this machine
 Cache = Annotated[bool, typer.Option(help="Use replies that were given before, in any run.")]
 Probes = Annotated[
     list[str] | None,
-    typer.Option(metavar="no-picture|grey|shuffled|rotate|slots", help="Also ask changed questions; repeatable."),
+    typer.Option(metavar="no-picture|grey|shuffled|sizes|rotate|slots", help="Also ask changed questions; repeatable."),
 ]
 ProbeBase = Annotated[
     str | None, typer.Option(metavar="MODEL|untrained", help="Of blind probes: the base model, for the leakage.")
@@ -92,8 +92,9 @@ def evaluate(
     Every reply is kept in OUT before anything is scored; a run that was stopped goes on where it was, and
     `sensorium rescore OUT` scores it again by other rules without asking.
 
-    Probes ask the same questions without the picture, with a grey one, with another question's (shuffled); with the
-    options rotated; or for a word of the test's own sentences (slots). What they find is in results.json.
+    Probes ask the same questions without the picture, with a grey one, with another question's (shuffled), with smaller
+    ones (sizes); with the options rotated; or for a word of the test's own sentences (slots). What they find is in
+    results.json.
 
     \b
     Examples:

@@ -79,6 +79,7 @@ def benchmark_view(folder: Path, variant: str | None = None) -> RunView:
         unasked=results.unasked,
         remarks=tuple(results.remarks()),
         manifest=tuple(_manifest(results, header)),
+        probed=results.probes,
     )
 
 
