@@ -134,10 +134,9 @@ def _check_benchmark(name: str, out: Path) -> None:
     if Path(name).exists():
         raise SensoriumError(name, "is a path, and the name of a benchmark comes first.",
                              f"Write: sensorium evaluate {SCENES} --data {name} --out {out}")
-    from sensorium.evaluation.benchmarks import BENCHMARKS
+    from sensorium.evaluation.benchmarks.choice import find_benchmark
 
-    if name not in BENCHMARKS:
-        raise SensoriumError(f"benchmark {name!r}", "is not known.", did_you_mean(name, [SCENES, *BENCHMARKS]))
+    find_benchmark(name, SCENES)
 
 
 def _refuse(context: typer.Context, names: tuple[str, ...], why: str) -> None:

@@ -39,9 +39,9 @@ class Run:
 
     @cached_property
     def benchmark(self) -> Benchmark:
-        from sensorium.evaluation.benchmarks import BENCHMARKS
+        from sensorium.evaluation.benchmarks.choice import find_benchmark
 
-        return BENCHMARKS[self.name]
+        return find_benchmark(self.name)
 
     @cached_property
     def source(self) -> Data:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sensorium.data.records import QUESTION_SUBSETS
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.benchmarks import BENCHMARKS
+from sensorium.evaluation.benchmarks.choice import find_benchmark
 from sensorium.evaluation.intervals import Clusters
 from sensorium.evaluation.replies import ScenesReply, read_judged
 from sensorium.evaluation.run_folder import REPLIES, read_header, read_run
@@ -57,7 +57,7 @@ def load_run(folder: Path, variant: str | None) -> tuple[Run, str]:
     if files := _scenes_files(folder):
         return _scenes(folder, files), SCENES
     header, answers = read_run(folder)
-    benchmark = BENCHMARKS[header["benchmark"]]
+    benchmark = find_benchmark(header["benchmark"])
     chosen = benchmark.known_variant(variant, header["prompt"])
     worth: dict[str, list[float]] = {}
     binary: dict[str, bool] = {}

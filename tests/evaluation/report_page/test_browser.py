@@ -123,8 +123,9 @@ def probed(a_run: Any, balls: Path, tmp_path: Path) -> Path:
     shrunk.add(answers)
     shrunk.finish([(one.id, 0) for one in answers], {"repeats": 1})
     shared = [Shared(question="q" * 90, training="somewhere/with_a_rather_long_name.json row 18: " + "words " * 20)]
-    write_overlap(Overlap(training_data="mix.json", samples=9, skipped=0, questions=8, overlapping=1, pictures=4, near=0,
-                          examples=shared), folder / FOLDER)  # fmt: skip
+    overlap = Overlap(training_data="mix.json", samples=9, skipped=0, questions=8, overlapping=1, pictures=4, near=0,
+                      examples=shared)  # fmt: skip
+    write_overlap(overlap, folder / FOLDER)
     make_report(folder).write(tmp_path / "report.html")
     return tmp_path / "report.html"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from sensorium.evaluation.probes import FOLDER
@@ -66,7 +68,7 @@ def _curve(spent, means=(0.25, 0.5, 0.75, 1.0)):
 def test_a_curve_of_tokens_that_grow_four_times_has_even_steps():
     drawn = _drawn(_curve((3, 12, 48, 192)))
     x = [place for place, _ in drawn.points]
-    assert [after - before for before, after in zip(x, x[1:], strict=False)] == pytest.approx([x[1] - x[0]] * 3, abs=0.2)
+    assert [after - before for before, after in pairwise(x)] == pytest.approx([x[1] - x[0]] * 3, abs=0.2)
     heights = [y for _, y in drawn.points]
     assert heights == sorted(heights, reverse=True), "more is higher, and up is less of y"
     assert [name for _, name in drawn.labels] == ["1/8: 3", "1/4: 12", "1/2: 48", "1: 192"]
