@@ -54,7 +54,8 @@ def read(questions: Path, annotations: Path, results: Path) -> list[VqaReply]:
 
 def _answers(told: Rows, i: int) -> tuple[str, ...]:
     answers = told[i].get("answers")
-    given = [one.get("answer") if isinstance(one, dict) else one for one in answers or ()]
+    listed = answers if isinstance(answers, list) else ()
+    given = [one.get("answer") if isinstance(one, dict) else one for one in listed]
     found = tuple(one for one in given if isinstance(one, str))
     if not found or len(found) < len(given):
         raise told.fault(i, "`answers` is not a list of {answer}.")
