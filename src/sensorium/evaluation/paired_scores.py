@@ -54,8 +54,8 @@ class ScoreDifference:
     def cells(self) -> tuple[str, ...]:
         """As tables show it, under `COLUMNS`."""
         return (
-            self.name, _shown(self.first), _shown(self.second), f"{self.value:+.3g}",
-            f"{self.low:+.3g} to {self.high:+.3g}", f"{self.p:.3g}", f"{self.smallest:.3g}", self.verdict,
+            self.name, _shown(self.first), _shown(self.second), _signed(self.value),
+            f"{_signed(self.low)} to {_signed(self.high)}", f"{self.p:.3g}", f"{self.smallest:.3g}", self.verdict,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -150,6 +150,11 @@ def _adjusted(found: Sequence[ScoreDifference]) -> list[ScoreDifference]:
         levels.setdefault(above if below else "", {})[one.name] = one.p_exchange
     adjusted = {name: p for level in levels.values() for name, p in holm(level).items()}
     return [replace(one, p=adjusted[one.name]) for one in found]
+
+
+def _signed(value: float) -> str:
+    """Three digits; what only rounding has left of a nought is a nought."""
+    return f"{round(value, 9) + 0.0:+.3g}"
 
 
 def _shown(value: float) -> str:

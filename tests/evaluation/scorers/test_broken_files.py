@@ -28,7 +28,7 @@ VIDEO = {
     "questions": [{"question_id": "001-1", "task_type": "Counting Problem", "question": "How many?",
                    "options": ["A. 1", "B. 2", "C. 3", "D. 4"], "answer": "B", "response": "B"}],
 }  # fmt: skip
-ANSWERS = [{"answer": word, "answer_confidence": "yes", "answer_id": i} for i, word in enumerate(("two", "two", "2"), 1)]
+ANSWERS = [{"answer": word, "answer_confidence": "yes", "answer_id": i} for i, word in enumerate(("two", "2", "2"), 1)]
 MATH = {
     "question": "How many?", "choices": None, "unit": None, "precision": 1.0, "answer": "2.5", "pid": "1",
     "question_type": "free_form", "answer_type": "float", "extraction": "2.5", "response": "It is 2.5",

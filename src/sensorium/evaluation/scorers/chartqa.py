@@ -54,7 +54,7 @@ def is_right(reply: str, answer: str) -> bool:
     """Numbers as Python reads them, % divides by 100; else the same letters, case apart, blanks included.
 
     So "5" is not "$5", "1000" not "1,000", and "0" is right for "0" by its letters alone. Binary floating point decides
-    at the edge: -4 for -4.2 is wrong.
+    at the edge: -4.2 for -4 is wrong.
     """
     said, true = _number(reply), _number(answer)
     if said is not None and true:
