@@ -6,26 +6,34 @@ Three measurements, each by itself:
                        tower, an MLP, SmolLM2-135M) in the transformers engine, with everything that a run does
                        (reading, digests, batches, journal, score); against the processor and `generate` for one
                        question after the other. They take turns; neither is timed while it loads.
+    --lmms-eval PYTHON the same, and in its turn lmms-eval with the same model; PYTHON is of an environment that has it.
     --llamacpp MODEL   what a second question about a picture costs in the llamacpp engine: the time of two questions
                        about each of new pictures over that of one.
     --stored N         the time to score N replies that lie on the disk.
 
     python benchmarks/evaluate.py
+    python benchmarks/evaluate.py --lmms-eval ~/lmms/bin/python
     python benchmarks/evaluate.py --llamacpp default --pictures 40
     python benchmarks/evaluate.py --stored 1000000
 
-Aims: 2 times plain; a picture's two questions cost less than 1.3 times one; a million replies in 60 s.
+Aims: 2 times plain, 1.5 times lmms-eval; a picture's two questions cost less than 1.3 times one; a million replies in
+60 s.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,35 +66,90 @@ def main() -> None:
         elif options.llamacpp:
             found = second_questions(options.llamacpp, options.pictures, options.rounds)
         else:
-            found = against_plain(options.pictures, options.rounds, Path(scratch))
+            found = against_others(options.pictures, options.rounds, Path(scratch), options.threads, options.lmms_eval)
     print(json.dumps(found) if options.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
 
 
-def against_plain(n: int, rounds: int, scratch: Path) -> dict[str, Any]:
-    """Questions a second of both, and how many replies are the same."""
+def against_others(n: int, rounds: int, scratch: Path, threads: int, python: str | None) -> dict[str, Any]:
+    """Questions a second of each, ratios round by round, and how many replies are the same."""
     from sensorium.engine.transformers.engine import TransformersEngine
     from sensorium.engine.transformers.folder import load_folder
 
     folder, data = _random_llava(scratch), _questions(n, scratch / "data")
-    times: dict[str, list[float]] = {"ours": [], "plain": []}
-    for number in range(rounds):
-        engine = TransformersEngine.load(folder)  # anew, so that it remembers no picture of the last round
-        start = time.perf_counter()
-        answers = _ours(engine, data, scratch / f"run-{number}")
-        times["ours"].append(time.perf_counter() - start)
-        model, processor = load_folder(folder, "llava", torch.float32)
-        start = time.perf_counter()
-        replies = _plain(model, processor, data)
-        times["plain"].append(time.perf_counter() - start)
-    rates = {name: 2 * n / statistics.median(seconds) for name, seconds in times.items()}
-    return {
-        **{f"{name}, questions a second": round(rate, 2) for name, rate in rates.items()},
-        "ratio": round(rates["ours"] / rates["plain"], 2), "aim": 2.0, "questions": 2 * n,
-        "same replies": sum(one.reply.strip() == said.strip() for one, said in zip(answers, replies, strict=True)),
-    }  # fmt: skip
+    sides: dict[str, Callable[[int], tuple[float, list[str]]]] = {
+        # Both anew, so that neither remembers a picture of the last round.
+        "ours": lambda number: _timed(partial(_ours, TransformersEngine.load(folder), data, scratch / f"run-{number}")),
+        "plain": lambda number: _timed(partial(_plain, *load_folder(folder, "llava", torch.float32), data)),
+    }
+    with ExitStack() as held:
+        if python:
+            sides["lmms-eval"] = held.enter_context(lmms_eval(python, scratch, data, threads))
+        found: dict[str, list[tuple[float, list[str]]]] = {name: [] for name in sides}
+        for number in range(rounds):
+            for name, answer in sides.items():
+                found[name].append(answer(number))
+                print(f"round {number + 1}, {name}: {found[name][-1][0]:.1f} s", file=sys.stderr, flush=True)
+    told: dict[str, Any] = {"questions": 2 * n, "rounds": rounds}
+    seconds = {name: [one for one, _ in results] for name, results in found.items()}
+    for name, of_side in seconds.items():
+        told[f"{name}, questions a second"] = round(2 * n / statistics.median(of_side), 2)
+    for name, aim in (("plain", 2.0), ("lmms-eval", 1.5)):
+        if name in sides:
+            ratios = [other / own for other, own in zip(seconds[name], seconds["ours"], strict=True)]
+            told[f"against {name}"] = {
+                "ratio": round(statistics.median(ratios), 2), "of each round": [round(one, 2) for one in ratios],
+                "aim": aim, "same replies": _same(found["ours"][0][1], found[name][0][1]),
+            }  # fmt: skip
+    return told
 
 
-def _ours(engine: Engine, data: Path, out: Path) -> list[Answer]:
+def _timed(answer: Callable[[], list[str]]) -> tuple[float, list[str]]:
+    start = time.perf_counter()
+    replies = answer()
+    return time.perf_counter() - start, replies
+
+
+def _same(one: list[str], other: list[str]) -> int:
+    return sum(a.strip() == b.strip() for a, b in zip(one, other, strict=True))
+
+
+@contextmanager
+def lmms_eval(
+    python: str, scratch: Path, data: Path, threads: int
+) -> Iterator[Callable[[int], tuple[float, list[str]]]]:
+    """Runs of lmms-eval in an environment of its own, the model loaded once. scratch: holds `llava`."""
+    import datasets
+
+    rows = [{"id": str(row["question_id"]), "question_id": str(row["question_id"]), "question": row["text"],
+             "answer": row["label"], "image_source": row["image"], "category": "random",
+             "image": str(data / "images" / row["image"])} for row in _rows(data)]  # fmt: skip
+    table = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    table.to_parquet(scratch / "pope.parquet")
+    home = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(scratch / "cache")}
+    command = [python, str(Path(__file__).with_name("lmms_eval_side.py")), str(scratch), str(threads)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=home) as other:
+        assert other.stdin is not None and other.stdout is not None
+
+        def line_of(start: str) -> str:
+            assert other.stdout is not None
+            for line in other.stdout:
+                if line.startswith(start):
+                    return line
+            raise SystemExit("lmms-eval ended; what it said stands above.")
+
+        def answer(number: int) -> tuple[float, list[str]]:
+            assert other.stdin is not None
+            other.stdin.write(f"{number}\n")
+            other.stdin.flush()
+            told = json.loads(line_of('{"seconds"'))
+            return told["seconds"], told["replies"]
+
+        line_of("ready")
+        yield answer
+        other.stdin.close()
+
+
+def _ours(engine: Engine, data: Path, out: Path) -> list[str]:
     pope = BENCHMARKS["pope"]
     source = Data(data)
     sampling = Sampling(max_new_tokens=TOKENS)
@@ -95,15 +158,14 @@ def _ours(engine: Engine, data: Path, out: Path) -> list[Answer]:
     answers = run(list(pope.read(source, "official")), Here(engine), RunFolder(out, header), "random", sampling,
                   about=ABOUT).answers  # fmt: skip
     score_run(out).write(out)
-    return answers
+    return [answer.reply for answer in answers]
 
 
 @torch.inference_mode()
 def _plain(model: Any, processor: Any, data: Path) -> list[str]:
     """What a script that knows only transformers does."""
     replies = []
-    for line in (data / "random.json").read_text().splitlines():
-        row = json.loads(line)
+    for row in _rows(data):
         content = [{"type": "image", "image": open_image(data / "images" / row["image"])},
                    {"type": "text", "text": row["text"]}]  # fmt: skip
         prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True,
@@ -178,6 +240,10 @@ def _questions(n: int, folder: Path) -> Path:
     return folder
 
 
+def _rows(data: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (data / "random.json").read_text().splitlines()]
+
+
 def _random_llava(scratch: Path) -> Path:
     """A folder of transformers' with nothing trained: 64 visual tokens a picture, 30 layers of 576 above them."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
@@ -204,6 +270,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=200, help="two questions about each")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--lmms-eval", metavar="PYTHON", help="of an environment with lmms-eval, to measure it as well")
     parser.add_argument("--llamacpp", metavar="MODEL", help="measure the cost of a second question instead")
     parser.add_argument("--stored", type=int, metavar="N", help="measure scoring N stored replies instead")
     parser.add_argument("--json", action="store_true")

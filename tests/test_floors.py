@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "sensorium"
 # From the ground up. A package may import from floors below its own; from its own floor where it makes no circle.
 FLOORS = (
     ("errors", "progress"),
-    ("conversation", "files", "configuration", "registry"),
+    ("conversation", "files", "folder_lock", "configuration", "registry"),
     ("grounding", "media", "parts"),
     ("model", "rendering", "data"),
     ("training", "export"),

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image as Picture
+from typer.testing import CliRunner
 
+from sensorium.cli.main import app
 from sensorium.data.readers import READERS
 from sensorium.data.readers.base import SourceSettings
 from sensorium.errors import SensoriumError
+from sensorium.model.checkpoint import save_model
 from sensorium.registry import callable_, settings_of, with_added
 
 CONNECTOR = """
@@ -126,6 +133,48 @@ def test_a_recipe_trains_with_a_connector_a_reader_a_task_and_a_tracker_of_anoth
     assert (site / "run" / "silent").exists() and (site / "run" / "model").is_dir()
     assert "broken: sensorium.connectors broken (broken:X) cannot be loaded and is left out" in done.stderr
     assert done.stdout.strip() == "recipe.yaml: model.connector.gian: unknown key. Did you mean `gain`?"
+
+
+def test_a_benchmark_of_another_distribution_is_evaluated_scored_again_and_compared(tmp_path, site, tiny_model,
+                                                                                    own_cache):
+    """The one that the guide adds, asked by the command of a tiny model."""
+    guide = (Path(__file__).parents[1] / "docs" / "add-a-part.md").read_text(encoding="utf-8")
+    module = next(block for block in re.findall(r"^```python\n(.*?)^```", guide, re.M | re.S) if "COUNTING = " in block)
+    install(site, "counts", module, benchmarks={"counting": "COUNTING"})
+    install(site, "otherwise", "from counts import COUNTING", benchmarks={"other": "COUNTING"})
+    importlib.invalidate_caches()  # the folder was not there when it was put on the path
+    (tmp_path / "data").mkdir()
+    rows = []
+    for i in range(4):
+        Picture.new("RGB", (32, 32), (60 * i, 0, 0)).save(tmp_path / "data" / f"{i // 2}.png")
+        rows.append({"id": i, "image": f"{i // 2}.png", "thing": "dots", "count": i})
+    (tmp_path / "data" / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = save_model(tiny_model, tmp_path / "model", ["vision"])
+
+    def sensorium(*words: object) -> str:
+        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    for name in ("a", "b"):
+        sensorium("evaluate", "counting", "-d", tmp_path / "data", "-o", tmp_path / name, "-m", model,
+                  "--max-new-tokens", 2, "--seed", 1, "--probe", "no-picture")  # fmt: skip
+    results = json.loads(sensorium("rescore", tmp_path / "a", "--json"))
+    assert results["benchmark"] == "counting" and results["answered"] == 4
+    assert [task["clusters"] for task in results["tasks"]] == [2]
+    compared = json.loads(sensorium("compare", tmp_path / "a", tmp_path / "b", "--json"))
+    assert [score["score"] for score in compared["scores"]] == ["accuracy"]
+    with pytest.raises(SensoriumError, match=r"benchmark 'countin': is not known\. Did you mean `counting`"):
+        sensorium("evaluate", "countin", "-d", tmp_path / "data", "-o", tmp_path / "c")
+    with pytest.raises(SensoriumError, match="benchmark 'other': is not known"):
+        sensorium("evaluate", "other", "-d", tmp_path / "data", "-o", tmp_path / "c")
+
+
+def test_a_run_of_a_benchmark_that_is_not_installed_any_more_is_told(tmp_path):
+    header = {"format": "sensorium-run-1", "benchmark": "gone", "answers": 0}
+    (tmp_path / "replies.jsonl").write_text(json.dumps(header) + "\n")
+    with pytest.raises(SensoriumError, match="benchmark 'gone': is not known"):
+        CliRunner().invoke(app, ["rescore", str(tmp_path)], catch_exceptions=False)
 
 
 def test_help_needs_nothing_of_a_broken_package(tmp_path):

@@ -1,4 +1,5 @@
-"""What other distributions add to our tables: connectors, readers, rewriters, trackers by entry points.
+"""What other distributions add to our tables (connectors, readers, rewriters, trackers, benchmarks) by entry
+points.
 
 A table is a plain dict of name -> class in its package. A distribution adds to it by an entry point of the group that
 has the table's name, `sensorium.connectors`; nothing is imported before somebody asks for the table. A package that

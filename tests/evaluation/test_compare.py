@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from sensorium.cli.compare import compare as command
 from sensorium.errors import SensoriumError
 from sensorium.evaluation import ReplyFile, ScenesReply
 from sensorium.evaluation.benchmarks import Answer
@@ -116,3 +121,65 @@ def test_runs_of_our_own_scenes_are_compared_alike(tmp_path):
 def test_a_folder_that_is_no_run_is_named(tmp_path, a_run):
     with pytest.raises(SensoriumError, match=r"holds no replies\.jsonl"):
         compare(a_run("a", always), tmp_path)
+
+
+def test_official_scores_are_compared_beside_the_means(a_run):
+    """MME's sum: the first run is wholly right about one picture of eight in one of two subtasks, the second always."""
+    first = a_run("first", lambda task, picture, turn, _: task == "color" or picture < 1)
+    found = compare(first, a_run("second", always))
+    scores = {score.name: score for score in found.scores}
+    assert (scores["perception"].first, scores["perception"].second) == (pytest.approx(200 + 25), 400)
+    assert scores["perception"].verdict == "higher" and scores["subtasks.color.score"].verdict == "tied"
+    assert scores["subtasks.count.acc_plus"].value == pytest.approx(7 / 8)
+    assert {row["score"] for row in found.to_json()["scores"]} == set(scores)
+
+
+def test_the_order_of_answers_on_the_disk_changes_no_score(a_run, tmp_path):
+    first = a_run("a", lambda *key: key[1] % 2)
+    second = a_run("b", lambda *key: key[1] % 3)
+    here = compare(first, second).to_json()["scores"]
+    lines = (second / "replies.jsonl").read_text().splitlines()
+    turned = [json.loads(line) for line in lines[1:]][::-1]
+    rows = [lines[0], *(json.dumps(row | {"number": i}) for i, row in enumerate(turned))]
+    (second / "replies.jsonl").write_text("\n".join(rows) + "\n")
+    assert compare(first, second).to_json()["scores"] == here
+
+
+@pytest.fixture
+def scenes_run(tmp_path):
+    def made(name, is_right, subset="count"):
+        header = {"model": name, "data": "d", "split": "test_seen", "blind": False}
+        file = ReplyFile(tmp_path / name / "replies-test_seen.jsonl", header)
+        for i in range(24):
+            reply = ScenesReply(f"s{i // 2}-{subset}/{i % 2}", f"s{i // 2}", subset, "?", "Yes", "Yes")
+            file.add([(reply, is_right(i))])
+        return tmp_path / name
+
+    return made
+
+
+def test_scenes_are_compared_by_their_scores_of_200_too(scenes_run):
+    found = compare(scenes_run("a", lambda i: i % 2 == 0), scenes_run("b", always))
+    scores = {score.name: score for score in found.scores}
+    score, plus = scores["test_seen count.score"], scores["test_seen count.accuracy+"]
+    assert (score.first, score.second, plus.first, plus.second) == (50, 200, 0, 100)
+    assert score.verdict == plus.verdict == "higher"
+
+
+def test_runs_of_two_kinds_are_told_apart_whichever_comes_first(a_run, scenes_run):
+    benchmark, scenes = a_run("a", always), scenes_run("s", always)
+    with pytest.raises(SensoriumError, match=r"a: is a run of mme, .*s one of scenes\. Compare two runs of one"):
+        compare(scenes, benchmark)
+    with pytest.raises(SensoriumError, match=r"s: is a run of scenes, .*a one of mme\."):
+        compare(benchmark, scenes)
+    with pytest.raises(SensoriumError, match=r"'official'.*other benchmarks than"):
+        compare(scenes, scenes, "official")
+
+
+def test_the_command_shows_both_tables(a_run):
+    first, second = a_run("a", lambda *key: key[1] % 2), a_run("b", always)
+    app = typer.Typer()
+    app.command()(command)
+    shown = CliRunner().invoke(app, [str(first), str(second)], catch_exceptions=False).stdout
+    assert "The scores of mme, by the rules of official" in shown
+    assert "perception" in shown and "subtasks.color.acc_plus" in shown and "higher" in shown

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from sensorium.cli.evaluate import evaluate
 from sensorium.errors import SensoriumError
 from sensorium.evaluation import read_replies
+from sensorium.folder_lock import locked
 from sensorium.model.checkpoint import save_model
 
 
@@ -33,7 +34,7 @@ def test_the_command_writes_results_table_and_all_replies(run, dataset, tmp_path
     assert "existence (of 200)" in shown
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == [
-        "replies-test_seen-blind.jsonl", "replies-test_seen.jsonl", "results.json", "table.md",
+        ".lock", "replies-test_seen-blind.jsonl", "replies-test_seen.jsonl", "results.json", "table.md",
     ]  # fmt: skip
     results = json.loads((out / "results.json").read_text())
     assert results["data"] == {"name": "tiny", "fingerprint": "f", "seed": 0}
@@ -78,3 +79,12 @@ def test_a_model_behind_an_address_is_measured_like_any_other(dataset, tmp_path)
     existence = results["splits"]["test_seen"]["seen"]["existence"]
     assert (existence["accuracy"]["value"], existence["yes_share"]) == (50, 1)  # what always saying yes reaches
     assert "Plain talk is not compared" in done.stderr
+
+
+def test_two_at_once_into_one_folder_are_refused(run, dataset, tmp_path):
+    with locked(tmp_path / "out", "evaluation"):
+        for arguments in (("scenes", "--data", dataset.root), ("scenes-mme", "--data", dataset.root)):
+            with pytest.raises(SensoriumError, match=r"out: another evaluation is writing this run\. Wait"):
+                run(*arguments)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    run("scenes", "--data", dataset.root, "--no-blind", "--no-speech", "--limit", 1)

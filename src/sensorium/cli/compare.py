@@ -11,6 +11,8 @@ import typer
 from sensorium.cli.terminal import emit, emit_json, note
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sensorium.evaluation.compare import Comparison
 
 WIDTH = 110  # of the table where there is no terminal to ask
@@ -28,7 +30,8 @@ def compare(
 
     B - A with a 95 % interval from errors clustered by picture; p of a permutation test that flips whole pictures, for
     tasks adjusted by Holm; McNemar's counts; the verdict on B; and the smallest difference that data like these would
-    have shown in four of five tries.
+    have shown in four of five tries. Then the official scores, also those that are no means (F1, CIDEr, the sums of
+    MME), whole pictures of both runs resampled together.
 
     \b
     Examples:
@@ -58,9 +61,22 @@ def _show(found: Comparison) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     with console.capture() as captured:
         console.print(table)
+        if found.scores:
+            console.print(_scores(found))
     emit(captured.get(), end="")
     overall = found.overall.difference
     emit(f"All {found.overall.questions} questions about {overall.mean.clusters} pictures or videos: "
          f"B is {found.overall.verdict}.")  # fmt: skip
     for remark in found.notes:
         note(f"note: the runs differ beside the model: {remark}")
+
+
+def _scores(found: Comparison) -> Table:
+    from rich.table import Table
+
+    from sensorium.evaluation.paired_scores import COLUMNS
+
+    table = Table(*COLUMNS, title=f"The scores of {found.first.benchmark}, by the rules of {found.variant}")
+    for score in found.scores:
+        table.add_row(*score.cells)
+    return table

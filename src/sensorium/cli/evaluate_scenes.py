@@ -29,6 +29,7 @@ def evaluate_scenes(
     from sensorium.engine.names import find_model
     from sensorium.evaluation import Report
     from sensorium.evaluation.identity import engine_identity
+    from sensorium.folder_lock import locked
 
     dataset = Dataset(data)
     splits = splits or [name for name in TEST_SPLITS if name in dataset.splits]
@@ -38,7 +39,7 @@ def evaluate_scenes(
     for name in splits:
         dataset.folder(name)
     found = find_model(load["name"])
-    with Preparation() as preparation:
+    with locked(out, "evaluation"), Preparation() as preparation:
         loaded = load_engine(progress=preparation, **load)
         identity = engine_identity(load["name"], loaded.card, load["precision"])
         about: dict[str, Any] = {"name": loaded.card.name, "fingerprint": identity}

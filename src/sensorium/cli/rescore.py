@@ -44,9 +44,9 @@ def rescore(
         show_results(results, json)
         return
     first = score_run(run)
-    from sensorium.evaluation.benchmarks import BENCHMARKS
+    from sensorium.evaluation.benchmarks.choice import find_benchmark
 
-    each = [score_run(run, name) for name in BENCHMARKS[first.benchmark].variants]
+    each = [score_run(run, name) for name in find_benchmark(first.benchmark).variants]
     if json:
         emit_json({one.variant: one.model_dump(mode="json") for one in each})
     else:
@@ -68,10 +68,10 @@ def show_results(results: Results, json: bool) -> None:
 def _side_by_side(each: list[Results]) -> Table:
     from rich.table import Table
 
-    from sensorium.evaluation.benchmarks import BENCHMARKS
+    from sensorium.evaluation.benchmarks.choice import find_benchmark
     from sensorium.evaluation.results import shown
 
-    title = f"{each[0].model.get('name')} on {BENCHMARKS[each[0].benchmark].title}: the same replies by all rules"
+    title = f"{each[0].model.get('name')} on {find_benchmark(each[0].benchmark).title}: the same replies by all rules"
     table = Table("score", *(one.variant for one in each), title=title, caption=f"asked as {each[0].prompt}")
     by = [{score.name: score.value for score in one.scores} for one in each]
     for name in dict.fromkeys(name for scores in by for name in scores):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.benchmarks import BENCHMARKS
+from sensorium.evaluation.benchmarks.choice import find_benchmark
 from sensorium.evaluation.results import Results, shown
 from sensorium.files import write_whole
 
@@ -35,7 +35,7 @@ def benchmarks_table(runs: Sequence[Results]) -> str:
         wanted = HEADLINES.get(run.benchmark)
         for score in run.scores:
             if wanted is None or score.name in wanted:
-                cells = (BENCHMARKS[run.benchmark].name, score.name, shown(score.value),
+                cells = (find_benchmark(run.benchmark).name, score.name, shown(score.value),
                          f"{shown(score.low)}–{shown(score.high)}", unseen.get(score.name, "–"), str(run.answered))
                 lines.append("| " + " | ".join(cells) + " |")
     lines += ["", *(_gain(run) for run in runs if run.probes.blind)]

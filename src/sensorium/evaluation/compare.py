@@ -2,45 +2,23 @@
 
 Works on the folders that `sensorium evaluate` leaves, of benchmarks and of our own scenes. Questions are matched by
 their ids; where the two sets are not the same, that is an error and never a smaller comparison.
+
+Two tables come of it: means of questions, of each task and of all, and the official scores.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.benchmarks import BENCHMARKS
-from sensorium.evaluation.replies import read_judged
-from sensorium.evaluation.run_folder import REPLIES, read_run
+from sensorium.evaluation.compared_runs import SCENES, Run, kind_of, load_run
+from sensorium.evaluation.paired_scores import ScoreDifference, score_differences
 from sensorium.evaluation.statistics.paired import Difference, difference, holm, verdict
 
 NAMED = 3  # questions that an error gives as examples
-
-
-@dataclass(frozen=True)
-class Item:
-    """One question as a run answered it: worth 0-1, the mean of its repeats."""
-
-    task: str
-    cluster: str
-    truth: Any
-    worth: float
-    is_binary: bool
-
-
-@dataclass(frozen=True)
-class Run:
-    """name: of the model; how: what else must be alike for a fair comparison, by what it is called."""
-
-    folder: Path
-    name: str
-    benchmark: str
-    how: Mapping[str, Any]
-    items: Mapping[str, Item]
 
 
 @dataclass(frozen=True)
@@ -82,13 +60,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """second against first. notes: what differs between the runs beside the model."""
+    """second against first. scores: the official ones, of the first replies; notes: what differs between the runs
+    beside the model."""
 
     first: Run
     second: Run
     variant: str
     overall: Row
     tasks: tuple[Row, ...]
+    scores: tuple[ScoreDifference, ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -97,14 +77,16 @@ class Comparison:
             "first": {"folder": str(self.first.folder), "model": self.first.name},
             "second": {"folder": str(self.second.folder), "model": self.second.name},
             "overall": self.overall.to_json(), "tasks": [row.to_json() for row in self.tasks],
+            "scores": [one.to_json() for one in self.scores],
             "notes": list(self.notes),
         }  # fmt: skip
 
 
 def compare(first: Path, second: Path, variant: str | None = None) -> Comparison:
     """Raises SensoriumError for folders that are no runs, of two benchmarks, or not of the same questions."""
-    one, chosen = _load(first, variant)
-    other, _ = _load(second, chosen)
+    _check_kind(first, second, variant)
+    one, chosen = load_run(first, variant)
+    other, _ = load_run(second, chosen)
     _check_same(one, other)
     names = list(one.items)
     tasks: dict[str, list[str]] = {}
@@ -115,7 +97,9 @@ def compare(first: Path, second: Path, variant: str | None = None) -> Comparison
     adjusted = holm({task: found.p for task, found in by.items()})
     rows = tuple(Row(task, len(tasks[task]), found, adjusted[task]) for task, found in by.items())
     notes = [f"{key}: {one.how[key]} and {other.how.get(key)}" for key in one.how if one.how[key] != other.how.get(key)]
-    return Comparison(one, other, chosen, Row(None, len(names), overall, overall.p), rows, tuple(notes))
+    whole = Row(None, len(names), overall, overall.p)
+    scores = tuple(score_differences(one.outcome(names), other.outcome(names)))
+    return Comparison(one, other, chosen, whole, rows, scores, tuple(notes))
 
 
 def _difference(one: Run, other: Run, names: Sequence[str]) -> Difference:
@@ -126,9 +110,16 @@ def _difference(one: Run, other: Run, names: Sequence[str]) -> Difference:
     )  # fmt: skip
 
 
+def _check_kind(first: Path, second: Path, variant: str | None) -> None:
+    one, other = kind_of(first), kind_of(second)
+    if one != other:
+        what = f"is a run of {other}, {first} one of {one}."
+        raise SensoriumError(second, what, "Compare two runs of one benchmark.")
+    if one == SCENES and variant is not None:
+        raise SensoriumError(f"--variant {variant!r}", "is of other benchmarks than `scenes`.", "Leave it out.")
+
+
 def _check_same(one: Run, other: Run) -> None:
-    if one.benchmark != other.benchmark:
-        raise SensoriumError(other.folder, f"is a run of {other.benchmark}, {one.folder} one of {one.benchmark}.")
     for here, there in ((one, other), (other, one)):
         if missing := [name for name in here.items if name not in there.items]:
             shown = ", ".join(missing[:NAMED]) + (", …" if len(missing) > NAMED else "")
@@ -138,49 +129,3 @@ def _check_same(one: Run, other: Run) -> None:
         named = ", ".join(other_truth[:NAMED])
         what = f"has another truth than {one.folder} for {len(other_truth)} questions: {named}."
         raise SensoriumError(other.folder, what, "They are runs over different data.")
-
-
-def _load(folder: Path, variant: str | None) -> tuple[Run, str]:
-    """The run, and the variant by which it is judged."""
-    if not (folder / REPLIES).is_file() and (scenes := sorted(folder.glob("replies-*.jsonl"))):
-        return _scenes(folder, scenes), "scenes"
-    header, answers = read_run(folder)
-    benchmark = BENCHMARKS[header["benchmark"]]
-    chosen = benchmark.known_variant(variant, header["prompt"])
-    worth: dict[str, list[float]] = {}
-    binary: dict[str, bool] = {}
-    for repeat in range(header["repeats"]):
-        of_repeat = [answer for answer in answers if answer.repeat == repeat]
-        for answer, judged in zip(of_repeat, benchmark.judge(of_repeat, chosen), strict=True):
-            worth.setdefault(answer.id, []).append(judged.worth)
-            binary[answer.id] = judged.is_binary and header["repeats"] == 1
-    about = {answer.id: answer for answer in answers}
-    items = {
-        name: Item(about[name].task, about[name].cluster, about[name].truth, sum(values) / len(values), binary[name])
-        for name, values in worth.items()
-    }
-    how = {"prompt": header["prompt"], "sampling": header["sampling"], "replies to each": header["repeats"]}
-    return Run(folder, str(header["model"]["name"]), benchmark.name, how, items), chosen
-
-
-def _scenes(folder: Path, files: Sequence[Path]) -> Run:
-    """A run of `sensorium evaluate scenes`: all splits, seeing. Tasks are split and subset."""
-    items = {}
-    for path in files:
-        header, rows = read_judged(path)
-        if header.get("blind"):
-            continue
-        for reply, is_right in rows:
-            task = f"{header.get('split')} {reply.subset}"
-            cluster = f"{header.get('split')}/{reply.scene}"
-            items[f"{header.get('split')}/{reply.id}"] = Item(task, cluster, reply.truth, float(is_right), True)
-    if not items:
-        raise SensoriumError(folder, "holds no replies of a model that saw the pictures.")
-    return Run(folder, _model_of_scenes(folder), "scenes", {}, items)
-
-
-def _model_of_scenes(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / "results.json").read_text(encoding="utf-8"))["model"]["name"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return folder.name  # the replies are what counts; a name is only for the eye

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import Field
 from rich.table import Table
 
-from sensorium.evaluation.benchmarks import BENCHMARKS, Answer, Benchmark
+from sensorium.evaluation.benchmarks import Answer, Benchmark
+from sensorium.evaluation.benchmarks.choice import find_benchmark
 from sensorium.evaluation.headlines import Part, Score, headlines
 from sensorium.evaluation.probes.findings import Findings, findings
 from sensorium.evaluation.run_folder import read_run
@@ -76,7 +77,7 @@ class Results(Part):
 
     def table(self) -> Table:
         """For the terminal."""
-        title = f"{self.model.get('name')} on {BENCHMARKS[self.benchmark].title}"
+        title = f"{self.model.get('name')} on {find_benchmark(self.benchmark).title}"
         caption = f"asked as {self.prompt}, scored as {self.variant}"
         table = Table("score", "value", "95 %", title=title, caption=caption)
         for score in self.scores:
@@ -134,7 +135,7 @@ def _no_search_for_cycles() -> Iterator[None]:
 
 def _score_run(folder: Path, variant: str | None) -> Results:
     header, answers = read_run(folder)
-    benchmark = BENCHMARKS[header["benchmark"]]
+    benchmark = find_benchmark(header["benchmark"])
     chosen = benchmark.known_variant(variant, header["prompt"])
     first = [answer for answer in answers if answer.repeat == 0]
     judged = benchmark.judge(first, chosen)

@@ -160,7 +160,7 @@ def _gathered(job: Job, said: Sequence[Said], unasked: dict[str, str]) -> dict[i
 def _answer(job: Job, i: int, reply: Reply) -> Answer:
     question = job.questions[i]
     return Answer(question.id, question.cluster, question.task, question.text, question.truth, reply.text, job.repeat,
-                  reply.finish, reply.n_tokens, job.media[i])  # fmt: skip
+                  reply.finish, reply.n_tokens, job.media[i], reply.n_prompt)  # fmt: skip
 
 
 def _check_ids(questions: Iterable[Question]) -> None:

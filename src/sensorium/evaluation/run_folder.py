@@ -108,20 +108,30 @@ def read_run(path: Path) -> tuple[dict[str, Any], list[Answer]]:
     return header, answers[: header["answers"]]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[Answer]]:
-    """The header and all answers, those that the scores are not of behind the others."""
+def read_header(path: Path) -> dict[str, Any]:
+    """What a finished run is of, its answers left unread. Raises SensoriumError for a folder that is none."""
     file = path / REPLIES
     if not file.is_file():
         again = " again to finish it." if (path / JOURNAL).is_file() else "."
         remedy = f"Run `sensorium evaluate` with this --out{again}"
         raise SensoriumError(path, f"holds no {REPLIES}.", remedy)
     try:
+        with file.open("rb") as lines:
+            header = _parsed(lines.readline().rstrip(b"\n"), file, 1)
+    except OSError as error:
+        raise SensoriumError(file, f"cannot be read ({error.strerror or error}).") from error
+    if header.get("format") != FORMAT:
+        raise SensoriumError(file, f"is not a file of the format {FORMAT}.")
+    return header
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[Answer]]:
+    """The header and all answers, those that the scores are not of behind the others."""
+    header, file = read_header(path), path / REPLIES
+    try:
         lines = file.read_bytes().rstrip(b"\n").split(b"\n")
     except OSError as error:
         raise SensoriumError(file, f"cannot be read ({error.strerror or error}).") from error
-    header = _parsed(lines[0], file, 1)
-    if header.get("format") != FORMAT:
-        raise SensoriumError(file, f"is not a file of the format {FORMAT}.")
     answers: dict[int, Answer] = {}
     seen: dict[Key, int] = {}
     for number, line in enumerate(lines[1:], start=2):

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from sensorium.errors import SensoriumError
+from sensorium.folder_lock import locked
 from sensorium.model.attention import why_not_plain
 from sensorium.model.checkpoint import save_model, thin_state
 from sensorium.model.multimodal import MultimodalModel
@@ -35,7 +36,6 @@ from sensorium.training.claim import claim
 from sensorium.training.data import check_data, check_finished, provenance
 from sensorium.training.flops import Utilisation
 from sensorium.training.journal import Journal, read_journal
-from sensorium.training.lock import locked
 from sensorium.training.losses import plot_losses
 from sensorium.training.measure import contribution_table, contributions
 from sensorium.training.optimizer import set_learning_rates
@@ -74,7 +74,7 @@ def train(
         with ExitStack() as held:
             with ranks.failing_together():
                 if ranks.is_first:
-                    held.enter_context(locked(run))
+                    held.enter_context(locked(run, "training"))
                     claim(run, recipe)
             if not ranks.is_first:
                 say, tell = _silent, None

@@ -43,7 +43,7 @@ def test_a_run_is_asked_scored_and_scored_again(sensorium, lookalike, model, tmp
     assert "asked as" in printed and "95 %" in printed
     results = json.loads((out / "results.json").read_text())
     assert results["data"]["layout"] == layout and results["answered"] == results["planned"] > 0
-    assert sorted(path.name for path in out.iterdir()) == ["replies.jsonl", "results.json"]
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "replies.jsonl", "results.json"]
     again = json.loads(sensorium("rescore", out, "--json"))
     assert again == results == json.loads((out / "results.json").read_text())
     side_by_side = json.loads(sensorium("rescore", out, "--variant", "all", "--json"))

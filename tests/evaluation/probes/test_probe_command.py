@@ -44,6 +44,15 @@ def test_probes_are_asked_kept_apart_and_scored_again_with_the_run(evaluate, tmp
     assert (out / "replies.jsonl").is_file()
 
 
+def test_smaller_pictures_give_a_curve_with_the_tokens_that_the_engine_counted(evaluate, tmp_path):
+    found = json.loads(evaluate("--probe", "sizes", "--probe", "no-picture", "--json"))["probes"]["curves"]
+    [curve] = found
+    assert [point["at"] for point in curve["points"]] == ["1/8", "1/4", "1/2", "1"] and curve["questions"] == 8
+    # This model brings every picture to one size, so that each costs the same, and more than none.
+    assert len({point["visual_tokens"] for point in curve["points"]}) == 1
+    assert curve["points"][0]["tokens"] > curve["points"][0]["visual_tokens"] > 0
+
+
 def test_a_run_compared_with_training_data_says_what_they_share(evaluate, dataset, tmp_path):
     row = {"id": "0", "image": str(next((dataset.root / "test_seen" / "images").iterdir()).name),
            "conversations": [{"from": "human", "value": "<image>\nIs there a dog in this image?"},

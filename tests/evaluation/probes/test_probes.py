@@ -19,6 +19,7 @@ from sensorium.evaluation.probes.findings import findings
 from sensorium.evaluation.probes.overlap import difference_hash, overlap_of, read_overlap, write_overlap
 from sensorium.evaluation.probes.polarity import criterion, d_prime, polarity_of
 from sensorium.evaluation.probes.rotation import rotation_of, rotations
+from sensorium.evaluation.probes.sizes import sizes_of
 from sensorium.evaluation.probes.slots import slots, slots_of
 from sensorium.evaluation.run import run
 from sensorium.evaluation.run_folder import RunFolder
@@ -254,3 +255,37 @@ def test_probes_of_data_in_circles_need_no_more_questions(tmp_path):
     answers = answered(asked, lambda q: q.truth["answer"])
     found = findings(tmp_path, BENCHMARKS["mcq"], "official", answers, judge(answers, "mcq"))
     assert found.rotation is not None and found.rotation.circular == 1
+
+
+def test_smaller_pictures_keep_their_shape_and_everything_else():
+    [first, *_] = questions = pairs()
+    changed = PROBES["sizes"].change(questions)
+    assert len(changed) == 3 * len(questions)
+    assert [one.id for one in changed[:3]] == [f"{first.id}~1/2", f"{first.id}~1/4", f"{first.id}~1/8"]
+    assert [open_image(one.media()[0]).size for one in changed[:3]] == [(20, 15), (10, 8), (5, 4)]
+    assert all((one.text, one.truth) == (first.text, first.truth) for one in changed[:3])
+
+
+def test_the_curve_of_sizes_has_the_score_and_the_tokens_of_each():
+    """Two questions about each of four pictures; the smaller the picture, the fewer are right."""
+    asked = [Question(f"{i // 2}#{i % 2}", str(i // 2), "count", "?", {"answer": ("yes", "no")[i % 2], "question": "?"},
+                      tuple) for i in range(8)]  # fmt: skip
+
+    def said(share, right, tokens):
+        mark = f"~{share}" if share else ""
+        return [Answer(f"{one.id}{mark}", one.cluster, one.task, "?", one.truth,
+                       one.truth["answer"] if i < right else "hm", n_prompt=tokens)
+                for i, one in enumerate(asked)]  # fmt: skip
+
+    shrunk = [*said("1/2", 6, 40), *said("1/4", 4, 28), *said("1/8", 0, 25)]
+    blind = said("", 0, 24)
+    curve = sizes_of(said("", 8, 88), shrunk, blind, judge)
+    assert [point.at for point in curve.points] == ["1/8", "1/4", "1/2", "1"]
+    assert [point.mean for point in curve.points] == [0, 0.5, 0.75, 1]
+    assert [point.tokens for point in curve.points] == [25, 28, 40, 88]
+    assert [point.visual_tokens for point in curve.points] == [1, 4, 16, 64]
+    # Of four pictures three are right twice and one never: sums of two less the mean, ±.5 and -1.5; Student's t of 3.
+    assert curve.points[2].low == pytest.approx(0.75 - 3.182 * np.sqrt(3 * 0.5**2 + 1.5**2) / 8, abs=1e-3)
+    assert [point.visual_tokens for point in sizes_of(said("", 8, 88), shrunk, [], judge).points] == [None] * 4
+    assert sizes_of(said("", 8, 88), shrunk[1:], [], judge).questions == 7, "one is missing at one size, so at all"
+    assert sizes_of(said("", 8, 88), shrunk[:8], [], judge) is None

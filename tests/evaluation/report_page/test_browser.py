@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 import pytest
 from PIL import Image as Picture
 
+from sensorium.evaluation.probes import FOLDER
+from sensorium.evaluation.probes.overlap import Overlap, Shared, write_overlap
+from sensorium.evaluation.probes.sizes import SHARES, SIZES
 from sensorium.evaluation.report_page import Sources, make_report
+from sensorium.evaluation.run_folder import RunFolder, read_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright to drive a browser")
 
@@ -67,6 +72,23 @@ def of_scenes(scenes_run: Any, examples: Any, engine_of: Any, tmp_path: Path) ->
     return tmp_path / "report.html"
 
 
+@pytest.fixture
+def probed(a_run: Any, balls: Path, tmp_path: Path) -> Path:
+    """A report with a panel of each kind."""
+    folder = a_run("m", balls, lambda question: "Yes" if "red" in question or "blue" in question else "No")
+    a_run(f"m/{FOLDER}/no-picture", balls, lambda question: "Yes")
+    shrunk = RunFolder(folder / FOLDER / SIZES.name, {"benchmark": "pope"})
+    answers = [replace(one, id=f"{one.id}~{share}", n_prompt=40) for one in read_run(folder)[1] for share in SHARES]
+    shrunk.add(answers)
+    shrunk.finish([(one.id, 0) for one in answers], {"repeats": 1})
+    shared = [Shared(question="q" * 90, training="somewhere/with_a_rather_long_name.json row 18: " + "words " * 20)]
+    overlap = Overlap(training_data="mix.json", samples=9, skipped=0, questions=8, overlapping=1, pictures=4, near=0,
+                      examples=shared)  # fmt: skip
+    write_overlap(overlap, folder / FOLDER)
+    make_report(folder).write(tmp_path / "report.html")
+    return tmp_path / "report.html"
+
+
 def shown(page: Any) -> int:
     return sum(card.is_visible() for card in page.locator(".card").all())
 
@@ -106,7 +128,22 @@ def test_without_scripts_everything_is_there_but_the_filters(compared, visit):
         assert not page.locator("#filters").is_visible()
 
 
-@pytest.mark.parametrize("report", ["compared", "of_scenes"])
+def test_what_was_probed_is_drawn_where_the_numbers_are(probed, visit):
+    with visit(probed) as page:
+        page.click("nav >> text=Probes")
+        assert page.locator("#probes").bounding_box()["y"] < LAPTOP["height"]
+        # Seeing and blind are right in half of the questions: two points above each other in the middle of their lines.
+        seeing, blind = (one.bounding_box() for one in page.locator(".panel .marks").first.locator("circle").all())
+        assert seeing["x"] == pytest.approx(blind["x"], abs=0.5) and seeing["y"] < blind["y"]
+        curve, *_ = (one.bounding_box() for one in page.locator(".curve svg").all())
+        points = [one.bounding_box() for one in page.locator(".curve circle").all()]
+        assert len(points) == 4
+        assert all(curve["x"] < one["x"] < curve["x"] + curve["width"] for one in points)
+        page.click("text=1 example")
+        assert page.get_by_text("row 18").is_visible()
+
+
+@pytest.mark.parametrize("report", ["compared", "of_scenes", "probed"])
 def test_nothing_is_wider_than_a_phone(report, visit, request):
     with visit(request.getfixturevalue(report), viewport=PHONE, has_touch=True) as page:
         for width in (390, 320):
@@ -118,7 +155,7 @@ def test_nothing_is_wider_than_a_phone(report, visit, request):
             assert not outside
 
 
-@pytest.mark.parametrize("report", ["compared", "of_scenes"])
+@pytest.mark.parametrize("report", ["compared", "of_scenes", "probed"])
 def test_words_can_be_read_in_light_and_dark(report, visit, request, contrasts):
     with visit(request.getfixturevalue(report)) as page:
         grounds = set()

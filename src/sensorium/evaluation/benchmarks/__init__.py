@@ -1,5 +1,7 @@
 """Benchmarks by name, one file each. Adding one is a file here and a line in `BENCHMARKS`.
 
+An installed distribution adds one by an entry point of the group `sensorium.benchmarks`: see `choice`.
+
 Our own scenes are here in the forms of four known benchmarks (`scenes-…`); `evaluation.scenes` measures them with
 chance and blind runs in one table.
 """

@@ -45,7 +45,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question's record with one reply. repeat: which of several samples; media: digests of what was shown."""
+    """A question's record with one reply. repeat: which of several samples; media: digests of what was shown; n_prompt:
+    tokens of the prompt, visual ones too, 0 where nobody counted them."""
 
     id: str
     cluster: str
@@ -57,6 +58,7 @@ class Answer:
     finish: str = "stop"
     n_tokens: int = 0
     media: tuple[str, ...] = ()
+    n_prompt: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {**self.__dict__, "media": list(self.media)}

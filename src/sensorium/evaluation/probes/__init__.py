@@ -10,8 +10,9 @@ A video has two more ways to be blind, one frame and subtitles alone; they belon
 from sensorium.evaluation.probes.base import BASE, FOLDER, Probe
 from sensorium.evaluation.probes.blind import GREY, NO_PICTURE, SHUFFLED
 from sensorium.evaluation.probes.rotation import ROTATE
+from sensorium.evaluation.probes.sizes import SIZES
 from sensorium.evaluation.probes.slots import SLOTS
 
-PROBES: dict[str, Probe] = {one.name: one for one in (NO_PICTURE, GREY, SHUFFLED, ROTATE, SLOTS)}
+PROBES: dict[str, Probe] = {one.name: one for one in (NO_PICTURE, GREY, SHUFFLED, ROTATE, SLOTS, SIZES)}
 
 __all__ = ["BASE", "FOLDER", "PROBES", "Probe"]

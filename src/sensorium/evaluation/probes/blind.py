@@ -28,7 +28,7 @@ def with_grey_pictures(questions: Sequence[Question]) -> list[Question]:
 
 
 def _grey(question: Question) -> tuple[Image, ...]:
-    return tuple(Image(grey_picture(*image_size(image))) for image in _pictures(question))
+    return tuple(Image(grey_picture(*image_size(image))) for image in pictures_of(question))
 
 
 def with_shuffled_pictures(questions: Sequence[Question]) -> list[Question]:
@@ -57,15 +57,16 @@ def with_shuffled_pictures(questions: Sequence[Question]) -> list[Question]:
 
 def _of_another(question: Question, others: Sequence[Question]) -> tuple[Image, ...]:
     """The first that is not the same picture: two clusters may be about one."""
-    own = [image.digest for image in _pictures(question)]
+    own = [image.digest for image in pictures_of(question)]
     for other in others:
-        pictures = _pictures(other)
+        pictures = pictures_of(other)
         if [image.digest for image in pictures] != own:
             return pictures
     raise SensoriumError(question.where, "all other questions are about the same picture.", "Raise --limit.")
 
 
-def _pictures(question: Question) -> tuple[Image, ...]:
+def pictures_of(question: Question) -> tuple[Image, ...]:
+    """Raises SensoriumError where the question is about a video."""
     media = question.media()
     pictures = tuple(medium for medium in media if isinstance(medium, Image))
     if len(pictures) < len(media):

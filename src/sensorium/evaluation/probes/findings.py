@@ -13,10 +13,11 @@ from sensorium.evaluation.benchmarks.base import Answer, Benchmark, Judged
 from sensorium.evaluation.headlines import Part, Score, headlines
 from sensorium.evaluation.probes.audit import Audit, audit_of
 from sensorium.evaluation.probes.base import BASE, FOLDER
-from sensorium.evaluation.probes.blind import BLIND
+from sensorium.evaluation.probes.blind import BLIND, NO_PICTURE
 from sensorium.evaluation.probes.overlap import Overlap, read_overlap
 from sensorium.evaluation.probes.polarity import Polarity, polarity_of
 from sensorium.evaluation.probes.rotation import ROTATE, Rotation, rotation_of
+from sensorium.evaluation.probes.sizes import SIZES, Curve, Point, sizes_of
 from sensorium.evaluation.probes.slots import SLOTS, Slots, slots_of
 from sensorium.evaluation.run_folder import REPLIES, read_run
 from sensorium.evaluation.statistics import clustered_mean
@@ -47,10 +48,11 @@ class Findings(Part):
     rotation: Rotation | None
     slots: Slots | None
     overlap: Overlap | None
+    curves: list[Curve] = Field(description="The score against how much of a picture there is.")
 
     def table(self) -> Table | None:
         """For the terminal; None where nothing but the replies of the run itself was looked at."""
-        if not self.blind and self.rotation is None and self.slots is None and self.overlap is None:
+        if not self.blind and self.rotation is None and self.slots is None and self.overlap is None and not self.curves:
             return None
         table = Table("probe", "value", "95 %", "what it says", title="Probes")
         for row in self._rows():
@@ -74,6 +76,9 @@ class Findings(Part):
         if (slots := self.slots) is not None:
             yield ("slot guessing", f"{slots.difference:+.3f}", _interval(slots.low, slots.high),
                    f"words guessed: published {slots.published:.3f}, perturbed {slots.perturbed:.3f}")  # fmt: skip
+        for curve in self.curves:
+            for point in curve.points:
+                yield (f"{point.at} of the sides", f"{point.mean:.3f}", _interval(point.low, point.high), _spent(point))
         if (shared := self.overlap) is not None:
             yield ("overlap, words", f"{shared.overlapping}", "", f"of {shared.questions} texts also in training")
             yield ("overlap, pictures", f"{shared.near}", "", f"of {shared.pictures} near one in training")
@@ -100,6 +105,8 @@ def findings(
     turned = _replies(probes / ROTATE.name)
     in_circles = bool(answers) and "options" in answers[0].truth and "index" in answers[0].truth
     slots = _replies(probes / SLOTS.name)
+    sizes = sizes_of(answers, _replies(probes / SIZES.name), _replies(probes / NO_PICTURE.name),
+                     lambda chosen: benchmark.judge(chosen, variant))  # fmt: skip
     return Findings(
         audit=audit_of(answers, judged),
         polarity=polarity_of(answers, judged),
@@ -110,6 +117,7 @@ def findings(
         rotation=rotation_of([*answers, *turned], [*judged, *benchmark.judge(turned, variant)]) if in_circles else None,
         slots=slots_of(slots),
         overlap=read_overlap(probes),
+        curves=[sizes] if sizes else [],
     )  # fmt: skip
 
 
@@ -148,6 +156,12 @@ def _guess(answers: Sequence[Answer]) -> float | None:
             return None
         truths.setdefault(answer.task, Counter())[truth] += 1
     return sum(max(counts.values()) for counts in truths.values()) / len(answers)
+
+
+def _spent(point: Point) -> str:
+    if point.visual_tokens is not None:
+        return f"{point.visual_tokens:.0f} visual tokens a question"
+    return f"{point.tokens:.0f} tokens a prompt, text and picture" if point.tokens else ""
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from sensorium.conversation import Image, Video
 from sensorium.data.dataset import Dataset
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.benchmarks import BENCHMARKS, Data
+from sensorium.evaluation.benchmarks import Data
+from sensorium.evaluation.benchmarks.choice import find_benchmark
 from sensorium.evaluation.replies import read_replies
 from sensorium.evaluation.run_folder import read_run
 
@@ -24,7 +25,7 @@ def benchmark_media(run: Path, data: Path, media: Path | None) -> Media:
     source = Data(data, media, header["split"])
     if source.sha256 != header["data"]:
         raise _other(data, run)
-    questions = BENCHMARKS[header["benchmark"]].read(source, header["prompt"])
+    questions = find_benchmark(header["benchmark"]).read(source, header["prompt"])
     return {question.id: question.media for question in questions}
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sensorium.evaluation.benchmarks import BENCHMARKS, Answer, Judged
+from sensorium.evaluation.benchmarks import Answer, Judged
+from sensorium.evaluation.benchmarks.choice import find_benchmark
 from sensorium.evaluation.report_page.families import families_of
 from sensorium.evaluation.report_page.view import (
     Answered,
@@ -49,7 +50,7 @@ def benchmark_view(folder: Path, variant: str | None = None) -> RunView:
     """Raises SensoriumError for a folder that is no finished run, or a variant that the benchmark does not have."""
     results = score_run(folder, variant)
     header, answers = read_run(folder)
-    benchmark = BENCHMARKS[results.benchmark]
+    benchmark = find_benchmark(results.benchmark)
     left, families = families_of(results)
     samples: dict[str, Sample] = {}
     judged: list[tuple[Answer, Judged]] = []
@@ -79,6 +80,7 @@ def benchmark_view(folder: Path, variant: str | None = None) -> RunView:
         unasked=results.unasked,
         remarks=tuple(results.remarks()),
         manifest=tuple(_manifest(results, header)),
+        probed=results.probes,
     )
 
 

@@ -24,6 +24,7 @@ from sensorium.evaluation.report_page.choosing import ORDERS, choose, differs
 from sensorium.evaluation.report_page.media import Media, benchmark_media, scenes_media
 from sensorium.evaluation.report_page.of_benchmark import benchmark_view
 from sensorium.evaluation.report_page.of_scenes import is_scenes, scenes_view
+from sensorium.evaluation.report_page.probed import panels
 from sensorium.evaluation.report_page.tables import comparison_table, family_tables
 from sensorium.evaluation.report_page.unparsed import effects, unparsed
 from sensorium.evaluation.report_page.view import Answered, Corners, Runs, RunView, Sample
@@ -156,7 +157,9 @@ def _render(runs: Runs, cards: Sequence[Card], album: Album, sources: Sources, v
         runs=runs, views=runs.views, letters=LETTERS, families=family_tables(runs), cards=cards, album=album,
         comparison=None if runs.comparison is None else comparison_table(runs.comparison), version=version,
         has_media=sources.data is not None, listed=LISTED, effects=[effects(view) for view in runs.views],
-        unparsed=[unparsed(view) for view in runs.views], verdicts=_verdicts(runs), differing=_differing(runs),
+        unparsed=[unparsed(view) for view in runs.views],
+        panels=[panels(view.probed) for view in runs.views],
+        verdicts=_verdicts(runs), differing=_differing(runs),
         style=Markup(style), script=Markup(script), style_hash=_digest(style), script_hash=_digest(script),
     )  # fmt: skip
     return page.translate(_CONTROL)

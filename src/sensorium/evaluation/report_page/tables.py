@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sensorium.evaluation.compare import Comparison, Row
+from sensorium.evaluation.paired_scores import COLUMNS as SCORES
+from sensorium.evaluation.paired_scores import ScoreDifference
 from sensorium.evaluation.report_page.radar import Radar, radar
 from sensorium.evaluation.report_page.view import Bucket, Runs
 from sensorium.evaluation.results import shown
@@ -76,10 +78,15 @@ def _mark(bucket: Bucket | None, top: float) -> Mark | None:
 def comparison_table(found: Comparison) -> Mapping[str, Any]:
     overall = found.overall
     return {
-        "rows": [*map(_row, found.tasks), _row(overall)], "notes": found.notes, "verdict": overall.verdict,
+        "rows": [*map(_row, found.tasks), _row(overall)], "scores": [*map(_score_row, found.scores)],
+        "notes": found.notes, "verdict": overall.verdict,
         "questions": overall.questions, "clusters": overall.difference.mean.clusters,
     }  # fmt: skip
 
 
 def _row(row: Row) -> Mapping[str, str]:
     return dict(zip(COMPARED, row.cells, strict=True))
+
+
+def _score_row(score: ScoreDifference) -> Mapping[str, str]:
+    return dict(zip(SCORES, score.cells, strict=True))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sensorium.evaluation.compare import Comparison
+from sensorium.evaluation.probes.findings import Findings
 
 Verdict = Literal["right", "wrong", "partly", "unparsed"]
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2 as shares of width and height
@@ -86,7 +87,8 @@ class Family:
 
 @dataclass(frozen=True)
 class RunView:
-    """variant: by whose rules it is judged. unasked: question -> why it has no reply, and is not scored."""
+    """variant: by whose rules it is judged. unasked: question -> why it has no reply, and is not scored. probed: what
+    its probes found, where a run can have any."""
 
     folder: Path
     model: str
@@ -99,6 +101,7 @@ class RunView:
     unasked: Mapping[str, str]
     remarks: tuple[str, ...]
     manifest: tuple[tuple[str, str], ...]
+    probed: Findings | None = None
 
 
 @dataclass(frozen=True)

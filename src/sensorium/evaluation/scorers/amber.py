@@ -72,7 +72,8 @@ class Associations:
     def read(cls, relations: Path, safe_words: Path, similar: Path | None = None) -> Associations:
         """similar: lines of two words apart by a tab. Raises SensoriumError naming the line."""
         of = read_json(relations)
-        if not isinstance(of, dict) or not all(isinstance(words, list) for words in of.values()):
+        words = list(of.values()) if isinstance(of, dict) else [None]
+        if not all(isinstance(row, list) and all(isinstance(word, str) for word in row) for row in words):
             raise SensoriumError(relations, "is no object of words and their associated words.")
         safe = frozenset(read_text(safe_words).splitlines())
         return cls(of, safe, frozenset(_pairs(similar)) if similar is not None else frozenset())
@@ -120,7 +121,8 @@ def read(responses: Path, annotations: Path, nouns: Path | None = None) -> list[
         row, kind = told[known[name]], told.text(known[name], "type")
         if kind not in KINDS:
             raise told.fault(known[name], f"`type` is {kind!r}.", f"Known: {', '.join(KINDS)}.")
-        truth, hallu = row.get("truth"), row.get("hallu") or []
+        truth = row.get("truth")
+        hallu = told.texts(known[name], "hallu", may_be_empty=True) if row.get("hallu") else []
         if kind == GENERATIVE:
             truth = tuple(told.texts(known[name], "truth"))
         elif truth not in ("yes", "no"):
@@ -128,7 +130,7 @@ def read(responses: Path, annotations: Path, nouns: Path | None = None) -> list[
         own = None
         if listed is not None and name in nouns_of:
             own = tuple(listed.texts(nouns_of[name], "nouns", may_be_empty=True))
-        found.append(AmberReply(kind, truth, given.text(i, "response"), tuple(map(str, hallu)), own))
+        found.append(AmberReply(kind, truth, given.text(i, "response"), tuple(hallu), own))
     if not found:
         raise SensoriumError(responses, "holds no responses.")
     return found

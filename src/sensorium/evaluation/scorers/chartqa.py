@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.intervals import Clusters, bootstrap
+from sensorium.evaluation.intervals import Clusters, interval_of_sum
 from sensorium.evaluation.metrics import ratio
 from sensorium.evaluation.scorers.outcome import Outcome, known_variant
 from sensorium.evaluation.scorers.rows import read_rows, same_length
@@ -54,7 +54,7 @@ def is_right(reply: str, answer: str) -> bool:
     """Numbers as Python reads them, % divides by 100; else the same letters, case apart, blanks included.
 
     So "5" is not "$5", "1000" not "1,000", and "0" is right for "0" by its letters alone. Binary floating point decides
-    at the edge: -4 for -4.2 is wrong.
+    at the edge: -4.2 for -4 is wrong.
     """
     said, true = _number(reply), _number(answer)
     if said is not None and true:
@@ -84,8 +84,8 @@ def score(splits: Mapping[str, Sequence[ChartReply]], variant: str = "official")
         values[name] = scale * right / len(replies)
     intervals = {name: one.mean_interval(scale) for name, one in clusters.items()}
     n = len(splits)
-    overall = next(iter(intervals.values())) if n == 1 else bootstrap(
-        [one.rows for one in clusters.values()], lambda means: scale * ratio(means[..., 0], means[..., 1]) / n
+    overall = next(iter(intervals.values())) if n == 1 else interval_of_sum(
+        list(clusters.values()), lambda means: scale * ratio(means[..., 0], means[..., 1]) / n
     )  # fmt: skip
     return Outcome(
         "chartqa", variant,

@@ -79,6 +79,10 @@ def _problem(row: Mapping[str, Any], where: str) -> MathReply:
             remedy = "Name the question file too: --questions." if key == "answer" and key not in row else ""
             raise SensoriumError(where, f"has no string `{key}`.", remedy)
     choices = row.get("choices") or []
+    if not isinstance(choices, list):
+        raise SensoriumError(where, "`choices` is no list.")
+    if not isinstance(row.get("precision"), int | float | None):
+        raise SensoriumError(where, "`precision` is no number.")
     if row["question_type"] == "multi_choice" and not choices:
         raise SensoriumError(where, "is multi_choice without `choices`.")
     extraction, reply = row.get("extraction"), row.get("response", "")

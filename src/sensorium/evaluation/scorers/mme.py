@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.intervals import Clusters, bootstrap
+from sensorium.evaluation.intervals import Clusters, Interval, interval_of_sum
 from sensorium.evaluation.metrics import Floats, Label
 from sensorium.evaluation.scorers.outcome import Outcome, known_variant
 from sensorium.evaluation.scorers.yes_no import MME_RULES
@@ -114,10 +114,10 @@ def score(replies: Mapping[str, Sequence[MmeReply]], variant: str = "official") 
     known = {name: _labelled(replies[name], rule) for name in PICTURES if name in replies}
     subtasks = {name: _subtask_values(subtask, variant) for name, subtask in known.items()}
     intervals: dict[str, Any] = {
-        group: bootstrap([known[name].clusters.rows for name in names if name in known], _score)
+        group: interval_of_sum([known[name].clusters for name in names if name in known], _score)
         for group, names in (("perception", PERCEPTION), ("cognition", COGNITION)) if any(n in known for n in names)
     }  # fmt: skip
-    intervals["subtasks"] = {name: {"score": known[name].clusters.interval(_score)} for name in known}
+    intervals["subtasks"] = {name: _subtask_intervals(subtask) for name, subtask in known.items()}
     return Outcome(
         "mme", variant,
         {"perception": _sum(subtasks, PERCEPTION), "cognition": _sum(subtasks, COGNITION), "subtasks": subtasks},
@@ -151,6 +151,15 @@ def _subtask_values(subtask: _Subtask, variant: str) -> dict[str, Any]:
         "recall": right_yes / true_yes if true_yes else 0.0,
         "pictures": pictures,
     }
+
+
+def _subtask_intervals(subtask: _Subtask) -> dict[str, Interval]:
+    score = subtask.clusters.interval(_score)
+    pairs, both = Clusters(), Clusters()
+    for pair in subtask.right:
+        pairs.add(None, sum(pair), 2)
+        both.add(None, all(pair), 1)
+    return {"acc": pairs.mean_interval(), "acc_plus": both.mean_interval(), "score": score}
 
 
 def _sum(subtasks: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> float | None:

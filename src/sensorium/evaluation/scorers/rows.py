@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _SPACE = " \t\r\n"
 # A string, or a comma that nothing follows: what Video-MME's own template holds.
 _STRING_OR_TRAILING = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[\]}])', re.S)
 _LARGEST_CELL = 2**31 - 1
+_LONGEST_NAMES = 200  # characters of the names of fields in an error
 
 
 class Rows(Sequence[Mapping[str, Any]]):
@@ -54,12 +56,12 @@ class Rows(Sequence[Mapping[str, Any]]):
                     remedy = 'Where a model said nothing, write "".' if value is None else ""
                     raise self.fault(i, f"`{key}` is {_kind(value)} where a string should be.", remedy)
                 return value
-        raise self.fault(i, f"has no `{'` or `'.join(keys)}`.", f"It has {', '.join(self._values[i]) or 'nothing'}.")
+        raise self.fault(i, f"has no `{'` or `'.join(keys)}`.", f"It has {_names(self._values[i])}.")
 
     def name(self, i: int, key: str) -> int | str:
         """An id: a number or a string."""
         if key not in self._values[i]:
-            raise self.fault(i, f"has no `{key}`.", f"It has {', '.join(self._values[i]) or 'nothing'}.")
+            raise self.fault(i, f"has no `{key}`.", f"It has {_names(self._values[i])}.")
         value = self._values[i][key]
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise self.fault(i, f"`{key}` is {_kind(value)} where a number or a string should be.")
@@ -75,14 +77,14 @@ class Rows(Sequence[Mapping[str, Any]]):
 
     def number(self, i: int, key: str) -> float:
         value = self._values[i].get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not _is_number(value):
             raise self.fault(i, f"`{key}` is {_kind(value)} where a number should be.")
         return float(value)
 
     def numbers(self, i: int, key: str, count: int) -> list[float]:
         value = self._values[i].get(key)
         is_right = isinstance(value, list | tuple) and len(value) == count
-        if not is_right or any(isinstance(one, bool) or not isinstance(one, int | float) for one in value):
+        if not is_right or not all(map(_is_number, value)):
             raise self.fault(i, f"`{key}` is {_kind(value)} where {count} numbers should be.")
         return [float(one) for one in value]
 
@@ -193,8 +195,10 @@ def _array(path: Path, text: str, key: str | None) -> Rows:
     value = _parse(path, text)
     if key is not None and isinstance(value, dict):
         if not isinstance(value.get(key), list):
-            raise SensoriumError(path, f"has no list `{key}`.", f"It has {', '.join(value) or 'nothing'}.")
+            raise SensoriumError(path, f"has no list `{key}`.", f"It has {_names(value)}.")
         value = value[key]
+    if not isinstance(value, list):
+        raise SensoriumError(path, f"is {_kind(value)} where a list of rows should be.")
     return Rows(path, value, lambda i: _line_of_element(text, key, i))
 
 
@@ -236,6 +240,19 @@ def _skip(text: str, at: int) -> int:
     while text[at : at + 1] and text[at] in _SPACE:
         at += 1
     return at
+
+
+def _is_number(value: Any) -> bool:
+    """One that a float holds: JSON's own may be of any size."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
+def _names(row: Mapping[str, Any]) -> str:
+    """Of the fields that there are, as an error says them."""
+    names = ", ".join(map(str, row)) or "nothing"
+    return names if len(names) <= _LONGEST_NAMES else names[:_LONGEST_NAMES] + " …"
 
 
 def _kind(value: Any) -> str:

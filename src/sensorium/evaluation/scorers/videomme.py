@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.errors import SensoriumError, did_you_mean
-from sensorium.evaluation.intervals import Clusters
+from sensorium.evaluation.intervals import Clusters, Interval
 from sensorium.evaluation.scorers.choices import lmms_eval_letter, videomme_letter, videomme_letter_of_vlmevalkit
 from sensorium.evaluation.scorers.outcome import Outcome, known_variant
 from sensorium.evaluation.scorers.rows import Rows, read_trailing_rows
@@ -63,7 +63,7 @@ def read(path: Path) -> list[VideoReply]:
     rows = read_trailing_rows(path)
     rows.by("video_id")
     found: list[VideoReply] = []
-    seen: set[str] = set()
+    seen: set[str | int] = set()
     for i in range(len(rows)):
         about = {key: _known(rows, i, rows[i], key) for key in ("duration", "domain", "sub_category")}
         questions = rows[i].get("questions")
@@ -71,6 +71,8 @@ def read(path: Path) -> list[VideoReply]:
             raise rows.fault(i, "`questions` is not a list of objects.")
         for question in questions:
             name = question.get("question_id")
+            if not isinstance(name, str | int):
+                raise rows.fault(i, f"a question's `question_id` is {name!r}, no name.")
             if name in seen:
                 raise rows.fault(i, f"question {name!r} was there before.", "Keep one of them.")
             seen.add(name)
@@ -80,10 +82,13 @@ def read(path: Path) -> list[VideoReply]:
             if not isinstance(reply, str):
                 what = f"question {name!r} has no `response`." if reply is None else f"question {name!r}: {reply!r}?"
                 raise rows.fault(i, what, 'Where a model said nothing, write "".')
-            options = tuple(str(option) for option in question.get("options") or ())
+            options = question.get("options") or []
+            if not isinstance(options, list):
+                raise rows.fault(i, f"question {name!r}: `options` is no list.")
             task = _known(rows, i, question, "task_type")
             video = str(rows[i]["video_id"])
-            found.append(VideoReply(video, **about, task_type=task, answer=answer, reply=reply, options=options))
+            found.append(VideoReply(video, **about, task_type=task, answer=answer, reply=reply,
+                                    options=tuple(map(str, options))))  # fmt: skip
     if not found:
         raise SensoriumError(path, "holds no questions.")
     return found
@@ -123,7 +128,7 @@ def score(replies: Sequence[VideoReply], variant: str = "official") -> Outcome:
 class _Bucket:
     score: float
     counts: dict[str, int]
-    interval: tuple[float, float]
+    interval: Interval
 
 
 def _bucket(pairs: Iterable[tuple[VideoReply, str]], variant: str) -> _Bucket:

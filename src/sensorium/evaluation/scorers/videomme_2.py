@@ -106,11 +106,11 @@ def score(groups: Sequence[VideoGroup], variant: str = "official") -> Outcome:
     letters = [[videomme_2_letter(reply) for reply in group.replies] for group in groups]
     clusters, accuracy = Clusters(), Clusters()
     buckets: dict[str, dict[str, list[float]]] = {}
-    for group, one, own in zip(groups, worth, letters, strict=True):
+    for number, (group, one, own) in enumerate(zip(groups, worth, letters, strict=True)):
         clusters.add(None, one)
         read_ = [letter == answer for letter, answer in zip(own, group.answers, strict=True) if letter]
         if read_:
-            accuracy.add(None, sum(read_), len(read_))
+            accuracy.add(number, sum(read_), len(read_))
         for key, name in _names(group):
             buckets.setdefault(key, {}).setdefault(name, []).append(one)
     means = {key: {name: sum(one) / len(one) for name, one in of_key.items()} for key, of_key in buckets.items()}

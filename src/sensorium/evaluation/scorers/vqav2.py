@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.intervals import Clusters
+from sensorium.evaluation.intervals import Clusters, Interval
 from sensorium.evaluation.scorers.outcome import Outcome, known_variant
 from sensorium.evaluation.scorers.rows import Rows, read_rows, same_ids
 from sensorium.evaluation.scorers.vqa_text import normalised, one_line
@@ -54,7 +54,8 @@ def read(questions: Path, annotations: Path, results: Path) -> list[VqaReply]:
 
 def _answers(told: Rows, i: int) -> tuple[str, ...]:
     answers = told[i].get("answers")
-    given = [one.get("answer") if isinstance(one, dict) else one for one in answers or ()]
+    listed = answers if isinstance(answers, list) else ()
+    given = [one.get("answer") if isinstance(one, dict) else one for one in listed]
     found = tuple(one for one in given if isinstance(one, str))
     if not found or len(found) < len(given):
         raise told.fault(i, "`answers` is not a list of {answer}.")
@@ -92,7 +93,7 @@ def score(replies: Sequence[VqaReply], variant: str = "official") -> Outcome:
     return Outcome("vqav2", variant, {**values, "questions": len(replies)}, intervals)
 
 
-def _mean(pairs: Iterable[tuple[VqaReply, float]]) -> tuple[float, tuple[float, float]]:
+def _mean(pairs: Iterable[tuple[VqaReply, float]]) -> tuple[float, Interval]:
     clusters = Clusters()
     total, n = 0.0, 0
     for reply, worth in pairs:

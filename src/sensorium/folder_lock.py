@@ -1,7 +1,9 @@
-"""One training at a time in a run's folder: two would write one journal and remove each other's checkpoints.
+"""One writer at a time in a folder: two would write one journal and remove each other's files.
 
 The lock is the system's, on an open file: it is gone when its holder ends, killed or not, and the file left behind says
 nothing. Where there are no such locks (Windows, some network disks) a folder goes unguarded.
+
+Used by training and by evaluation, each for the folder of a run.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold a run's folder, made if it is not there. Raises SensoriumError when another training holds it."""
+def locked(run: Path, writer: str) -> Iterator[None]:
+    """Hold a run's folder, made if it is not there. writer: who holds it, "training" or "evaluation".
+
+    Raises SensoriumError when another writer holds it.
+    """
     try:
         import fcntl
     except ImportError:
@@ -34,7 +39,7 @@ def locked(run: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SensoriumError(run, "another training is writing this run.",
+            raise SensoriumError(run, f"another {writer} is writing this run.",
                                  "Wait until it ends or stop it, or choose another --out.") from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
