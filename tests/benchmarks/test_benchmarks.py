@@ -14,6 +14,12 @@ import yaml
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
+@pytest.fixture(autouse=True)
+def _beside_one_another(monkeypatch):
+    """Scripts find what they share as they do when they are started by hand."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
 def test_both_ways_to_train_see_the_same_conversations(
     tiny_recipe_tree, tiny_data, tmp_path, own_cache, monkeypatch, capsys
 ):

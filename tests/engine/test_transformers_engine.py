@@ -13,6 +13,7 @@ import torch
 
 from sensorium.conversation import Audio, Conversation, Image, assistant, system, user
 from sensorium.engine import Boxes, JsonSchema, OneOf, Sampling
+from sensorium.engine.base import SEES
 from sensorium.engine.transformers.chat import Chat
 from sensorium.engine.transformers.engine import TransformersEngine, card_of_folder
 from sensorium.engine.transformers.folder import count_parameters
@@ -111,7 +112,7 @@ def tiny_engine(request: pytest.FixtureRequest) -> TransformersEngine:
 def test_the_card_of_other_peoples_folders_tells_what_a_picture_costs(checkpoint, name):
     """Of those with a part for videos as well, which needs torchvision."""
     card = card_of_folder(checkpoint(name), name)
-    assert (card.modalities, card.visual_tokens, card.context_length) == (("text", "image"), CHECKPOINTS[name][1], 1024)
+    assert (card.modalities, card.visual_tokens, card.context_length) == (SEES, CHECKPOINTS[name][1], 1024)
     assert card.provenance["model_type"] == name
 
 

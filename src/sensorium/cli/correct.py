@@ -167,14 +167,15 @@ def _engine(name: str | None, method: str | None, preparation: Preparation) -> E
         if method is not None:
             raise SensoriumError("--method", "says how a model is asked, and none is.", "Name one with --engine.")
         return None
-    loaded = load_engine(name, preparation, api_key=os.environ.get("OPENAI_API_KEY"), patience=PATIENCE)
-    if method is None:
-        return loaded
-    from sensorium.correction.grounding import with_detector
     from sensorium.engine.methods import decoding, parse_method
 
-    chosen = with_detector(parse_method(method), preparation)
-    return decoding(loaded, chosen)
+    chosen = None if method is None else parse_method(method)  # complains before the model is loaded
+    loaded = load_engine(name, preparation, api_key=os.environ.get("OPENAI_API_KEY"), patience=PATIENCE)
+    if chosen is None:
+        return loaded
+    from sensorium.correction.grounding import with_detector
+
+    return decoding(loaded, with_detector(chosen, preparation))
 
 
 def _corrector(
