@@ -6,7 +6,7 @@ tensors of it, and engines that run a model elsewhere cut the same views.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,6 +44,11 @@ class ViewsConfig(BaseModel):
         """Whether a picture's width and height decide how many visual tokens it takes."""
         return self.tiles is not None or self.fit == "native"
 
+    @property
+    def has_one_size(self) -> bool:
+        """Whether the views of all pictures are of one size, so that what an encoder makes of them is of one shape."""
+        return self.tiles is not None or self.fit != "native"
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -57,6 +62,18 @@ class Sight:
     size: int
     token_pixels: int
     queries: int | None = None
+
+    def fewer(self) -> Sight | None:
+        """With fewer tiles, or half the pixels, at most; None where a picture cannot take less."""
+        config, least = self.config, self.token_pixels**2
+        if config.tiles is not None:
+            tiles = config.tiles.fewer(self.size)
+            return replace(self, config=config.model_copy(update={"tiles": tiles})) if tiles is not None else None
+        if config.fit != "native" or config.max_pixels // 2 < least:
+            return None
+        pixels = config.max_pixels // 2
+        update = {"max_pixels": pixels, "min_pixels": min(config.min_pixels, pixels)}
+        return replace(self, config=config.model_copy(update=update))
 
     def in_words(self, picture: Size) -> str:
         """What is done to a picture of that size."""

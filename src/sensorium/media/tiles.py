@@ -32,6 +32,10 @@ class Tiling(BaseModel, ABC):
         n_tokens: visual tokens of a square; grid: their rows and columns, None where they stand for no place.
         """
 
+    @abstractmethod
+    def fewer(self, size: int) -> Tiling | None:
+        """The same scheme with fewer tiles at most; None where there is no fewer."""
+
     def added_tokens(self) -> tuple[str, ...]:
         """Tokens that the layout puts between visual ones; the model learns them."""
         return ()
@@ -52,6 +56,12 @@ class InternVLTiles(Tiling):
         if self.min_tiles > self.max_tiles:
             raise ValueError(f"min_tiles {self.min_tiles} is more than max_tiles {self.max_tiles}")
         return self
+
+    def fewer(self, size: int) -> InternVLTiles | None:
+        if self.max_tiles == 1:
+            return None
+        most = self.max_tiles - 1
+        return self.model_copy(update={"max_tiles": most, "min_tiles": min(self.min_tiles, most)})
 
     def best_grid(self, picture: Size, size: int) -> Grid:
         """Of two shapes equally near, the larger one if the picture covers more than half of it."""
@@ -86,6 +96,11 @@ class AnyResTiles(Tiling):
     def added_tokens(self) -> tuple[str, ...]:
         return ("<row>",)
 
+    def fewer(self, size: int) -> AnyResTiles | None:
+        most = max(columns * rows for columns, rows in self.grids)
+        grids = tuple(grid for grid in self.grids if grid[0] * grid[1] < most)
+        return self.model_copy(update={"grids": grids}) if grids else None
+
     def best_grid(self, picture: Size, size: int) -> Grid:
         """The grid that keeps most of the picture's pixels, then the one that wastes fewest of its own."""
         width, height = picture
@@ -119,6 +134,9 @@ class NanoVLMTiles(Tiling):
     scheme: Literal["nanovlm"] = "nanovlm"
     max_side: int = Field(default=2048, ge=14, le=16384)
     always_max: bool = False
+
+    def fewer(self, size: int) -> NanoVLMTiles | None:
+        return None if self.most(size) == 1 else self.model_copy(update={"max_side": (self.most(size) - 1) * size})
 
     def most(self, size: int) -> int:
         """Tiles a side at most."""

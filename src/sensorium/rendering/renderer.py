@@ -8,6 +8,7 @@ assistant's words and the token that ends its turn. A visual slot is atomic: `<i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer
 from sensorium.conversation import Conversation, Image, Part, Text
 from sensorium.errors import SensoriumError
 from sensorium.grounding import MARKS, marks_apart
+from sensorium.media.sight import Sight
 from sensorium.media.views import Views
 from sensorium.model.labels import IGNORE
 from sensorium.rendering.template import Piece, pieces, require_images_only
@@ -78,7 +80,7 @@ class Renderer:
 
     tokenizer: transformers' fast tokenizer with the model's added tokens; visual_tokens: how many a picture takes;
     slot, image_open, image_close: the added tokens' strings. views: how a picture is shown, or how many visual tokens
-    it takes, where pictures differ.
+    it takes, where pictures differ. sight: what decides that, if a model's.
     """
 
     def __init__(
@@ -89,8 +91,10 @@ class Renderer:
         image_open: str = "<img>",
         image_close: str = "</img>",
         views: Callable[[Image], Views | int] | None = None,
+        sight: Sight | None = None,
     ) -> None:
         self.tokenizer = tokenizer
+        self.sight = sight
         self.visual_tokens = visual_tokens
         self._views = views
         self.slot_id, self.open_id, self.close_id = tokenizer.convert_tokens_to_ids([slot, image_open, image_close])
@@ -104,8 +108,18 @@ class Renderer:
     @classmethod
     def of(cls, model: MultimodalModel) -> Renderer:
         """The renderer of a model, to train it and to ask it."""
-        views = model.sight.views_of if model.config.views.depends_on_size else None
-        return cls(model.tokenizer, model.tokens_per_picture, views=views)
+        sight = model.sight
+        views = sight.views_of if sight.config.depends_on_size else None
+        return cls(model.tokenizer, model.tokens_per_picture, views=views, sight=sight)
+
+    def fewer(self) -> Renderer | None:
+        """The same, pictures cut into fewer tiles at most; None where they cannot take less."""
+        sight = self.sight and self.sight.fewer()
+        if sight is None:
+            return None
+        other = copy(self)
+        other.sight, other._views = sight, sight.views_of
+        return other
 
     def render(self, conversation: Conversation, generate: bool = False) -> Rendered:
         """ids, labels and slots. generate: end where the assistant is to speak.

@@ -24,6 +24,7 @@ from sensorium.rendering import Renderer
 from sensorium.training.features import FeatureCache, build_feature_cache, require_frozen_stem
 from sensorium.training.measure import mean_tokens
 from sensorium.training.objective import Objective
+from sensorium.training.packing import Room
 from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.replies import ReplyObjective
 from sensorium.training.samples import SamplePictures, Samples, SceneSamples, SourceSamples, row_files
@@ -113,7 +114,25 @@ def training_objective(model: MultimodalModel, recipe: Recipe, number: int, tell
         return _words(model, recipe, place, "train", config.samples, recipe.seed * 1000 + number, tell)
     samples = training_samples(model, recipe, number, tell)
     cache = _cache_for(model, recipe, config, samples, config.data or recipe.data, "train", tell)
-    return ReplyObjective(model, samples, cache, config.weighting, tell)
+    return ReplyObjective(model, samples, cache, config.weighting, tell, room_of(model, config))
+
+
+def longest_read(model: MultimodalModel) -> int | None:
+    """Tokens that the language model has positions for; None where its configuration does not say."""
+    config: Any = model.language.config
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def room_of(model: MultimodalModel, config: StageConfig) -> Room | None:
+    """What a sample may take before its pictures are cut into fewer tiles.
+
+    Raises SensoriumError where features are kept: they are of the pictures as they are cut when there is room.
+    """
+    room = config.batch.room(longest_read(model))
+    if room is not None and config.cache_features:
+        raise SensoriumError(f"stage {config.name}: batch.too_long", "is `fewer_tiles`, and features are kept of all "
+                             "tiles.", "Leave `cache_features` out, or choose another policy.")
+    return room
 
 
 def training_samples(model: MultimodalModel, recipe: Recipe, number: int, tell: ProgressCallback) -> Samples:
@@ -145,7 +164,7 @@ def validation_objective(
         return _words(model, recipe, place, "val", recipe.validation_samples, 0, tell)
     samples = validation_samples(recipe, number, place, tell)
     cache = _cache_for(model, recipe, config, samples, place, "val", tell)
-    return ReplyObjective(model, samples, cache, config.weighting, tell)
+    return ReplyObjective(model, samples, cache, config.weighting, tell, room_of(model, config))
 
 
 def validation_place(recipe: Recipe, number: int) -> Path | None:
@@ -219,7 +238,8 @@ def keeps_features(model: MultimodalModel, config: StageConfig, place: Path) -> 
     """
     if config.cache_features:
         require_frozen_stem(model, f"stage {config.name}: cache_features")
-    wanted = not is_sources(place) if config.cache_features is None else config.cache_features
+    of_one_cut = config.batch.too_long != "fewer_tiles" and model.config.views.has_one_size
+    wanted = of_one_cut and not is_sources(place) if config.cache_features is None else config.cache_features
     return wanted and not stem_trains(model)
 
 

@@ -91,7 +91,7 @@ def build_feature_cache(
     does not open, or the disk is full.
     """
     require_frozen_stem(model, "feature cache")
-    if model.config.views.fit == "native" and model.config.views.tiles is None:
+    if not model.config.views.has_one_size:
         raise SensoriumError("feature cache", "pictures at their own sizes have features of many shapes.",
                              "Choose another `views.fit`, or train the stem.")
     rows, names, first = _found(pictures)

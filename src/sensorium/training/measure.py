@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sensorium.conversation import Image
 from sensorium.data.defects import reason_of
 from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
@@ -29,8 +28,8 @@ from sensorium.media import image_size
 from sensorium.model.labels import IGNORE
 from sensorium.parts import cache_root
 from sensorium.progress import ProgressCallback
-from sensorium.rendering import Rendered, Renderer, share_prefix
-from sensorium.training.packing import Indices, PackPlan, Sizes
+from sensorium.rendering import Rendered, Renderer, Slot, share_prefix
+from sensorium.training.packing import Indices, PackPlan, Room, Sizes
 from sensorium.training.samples import Samples, Talk
 
 Seen = TypeVar("Seen")
@@ -76,8 +75,25 @@ class Contribution:
         return vars(self) | {"dropped": dict(self.dropped), "left_out": dict(self.left_out)}
 
 
-def render_sample(renderer: Renderer, talks: Sequence[Talk]) -> Rendered:
-    """The tokens of a sample. Raises SensoriumError for a conversation of which nothing can be learned."""
+def render_sample(renderer: Renderer, talks: Sequence[Talk], room: Room | None = None) -> Rendered:
+    """The tokens of a sample. room: what it may take; one that takes more has its pictures cut into fewer tiles until
+    it fits, or nothing is left to cut. Raises SensoriumError for a conversation of which nothing can be learned.
+    """
+    rendered = _rendered(renderer, talks)
+    while room is not None and not room.holds(len(rendered), visual_tokens(rendered)):
+        smaller = renderer.fewer()
+        if smaller is None:
+            break
+        renderer, rendered = smaller, _rendered(smaller, talks)
+    return rendered
+
+
+def visual_tokens(rendered: Rendered) -> int:
+    """Of a sample, the marks between them counted as well."""
+    return sum(slot.length for slot in rendered.slots)
+
+
+def _rendered(renderer: Renderer, talks: Sequence[Talk]) -> Rendered:
     rendered = []
     for talk in talks:
         rendered.append(renderer.render(talk.conversation))
@@ -86,31 +102,33 @@ def render_sample(renderer: Renderer, talks: Sequence[Talk]) -> Rendered:
     return rendered[0] if len(rendered) == 1 else share_prefix(rendered)
 
 
-def look_at_pictures(talks: Sequence[Talk], rendered: Rendered, look: Callable[[Image], Seen]) -> list[Seen]:
+def look_at_pictures(talks: Sequence[Talk], rendered: Rendered, look: Callable[[Slot], Seen]) -> list[Seen]:
     """What `look` finds in each picture of a sample. A SensoriumError of its is raised again, naming file and row."""
     found = []
-    for number, image in enumerate(rendered.images, start=1):
+    for number, slot in enumerate(rendered.slots, start=1):
         try:
-            found.append(look(image))
+            found.append(look(slot))
         except SensoriumError as error:
             where = f"{talks[0].where}: picture {number} ({error.where})"
             raise SensoriumError(where, error.what, error.remedy) from error
     return found
 
 
-def measure(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Measures:
-    """Measure every sample, or read the measures of an earlier run.
+def measure(
+    samples: Samples, renderer: Renderer, tell: ProgressCallback, room: Room | None = None
+) -> Measures:
+    """Measure every sample, or read the measures of an earlier run. room: see `render_sample`.
 
     Raises SensoriumError when more of them are bad than `samples.max_bad` allows, with the reasons.
     """
-    path = cache_root() / "lengths" / f"{_fingerprint(samples, renderer)}.json"
+    path = cache_root() / "lengths" / f"{_fingerprint(samples, renderer, room)}.json"
     found = _read(path, len(samples))
     if found is None:
-        found = _measured(samples, renderer, tell)
+        found = _measured(samples, renderer, tell, room)
     elif not found.dropped:
         return found
     else:  # what was missing may be there by now
-        _measure_again(found, samples, renderer)
+        _measure_again(found, samples, renderer, room)
     check_bad(samples, found.dropped, found.reasons)
     content = {"text": found.sizes.text.tolist(), "visual": found.sizes.visual.tolist(),
                "supervised": found.supervised.tolist(), "dropped": found.dropped, "reasons": found.reasons,
@@ -157,7 +175,7 @@ def mean_tokens(samples: Samples, renderer: Renderer) -> list[float]:
     for number in range(len(samples)):
         lengths = found[samples.source(number)]
         if len(lengths) < _PROBED:
-            found_one = _measure_one(samples, renderer, number)
+            found_one = _measure_one(samples, renderer, number, None)
             if found_one.text:
                 lengths.append(found_one.text + found_one.visual)
         if all(len(lengths) == _PROBED for lengths in found):
@@ -195,12 +213,14 @@ class Measured(NamedTuple):
     faults: tuple[str, ...]
 
 
-def _measured(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> Measures:
+def _measured(
+    samples: Samples, renderer: Renderer, tell: ProgressCallback, room: Room | None = None
+) -> Measures:
     text, visual, supervised = np.zeros((3, len(samples)), dtype=np.int64)
     dropped: dict[int, str] = {}
     reasons: dict[int, str] = {}
     faults: dict[int, list[str]] = {}
-    for number, found in enumerate(_all(samples, renderer)):
+    for number, found in enumerate(_all(samples, renderer, room)):
         text[number], visual[number], supervised[number] = found.text, found.visual, found.supervised
         if found.complaint:
             dropped[number], reasons[number] = found.complaint, found.reason
@@ -211,10 +231,10 @@ def _measured(samples: Samples, renderer: Renderer, tell: ProgressCallback) -> M
     return Measures(Sizes(text, visual), supervised, dropped, reasons, faults)
 
 
-def _measure_again(found: Measures, samples: Samples, renderer: Renderer) -> None:
+def _measure_again(found: Measures, samples: Samples, renderer: Renderer, room: Room | None) -> None:
     """Look once more at the samples that were dropped."""
     for number in list(found.dropped):
-        again = _measure_one(samples, renderer, number)
+        again = _measure_one(samples, renderer, number, room)
         del found.dropped[number], found.reasons[number]
         found.sizes.text[number], found.sizes.visual[number] = again.text, again.visual
         found.supervised[number] = again.supervised
@@ -222,15 +242,15 @@ def _measure_again(found: Measures, samples: Samples, renderer: Renderer) -> Non
             found.dropped[number], found.reasons[number] = again.complaint, again.reason
 
 
-def _all(samples: Samples, renderer: Renderer) -> Iterator[Measured]:
+def _all(samples: Samples, renderer: Renderer, room: Room | None) -> Iterator[Measured]:
     if len(samples) < PARALLEL_FROM:
         for number in range(len(samples)):
-            yield _measure_one(samples, renderer, number)
+            yield _measure_one(samples, renderer, number, room)
         return
     # Spawned, not forked: torch's threads and a progress display do not survive a fork.
     context = multiprocessing.get_context("spawn")
     blocks = [range(start, min(start + _BLOCK, len(samples))) for start in range(0, len(samples), _BLOCK)]
-    with ProcessPoolExecutor(os.cpu_count(), context, _work_with, (samples, renderer)) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), context, _work_with, (samples, renderer, room)) as pool:
         try:
             for block in pool.map(_measure_block, blocks):
                 yield from block
@@ -238,26 +258,26 @@ def _all(samples: Samples, renderer: Renderer) -> Iterator[Measured]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-_of_worker: list[tuple[Samples, Renderer]] = []
+_of_worker: list[tuple[Samples, Renderer, Room | None]] = []
 
 
-def _work_with(samples: Samples, renderer: Renderer) -> None:
-    _of_worker[:] = [(samples, renderer)]
+def _work_with(samples: Samples, renderer: Renderer, room: Room | None) -> None:
+    _of_worker[:] = [(samples, renderer, room)]
 
 
 def _measure_block(block: range) -> list[Measured]:
-    samples, renderer = _of_worker[0]
-    return [_measure_one(samples, renderer, number) for number in block]
+    samples, renderer, room = _of_worker[0]
+    return [_measure_one(samples, renderer, number, room) for number in block]
 
 
-def _measure_one(samples: Samples, renderer: Renderer, number: int) -> Measured:
+def _measure_one(samples: Samples, renderer: Renderer, number: int, room: Room | None) -> Measured:
     try:
         talks = samples[number]
-        rendered = render_sample(renderer, talks)
-        look_at_pictures(talks, rendered, image_size)
+        rendered = render_sample(renderer, talks, room)
+        look_at_pictures(talks, rendered, lambda slot: image_size(slot.image))
     except SensoriumError as error:
         return Measured(0, 0, 0, str(error), reason_of(error), ())
-    visual = sum(slot.length for slot in rendered.slots)
+    visual = visual_tokens(rendered)
     supervised = sum(label != IGNORE for label in rendered.labels[1:])  # nothing predicts the first
     faults = tuple(fault for talk in talks for fault in talk.faults)
     return Measured(len(rendered) - visual, visual, supervised, "", "", faults)
@@ -276,8 +296,10 @@ def _read(path: Path, n_samples: int) -> Measures | None:
     return Measures(sizes, supervised, dropped, reasons, faults) if len(sizes) == n_samples else None
 
 
-def _fingerprint(samples: Samples, renderer: Renderer) -> str:
+def _fingerprint(samples: Samples, renderer: Renderer, room: Room | None) -> str:
     tokenizer = renderer.tokenizer
     about = [VERSION, samples.fingerprint(), renderer.visual_tokens, tokenizer.chat_template,
              tokenizer.backend_tokenizer.to_str()]
+    if renderer.sight is not None and renderer.sight.config.depends_on_size:
+        about += [repr(renderer.sight), repr(room)]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]

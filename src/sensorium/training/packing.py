@@ -35,8 +35,9 @@ class PackConfig(BaseModel):
 
     max_tokens: tokens, text and visual together. max_visual: visual tokens among them. max_samples: samples.
     window: samples that are packed together; more waste less room, shuffle less. too_long: what to do with a sample
-    that fits into no pack: stop with an error that names it, drop it and count it, or give it a pack alone. One that is
-    longer than the language model reads can have none: there `alone` drops and counts it as well.
+    that fits into no pack: stop with an error that names it, drop it and count it, give it a pack alone, or cut its
+    pictures into fewer tiles until it fits. One that is longer than the language model reads can have none: there
+    `alone` drops and counts it as well, and so does `fewer_tiles` with one that does not fit without any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +46,27 @@ class PackConfig(BaseModel):
     max_visual: int | None = Field(default=None, ge=1)
     max_samples: int | None = Field(default=None, ge=1)
     window: int = Field(default=1024, ge=1)
-    too_long: Literal["error", "drop", "alone"] = "error"
+    too_long: Literal["error", "drop", "alone", "fewer_tiles"] = "error"
+
+    def room(self, longest: int | None) -> Room | None:
+        """What a sample may take before its pictures are cut into fewer tiles; None where they are not.
+
+        longest: tokens that the language model reads.
+        """
+        if self.too_long != "fewer_tiles":
+            return None
+        return Room(min(self.max_tokens, longest or self.max_tokens), self.max_visual)
+
+
+@dataclass(frozen=True)
+class Room:
+    """tokens of a sample, and visual ones among them, at most."""
+
+    tokens: int
+    visual: int | None
+
+    def holds(self, tokens: int, visual: int) -> bool:
+        return tokens <= self.tokens and (self.visual is None or visual <= self.visual)
 
 
 @dataclass(frozen=True)
@@ -204,7 +225,8 @@ def _too_long(where: str, long: Sequence[int], sizes: Sizes, config: PackConfig,
     what += f"max_tokens = {config.max_tokens}" + (f", max_visual = {config.max_visual}" if config.max_visual else "")
     what += f", or the {longest} that the language model reads" if longest < config.max_tokens else ""
     others = f" {len(long) - 1} more are too long as well." if len(long) > 1 else ""
-    return SensoriumError(where, f"{what}.{others}", "Raise the budget, or set `too_long: drop` or `too_long: alone`.")
+    remedy = "Raise the budget, or set `too_long` to drop, alone or fewer_tiles."
+    return SensoriumError(where, f"{what}.{others}", remedy)
 
 
 def _fingerprint(sizes: Sizes, config: PackConfig, seed: int) -> str:

@@ -29,6 +29,8 @@ from sensorium.training.data import (
     check_finished,
     is_sources,
     keeps_features,
+    longest_read,
+    room_of,
     stem_trains,
     training_samples,
     validation_place,
@@ -41,7 +43,6 @@ from sensorium.training.optimizer import parameter_groups
 from sensorium.training.packing import Indices, PackPlan, Sizes, padded_fill, padding_note, plan_packs
 from sensorium.training.recipe import Recipe, StageConfig
 from sensorium.training.stage import (
-    longest_read,
     require_even_shares,
     require_rows_to_share,
     trained_in_full_later,
@@ -182,7 +183,7 @@ def _packs(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCa
         plan = plan_packs(sizes, config.batch, seed, longest_read(model))
         return _Packs(plan, sizes, np.zeros(count, dtype=np.int64), (), (each, "any picture"))
     samples = training_samples(model, recipe, number, tell)
-    measures = measure(samples, Renderer.of(model), tell)
+    measures = measure(samples, Renderer.of(model), tell, room_of(model, config))
     plan = plan_packs(measures.sizes, config.batch, seed, longest_read(model), lambda i: samples[i][0].where)
     longest = int(measures.sizes.whole.argmax())
     name = "+".join(talk.id for talk in samples[longest])
@@ -215,7 +216,7 @@ def _validation(recipe: Recipe, number: int, model: MultimodalModel, tell: Progr
         used, supervised, too_long = np.arange(count), np.zeros(count, dtype=np.int64), 0
     else:
         samples = validation_samples(recipe, number, place, tell)
-        measures = measure(samples, Renderer.of(model), tell)
+        measures = measure(samples, Renderer.of(model), tell, room_of(model, config))
         pictures = int(measures.sizes.visual.sum()) // model.tokens_per_picture
         plan = validation_plan(measures.sizes, config.batch, longest_read(model))
         used, sizes, supervised = np.concatenate(plan.packs), measures.sizes, measures.supervised

@@ -22,7 +22,7 @@ from sensorium.training.batches import ReplyBatches
 from sensorium.training.features import FeatureCache
 from sensorium.training.measure import measure
 from sensorium.training.objective import Loss
-from sensorium.training.packing import Sizes
+from sensorium.training.packing import Room, Sizes
 from sensorium.training.samples import Samples
 
 Weighting = Literal["token", "square"]
@@ -44,10 +44,11 @@ class ReplyObjective:
         cache: FeatureCache | None = None,
         weighting: Weighting = "token",
         tell: ProgressCallback = lambda what, done, total: None,
+        room: Room | None = None,
     ) -> None:
         self.model, self.samples, self.weighting = model, samples, weighting
-        self.batch = ReplyBatches(model, samples, cache)
-        self.measures = measure(samples, self.batch.renderer, tell)
+        self.batch = ReplyBatches(model, samples, cache, room)
+        self.measures = measure(samples, self.batch.renderer, tell, room)
 
     @property
     def sizes(self) -> Sizes:

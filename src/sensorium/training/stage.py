@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from sensorium.model.language import add_lora
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.model.unread import converted_to
 from sensorium.progress import ProgressCallback
-from sensorium.training.data import training_objective, validation_objective
+from sensorium.training.data import longest_read, training_objective, validation_objective
 from sensorium.training.objective import Objective
 from sensorium.training.optimizer import build_optimizer
 from sensorium.training.packing import Indices, PackConfig, PackPlan, Sizes, plan_packs
@@ -127,12 +126,6 @@ def require_even_shares(config: StageConfig, processes: int) -> None:
     if config.accumulate % processes:
         raise SensoriumError(f"stage {config.name}: accumulate", f"{config.accumulate} packs a step cannot be shared "
                              f"evenly by {processes} processes.", f"Set it to a multiple of {processes}.")
-
-
-def longest_read(model: MultimodalModel) -> int | None:
-    """Tokens that the language model has positions for; None where its configuration does not say."""
-    config: Any = model.language.config
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def take_shape(model: MultimodalModel, recipe: Recipe, number: int) -> None:

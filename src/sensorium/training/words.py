@@ -85,6 +85,9 @@ class WordBatch:
 
 def require_places(model: MultimodalModel) -> None:
     """Raises SensoriumError where visual tokens stand for no places in the picture, and so can be no words for them."""
+    if model.config.views.depends_on_size:
+        raise SensoriumError("views", "cut pictures by their size, and the word warm-up knows one square view alone.",
+                             "Leave the warm-up out, or have it in a recipe of its own, before the tiles.")
     kind = model.config.connector.kind
     if kind in ("qformer", "resampler"):
         raise SensoriumError("connector", f"each token of {kind} sees the whole picture, so none covers a place.",
