@@ -52,7 +52,7 @@ RayAddress = Annotated[str | None, typer.Option(help="Of a cluster; this machine
 Cache = Annotated[bool, typer.Option(help="Use replies that were given before, in any run.")]
 Probes = Annotated[
     list[str] | None,
-    typer.Option(metavar="no-picture|grey|shuffled|sizes|rotate|slots", help="Also ask changed questions; repeatable."),
+    typer.Option(metavar="no-picture|grey|shuffled|sizes|rotate|…", help="Also ask changed questions; repeatable."),
 ]
 ProbeBase = Annotated[
     str | None, typer.Option(metavar="MODEL|untrained", help="Of blind probes: the base model, for the leakage.")
@@ -96,8 +96,8 @@ def evaluate(
     `sensorium rescore OUT` scores it again by other rules without asking.
 
     Probes ask the same questions without the picture, with a grey one, with another question's (shuffled), with smaller
-    ones (sizes); with the options rotated; or for a word of the test's own sentences (slots). What they find is in
-    results.json.
+    ones (sizes); with the options rotated; or for a word of the test's own sentences (slots). Of videos: with one frame
+    (single-frame), with subtitles alone (subtitles-only), with fewer (frames). What they find is in results.json.
 
     \b
     Examples:

@@ -136,6 +136,22 @@ def test_video_mme_is_asked_about_frames_with_and_without_subtitles(sensorium, l
         CliRunner().invoke(app, list(map(str, other)), catch_exceptions=False)
 
 
+def test_a_video_is_probed_by_one_frame_fewer_frames_and_what_is_said(sensorium, lookalike, model, film, tmp_path):
+    data = lookalike("videomme", "official")
+    film(data / "videos" / "001.mp4", range(40, 240, 5))
+    (data / "subtitle").mkdir()
+    (data / "subtitle" / "001.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nHi.\n")
+    words = ["evaluate", "videomme", "-d", data, "-o", tmp_path / "out", "-m", model, "--frames", 4, "--subtitles",
+             "--max-new-tokens", 2, "--json"]  # fmt: skip
+    names = ("no-picture", "single-frame", "subtitles-only", "frames")
+    found = json.loads(sensorium(*words, *(word for name in names for word in ("--probe", name))))["probes"]
+    assert [one["probe"] for one in found["blind"]] == ["no-picture", "single-frame", "subtitles-only"]
+    [curve] = found["curves"]
+    assert [point["at"] for point in curve["points"]] == ["1/8", "1/4", "1/2", "1"]
+    tokens = [point["visual_tokens"] for point in curve["points"]]
+    assert tokens[0] == tokens[1] < tokens[2] < tokens[3], "one frame at the least, then two, then four"
+
+
 def test_a_damaged_video_costs_its_own_questions_and_no_others(sensorium, lookalike, model, film, tmp_path):
     data = lookalike("videomme", "official")
     [path] = data.glob("*.json")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from sensorium.conversation import Image
+from sensorium.conversation import Image, Video
 from sensorium.engine import Sampling
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.asking import Here
@@ -16,6 +17,12 @@ from sensorium.evaluation.benchmarks import BENCHMARKS, Answer, Data, Judged, Qu
 from sensorium.evaluation.probes import BASE, FOLDER, PROBES
 from sensorium.evaluation.probes.audit import audit_of
 from sensorium.evaluation.probes.findings import findings
+from sensorium.evaluation.probes.frames import (
+    frames_of,
+    in_fewer_frames,
+    with_one_frame,
+    with_subtitles_alone,
+)
 from sensorium.evaluation.probes.overlap import difference_hash, overlap_of, read_overlap, write_overlap
 from sensorium.evaluation.probes.polarity import criterion, d_prime, polarity_of
 from sensorium.evaluation.probes.rotation import rotation_of, rotations
@@ -289,3 +296,45 @@ def test_the_curve_of_sizes_has_the_score_and_the_tokens_of_each():
     assert [point.visual_tokens for point in sizes_of(said("", 8, 88), shrunk, [], judge).points] == [None] * 4
     assert sizes_of(said("", 8, 88), shrunk[1:], [], judge).questions == 7, "one is missing at one size, so at all"
     assert sizes_of(said("", 8, 88), shrunk[:8], [], judge) is None
+
+
+def _about_a_video(number: int, frames: int | None = 8, said: str = "") -> Question:
+    video = Video(f"{number}.mp4", frames=frames, sampling="uniform-inner")
+    return Question(str(number), f"v{number}", "short", "What?", {"answer": "A"}, lambda: (video,), "row", lambda: said)
+
+
+def test_one_frame_and_fewer_frames_are_of_the_same_video_and_say_the_same():
+    questions = [_about_a_video(1, 8, "Hi.\n"), _about_a_video(2, None), _about_a_video(3, 3)]
+    single = with_one_frame(questions)
+    assert [q.media()[0].frames for q in single] == [1, 1, 1]
+    assert {q.media()[0].sampling for q in single} == {"uniform-inner"} and single[0].said() == "Hi.\n"
+    fewer = in_fewer_frames(questions)
+    assert [(q.id, q.media()[0].frames) for q in fewer] == [
+        ("1~1/2", 4), ("1~1/4", 2), ("1~1/8", 1), ("2~1/2", 4), ("2~1/4", 2), ("2~1/8", 1), ("3~1/2", 1), ("3~1/4", 1),
+        ("3~1/8", 1),
+    ]  # fmt: skip
+
+
+def test_subtitles_alone_need_subtitles_and_frames_a_video():
+    [alone] = with_subtitles_alone([_about_a_video(1, said="Hi.\n")])
+    assert alone.media() == () and alone.conversation().messages[0].text == "Hi.\nWhat?"
+    with pytest.raises(SensoriumError, match="Add --subtitles"):
+        with_subtitles_alone([_about_a_video(1)])
+    picture = replace(_about_a_video(1), media=lambda: (Image("a.jpg"),))
+    with pytest.raises(SensoriumError, match="is about no video"):
+        with_one_frame([picture])[0].media()
+
+
+def test_the_curve_of_frames_is_of_questions_asked_at_every_share():
+    def said(share: str, right: int) -> list[Answer]:
+        return [Answer(f"{i}{share}", f"v{i}", "short", "?", {"answer": "A"}, "A" if i < right else "B", n_prompt=10)
+                for i in range(8)]  # fmt: skip
+
+    def judge(answers):
+        return [Judged(float(one.reply == "A"), one.reply) for one in answers]
+
+    fewer = [*said("~1/2", 6), *said("~1/4", 4), *said("~1/8", 2)]
+    curve = frames_of(said("", 8), fewer, [], judge)
+    assert curve.of == "share of the video's frames" and curve.questions == 8
+    assert [point.at for point in curve.points] == ["1/8", "1/4", "1/2", "1"]
+    assert [point.mean for point in curve.points] == [0.25, 0.5, 0.75, 1.0]

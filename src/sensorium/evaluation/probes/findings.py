@@ -14,6 +14,7 @@ from sensorium.evaluation.headlines import Part, Score, headlines
 from sensorium.evaluation.probes.audit import Audit, audit_of
 from sensorium.evaluation.probes.base import BASE, FOLDER
 from sensorium.evaluation.probes.blind import BLIND, NO_PICTURE
+from sensorium.evaluation.probes.frames import FRAMES, SINGLE_FRAME, SUBTITLES_ONLY, frames_of
 from sensorium.evaluation.probes.overlap import Overlap, read_overlap
 from sensorium.evaluation.probes.polarity import Polarity, polarity_of
 from sensorium.evaluation.probes.rotation import ROTATE, Rotation, rotation_of
@@ -78,7 +79,7 @@ class Findings(Part):
                    f"words guessed: published {slots.published:.3f}, perturbed {slots.perturbed:.3f}")  # fmt: skip
         for curve in self.curves:
             for point in curve.points:
-                yield (f"{point.at} of the sides", f"{point.mean:.3f}", _interval(point.low, point.high), _spent(point))
+                yield (f"{point.at} ({curve.of})", f"{point.mean:.3f}", _interval(point.low, point.high), _spent(point))
         if (shared := self.overlap) is not None:
             yield ("overlap, words", f"{shared.overlapping}", "", f"of {shared.questions} texts also in training")
             yield ("overlap, pictures", f"{shared.near}", "", f"of {shared.pictures} near one in training")
@@ -105,19 +106,24 @@ def findings(
     turned = _replies(probes / ROTATE.name)
     in_circles = bool(answers) and "options" in answers[0].truth and "index" in answers[0].truth
     slots = _replies(probes / SLOTS.name)
-    sizes = sizes_of(answers, _replies(probes / SIZES.name), _replies(probes / NO_PICTURE.name),
-                     lambda chosen: benchmark.judge(chosen, variant))  # fmt: skip
+    nothing = _replies(probes / NO_PICTURE.name)
+
+    def judge(chosen: Sequence[Answer]) -> list[Judged]:
+        return benchmark.judge(chosen, variant)
+
+    curves = (sizes_of(answers, _replies(probes / SIZES.name), nothing, judge),
+              frames_of(answers, _replies(probes / FRAMES.name), nothing, judge))  # fmt: skip
     return Findings(
         audit=audit_of(answers, judged),
         polarity=polarity_of(answers, judged),
         blind=[
             _blind(one.name, found, base, benchmark, variant, answers, judged)
-            for one in BLIND if (found := _replies(probes / one.name))
+            for one in (*BLIND, SINGLE_FRAME, SUBTITLES_ONLY) if (found := _replies(probes / one.name))
         ],
         rotation=rotation_of([*answers, *turned], [*judged, *benchmark.judge(turned, variant)]) if in_circles else None,
         slots=slots_of(slots),
         overlap=read_overlap(probes),
-        curves=[sizes] if sizes else [],
+        curves=[curve for curve in curves if curve is not None],
     )  # fmt: skip
 
 

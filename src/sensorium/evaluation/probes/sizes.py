@@ -28,7 +28,7 @@ WHOLE = "1"
 class Point(Part):
     """The mean of the questions that were answered at every point of the curve."""
 
-    at: str = Field(description="Of sizes: the share of each side, `1` for the picture as it is.")
+    at: str = Field(description="The share of what the curve is of, `1` for all of it.")
     tokens: float = Field(description="Tokens of a prompt on average, visual and text; 0 where the engine counts none.")
     visual_tokens: float | None = Field(description="Those beyond the prompt without a picture; null if not asked so.")
     mean: float
@@ -68,6 +68,14 @@ def sizes_of(
 ) -> Curve | None:  # fmt: skip
     """answers: of the run; shrunk: of the probe; blind: without pictures, if that was asked. None where no question was
     asked in all sizes."""
+    return curve_of("share of the picture's sides", answers, shrunk, blind, judge)
+
+
+def curve_of(
+    of: str, answers: Sequence[Answer], shrunk: Sequence[Answer], blind: Sequence[Answer],
+    judge: Callable[[Sequence[Answer]], list[Judged]],
+) -> Curve | None:  # fmt: skip
+    """As `sizes_of`, of whatever was asked at SHARES: its ids end in `~` and the share."""
     by: dict[str, dict[str, Answer]] = {share: {} for share in (*reversed(SHARES), WHOLE)}
     for answer in shrunk:
         name, _, share = answer.id.rpartition("~")
@@ -87,7 +95,7 @@ def sizes_of(
             at=share, tokens=sum(one.n_prompt for one in chosen) / len(chosen),
             visual_tokens=sum(beyond) / len(beyond) if beyond else None, mean=mean.value, low=low, high=high,
         ))  # fmt: skip
-    return Curve(of="share of the picture's sides", questions=len(names), points=points)
+    return Curve(of=of, questions=len(names), points=points)
 
 
 SIZES = Probe("sizes", "with its picture at a half, a quarter and an eighth of its sides", in_smaller_pictures)

@@ -58,7 +58,7 @@ def panels(found: Findings | None) -> list[Panel]:
         return []
     each = (
         _blind(found.blind) if found.blind else None,
-        _curve(found.curves[0]) if found.curves else None,
+        *(_curve(curve) for curve in found.curves),
         _polarity(found.polarity) if found.polarity else None,
         _rotation(found.rotation) if found.rotation else None,
         _letters(found.rotation) if found.rotation else None,
@@ -93,7 +93,7 @@ def _curve(curve: Curve) -> Panel:
                   _count(point.tokens or None)))
         for point in curve.points
     ]  # fmt: skip
-    lead = f"{curve.questions} questions about the same pictures, made smaller. Flat: their details do not matter."
+    lead = f"{curve.questions} questions, each time with less to see. Flat: what was left out does not matter."
     columns = (curve.of, "mean", "95 %", "visual tokens", "tokens of a prompt")
     return Panel("Accuracy against visual tokens", lead, columns, tuple(rows), drawn=_drawn(curve))
 
