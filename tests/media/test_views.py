@@ -134,6 +134,11 @@ def test_nanovlm_rounds_up_to_squares_and_announces_each_tile():
     assert set(views.layout) - {*range(6)} <= set(tiles.added_tokens())
 
 
+@given(sides)
+def test_a_square_stays_square_under_nanovlms_rule(side):
+    assert len(set(NanoVLMTiles(max_side=SIDE * 8).resized((side, side), SIDE))) == 1
+
+
 def test_nanovlm_has_no_token_for_a_ninth_row():
     with pytest.raises(SensoriumError, match="Set at most 224"):
         NanoVLMTiles(max_side=28 * 9).views((50, 50), 28, 4, (2, 2))
