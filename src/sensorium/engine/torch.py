@@ -175,7 +175,7 @@ class TorchEngine:
         if key not in self._pictures:
             picture, sight = open_image(image), self.model.sight
             views = sight.views(picture.size)
-            pixels = make_views(picture, sight).to(self.model.added_embeddings)
+            pixels = make_views(picture, sight, views).to(self.model.added_embeddings)
             if method is not None:
                 pixels = method.disturb(pixels, image.digest)
             self._pictures[key] = self._fewer(self.model.visual_tokens(pixels).flatten(0, 1), views)

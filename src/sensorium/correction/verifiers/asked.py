@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from sensorium.conversation import Conversation, Image, user
 from sensorium.correction.memo import Meter
 from sensorium.correction.picture import Picture
-from sensorium.correction.questions import pose
 from sensorium.correction.records import Claim, Evidence
-from sensorium.correction.verifiers.base import BUDGET, OUTSIDE, UNREACHED
+from sensorium.correction.verifiers.one_by_one import one_by_one
 from sensorium.engine import Engine
-from sensorium.errors import SensoriumError
 
 _CANDIDATES = ("Yes", "No")
 
@@ -36,20 +34,11 @@ class Asked:
         return claim.kind != "answer"
 
     def verify(self, picture: Picture, claims: Sequence[Claim], meter: Meter) -> list[Evidence]:
-        found, failure = [], ""
-        for claim in claims:
-            question = pose(claim)
-            if question is None or failure or not meter.allows():
-                found.append(self._said(claim, None, failure or (BUDGET if question else OUTSIDE)))
-                continue
-            try:
-                odds = self._odds(picture.image, question.text, meter) - self._bias(picture, question.text, meter)
-            except SensoriumError as error:
-                failure = f"{UNREACHED} ({error.what.rstrip('.')})"
-                found.append(self._said(claim, None, failure))
-                continue
-            found.append(self._said(claim, 1 / (1 + math.exp(-max(-30.0, min(30.0, odds)))), f"asked: {question.text}"))
-        return found
+        def ask(claim: Claim, question: str) -> Evidence:
+            odds = self._odds(picture.image, question, meter) - self._bias(picture, question, meter)
+            return self._said(claim, 1 / (1 + math.exp(-max(-30.0, min(30.0, odds)))), f"asked: {question}")
+
+        return one_by_one(claims, meter, ask, lambda claim, reason: self._said(claim, None, reason))
 
     def _odds(self, image: Image, question: str, meter: Meter) -> float:
         """log P(Yes) - log P(No)."""

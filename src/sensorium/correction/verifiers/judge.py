@@ -15,9 +15,9 @@ from sensorium.conversation import Conversation, user
 from sensorium.correction.memo import Meter
 from sensorium.correction.picture import Picture
 from sensorium.correction.places import OPPOSITE, PLACE_PHRASES, RELATION_PHRASES
-from sensorium.correction.questions import pose
 from sensorium.correction.records import Claim, Evidence
-from sensorium.correction.verifiers.base import BUDGET, OUTSIDE, UNREACHED
+from sensorium.correction.verifiers.base import UNREACHED
+from sensorium.correction.verifiers.one_by_one import one_by_one
 from sensorium.correction.words import words
 from sensorium.engine import Engine, JsonSchema, Sampling
 from sensorium.errors import SensoriumError
@@ -53,24 +53,14 @@ class Judge:
         return claim.kind != "answer"
 
     def verify(self, picture: Picture, claims: Sequence[Claim], meter: Meter) -> list[Evidence]:
-        found, failure = [], ""
-        for claim in claims:
-            question = pose(claim)
-            if question is None or failure or not meter.allows():
-                found.append(self._said(claim, None, failure or (BUDGET if question else OUTSIDE)))
-                continue
-            try:
-                verdict, instead = self._ask(picture, claim, question.text, meter)
-            except SensoriumError as error:
-                failure = f"{UNREACHED} ({error.what.rstrip('.')})"
-                found.append(self._said(claim, None, failure))
-                continue
-            score = _SCORES.get(verdict)
+        def ask(claim: Claim, question: str) -> Evidence:
+            verdict, instead = self._ask(picture, claim, question, meter)
             reason = {"unsure": "the judge is not sure", "": f"{UNREACHED}: no reply in the form asked for"}
             observed = observed_of(claim, instead) if verdict == "no" else None
-            told = f"says {verdict}" + (f", {observed} instead" if observed else "") + f": {question.text}"
-            found.append(self._said(claim, score, reason.get(verdict, told), observed))
-        return found
+            told = f"says {verdict}" + (f", {observed} instead" if observed else "") + f": {question}"
+            return self._said(claim, _SCORES.get(verdict), reason.get(verdict, told), observed)
+
+        return one_by_one(claims, meter, ask, lambda claim, reason: self._said(claim, None, reason))
 
     def _ask(self, picture: Picture, claim: Claim, question: str, meter: Meter) -> tuple[str, str]:
         """(verdict, what is there instead); the verdict is empty where no reply can be read."""
