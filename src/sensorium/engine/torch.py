@@ -34,6 +34,9 @@ from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import load_model, read_config
 from sensorium.model.compressors import Compression
 from sensorium.model.device import best_device
+from sensorium.model.dropping import Dropping
+from sensorium.model.dropping.allowing import allow_dropping
+from sensorium.model.dropping.shortening import Shortening
 from sensorium.model.merging import merge_lora
 from sensorium.model.multimodal import MultimodalModel, fuse
 from sensorium.model.views import make_views
@@ -51,7 +54,8 @@ class TorchEngine:
     """model: assembled and trained; it is put into eval mode and its adapters are merged.
 
     precision: of weights and arithmetic; bfloat16 is several times faster on processors that have it in hardware.
-    batch_size: conversations that `answer` runs together. compression: of pictures' visual tokens.
+    batch_size: conversations that `answer` runs together. compression: of pictures' visual tokens. dropping: of visual
+    tokens inside the language model, for whatever is answered or scored.
     """
 
     def __init__(
@@ -62,12 +66,16 @@ class TorchEngine:
         precision: Precision = "float32",
         batch_size: int = 32,
         compression: Compression | None = None,
+        dropping: Dropping | None = None,
     ) -> None:
         if model.config.lora is not None:
             merge_lora(model.language)
         self.model = model.eval().requires_grad_(False).to(getattr(torch, precision))
         if model.device.type == "cpu":
             use_grouped_attention(model.language)
+        self.dropping = dropping
+        if dropping is not None:
+            allow_dropping(model.language, dropping)
         self.compression = compression
         self.renderer = Renderer.of(model)
         if compression is not None:
@@ -82,7 +90,8 @@ class TorchEngine:
         parts = (model.config.vision.part, model.config.language.part)
         licence = "; ".join(f"{part}: {licence_of(part)}" for part in parts if licence_of(part))
         self.watcher = Watcher(self._features)
-        self.card = Card(name, SEES, length, self.renderer.visual_tokens, licence, provenance or {})
+        about = (provenance or {}) | ({"dropping": dropping.spec} if dropping else {})
+        self.card = Card(name, SEES, length, self.renderer.visual_tokens, licence, about)
 
     @classmethod
     def load(
@@ -92,11 +101,13 @@ class TorchEngine:
         progress: ProgressCallback | None = None,
         precision: Precision = "float32",
         compression: Compression | None = None,
+        dropping: Dropping | None = None,
     ) -> TorchEngine:
         """The engine of a model folder, on `best_device`. Raises SensoriumError when it cannot be loaded."""
         _, content = read_config(folder)
         model = load_model(folder, progress, merge=True).to(best_device())
-        return cls(model, name or folder.name, content.get("provenance"), precision, compression=compression)
+        return cls(model, name or folder.name, content.get("provenance"), precision, compression=compression,
+                   dropping=dropping)
 
     def decoding_by(self, method: Method | None) -> TorchEngine:
         """The same model, whose replies are chosen by a method, or plainly; `score` is the model's own either way.
@@ -146,14 +157,24 @@ class TorchEngine:
         tails = [scored_ids(self.renderer, candidate) for candidate in candidates]
         prompt = self._prompt(conversation, Sampling(max_new_tokens=max(map(len, tails))))
         rows = [replace(prompt, ids=prompt.ids + tail) for tail in tails]
-        embeddings, mask = self._embed(rows, left=False)
-        hidden = self.model.language_states(embeddings, mask)
+        states = self._states_before(rows, [len(tail) for tail in tails])
         scores = []
-        for row, tail in enumerate(tails):
-            predicting = hidden[row, len(prompt) - 1 : len(prompt) - 1 + len(tail)]
+        for predicting, tail in zip(states, tails, strict=True):
             log_p = torch.log_softmax(self.model.head(predicting).float(), dim=-1)
             scores.append(float(log_p.gather(1, torch.tensor(tail, device=log_p.device)[:, None]).sum()))
         return scores
+
+    def _states_before(self, rows: Sequence[Rendered], n_last: Sequence[int]) -> list[Tensor]:
+        """Last hidden states [n, d] that predict the last n tokens of each row."""
+        if self.dropping is None:
+            embeddings, mask, _ = self._embed(rows, left=False)
+            hidden = self.model.language_states(embeddings, mask)
+            return [of[len(row) - 1 - n : len(row) - 1] for of, row, n in zip(hidden, rows, n_last, strict=True)]
+        embeddings, mask, visual = self._embed(rows, left=True)
+        asking = mask.shape[1] - 1 - torch.tensor(n_last, device=mask.device)
+        shortening = Shortening(self.model.decoder, self.dropping, mask, visual, asking)
+        hidden = shortening(embeddings, use_cache=False).last_hidden_state
+        return [of[-1 - n : -1] for of, n in zip(hidden, n_last, strict=True)]
 
     def count(self, candidate: str) -> int:
         """How many tokens `score` sums over for a candidate."""
@@ -198,8 +219,11 @@ class TorchEngine:
         features = self.model.vision(pixels.to(self.model.added_embeddings)).mean(dim=1)
         return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
 
-    def _embed(self, rows: Sequence[Rendered], left: bool, n_plain: int | None = None) -> tuple[Tensor, Tensor]:
-        """Embeddings [b, t, d] and mask [b, t] of prompts, padded on the left (to generate) or on the right.
+    def _embed(
+        self, rows: Sequence[Rendered], left: bool, n_plain: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings [b, t, d], mask [b, t] and visual slots [b, t] of prompts, padded on the left (to generate) or on
+        the right.
 
         n_plain: so many rows see their pictures as they are, those behind as the method's second branch; None: all.
         """
@@ -217,7 +241,8 @@ class TorchEngine:
         ]  # fmt: skip
         embeddings = self.model.embed_ids(batch.input_ids)
         tokens = torch.cat(visual) if visual else embeddings.new_zeros(0, embeddings.shape[-1])
-        return fuse(embeddings, tokens, batch.input_ids == self.model.slot_id), batch.attention_mask
+        slots = batch.input_ids == self.model.slot_id
+        return fuse(embeddings, tokens, slots), batch.attention_mask, slots
 
     def _generate(
         self, prompts: list[Branches], samplers: list[TokenSampler], is_over: Callable[[int], bool]
@@ -231,7 +256,8 @@ class TorchEngine:
         n_branches = len(prompts[0])
         with torch.inference_mode():
             rows = [prompt[branch] for branch in range(n_branches) for prompt in prompts]
-            embeddings, mask = self._embed(rows, left=True, n_plain=len(prompts))
+            embeddings, mask, visual = self._embed(rows, left=True, n_plain=len(prompts))
+            shortening = self.dropping and Shortening(self.model.decoder, self.dropping, mask, visual)
         running = list(range(len(prompts)))
         alive, tokens = list(running), [0] * len(prompts)  # rows of the first branch, and the last token of each
         replies: list[list[int]] = [[] for _ in prompts]
@@ -240,7 +266,7 @@ class TorchEngine:
         for _ in range(samplers[0].sampling.max_new_tokens):
             # Entered anew for every token: a generator must not leave inference mode switched on for its caller.
             with torch.inference_mode():
-                states, cache = self._step(embeddings, mask, positions, cache)
+                states, cache = self._step(embeddings, mask, positions, cache, shortening)
                 logits = self._logits(states[:, _in_branches(alive, len(running), n_branches)], len(alive))
             numbers = [running[row] for row in alive]
             chosen = _choose(logits, [samplers[i] for i in numbers], [replies[i] for i in numbers])
@@ -257,18 +283,25 @@ class TorchEngine:
                     running, tokens = [running[row] for row in alive], [tokens[row] for row in alive]
                     cache.batch_select_indices(kept)
                     mask, positions = mask[kept], positions[kept]
+                    if shortening is not None:
+                        shortening.select(kept)
                     alive = list(range(len(running)))
                 embeddings = self.model.embed_ids(torch.tensor(tokens * n_branches, device=mask.device)[:, None])
                 mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
                 positions = positions[:, -1:] + 1
 
-    def _step(self, embeddings: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> tuple[Tensor, Any]:
+    def _step(
+        self, embeddings: Tensor, mask: Tensor, positions: Tensor, cache: Any, shortening: Shortening | None
+    ) -> tuple[Tensor, Any]:
         """The newest hidden states [1 + m, b, d], of the last layer and of the method's m layers, and the cache."""
         layers = self._layers
-        output = self.model.decoder(
-            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, past_key_values=cache,
-            use_cache=True, output_hidden_states=bool(layers),
-        )  # fmt: skip
+        if shortening is not None:
+            output = shortening(embeddings, cache, output_hidden_states=bool(layers))
+        else:
+            output = self.model.decoder(
+                inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                use_cache=True, output_hidden_states=bool(layers),
+            )  # fmt: skip
         states = [output.last_hidden_state, *(output.hidden_states[layer] for layer in layers)]
         return torch.stack([state[:, -1] for state in states]), output.past_key_values
 

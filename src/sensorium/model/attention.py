@@ -14,7 +14,7 @@ Registered with transformers under the name `grouped`; a language model takes it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import compress, groupby
 from typing import Any, NamedTuple
@@ -197,14 +197,18 @@ def grouped_attention(
     attention_mask: Tensor | None,
     scaling: float,
     packing: Packing | None = None,
+    look: Callable[[Tensor, Tensor, Tensor | None, float], None] | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """query [b, heads, t, d], key [b, key heads, s, d], value [b, key heads, s, v], additive mask [b, 1, t, s]
     -> [b, t, heads, v].
 
     No mask means that everything is seen, as a single new token with its cache does. With a packing, b is 1 and the
-    packing says who sees whom.
+    packing says who sees whom. look: is shown queries, keys, mask and scaling before anything is computed, see
+    `model.dropping`.
     """
+    if look is not None:
+        look(query, key, attention_mask, scaling)
     if packing is not None:
         q, k = query[0].to(value.dtype), key[0].to(value.dtype)
         return _PackedAttention.apply(q, k, value[0], packing.chunks, scaling)[None], None  # type: ignore[no-untyped-call]
@@ -225,9 +229,7 @@ def use_grouped_attention(language: nn.Module) -> None:
 
     Whole batches are then packed where `can_pack`; otherwise masks must be additive.
     """
-    config: Any = language.config
-    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-    if capped or _has_sinks(language) or not _is_exchangeable(language):
+    if not is_softmax_of_products(language) or not _is_exchangeable(language):
         return
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, eager_mask
@@ -283,9 +285,16 @@ def why_not_plain(language: nn.Module) -> str:
     next, whatever a mask says; attention of a model's own (ALiBi's, most often) makes masks and positions of its own.
     """
     config: Any = language.config.get_text_config()  # type: ignore[operator, union-attr]
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
-    if getattr(config, "sliding_window", None) or "sliding_attention" in kinds:
+    if getattr(config, "sliding_window", None) or "sliding_attention" in (getattr(config, "layer_types", None) or ()):
         return "some layers look through a sliding window"
+    return why_not_by_masks(language)
+
+
+def why_not_by_masks(language: nn.Module) -> str:
+    """What in a language model mixes tokens otherwise than by attention under the masks it is given, in words, or
+    nothing."""
+    config: Any = language.config.get_text_config()  # type: ignore[operator, union-attr]
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if kinds:
         return f"some layers are no full attention ({', '.join(sorted(kinds))})"
     mixers = {type(module).__name__ for module in language.modules() if _mixes_otherwise(module)}
@@ -314,8 +323,11 @@ def _is_exchangeable(language: nn.Module) -> bool:
     return getattr(language, "_supports_attention_backend", False)
 
 
-def _has_sinks(language: nn.Module) -> bool:
-    return any(name.endswith("sinks") for name, _ in language.named_parameters())
+def is_softmax_of_products(language: nn.Module) -> bool:
+    """Whether a layer's attention is no more than that: neither capped scores (Gemma 2) nor sinks (gpt-oss)."""
+    config: Any = language.config
+    has_sinks = any(name.endswith("sinks") for name, _ in language.named_parameters())
+    return not (getattr(config.get_text_config(), "attn_logit_softcapping", None) or has_sinks)
 
 
 def additive_mask(segments: Tensor, dtype: torch.dtype) -> Tensor:
