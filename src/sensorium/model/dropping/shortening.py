@@ -24,14 +24,14 @@ ARGUMENT = "shortening"  # under which it travels
 
 
 class Present(NamedTuple):
-    """Who is there from some layer on: real [b, s], False for padding; positions [b, s]; visual [b, s]."""
+    """Who is there from some layer on, all [b, s]. real: False for padding; visual: which of the real are a picture's."""
 
     real: Tensor
     positions: Tensor
     visual: Tensor
 
     def taken(self, index: Tensor, real: Tensor) -> Present:
-        return Present(real, self.positions.gather(1, index), self.visual.gather(1, index))
+        return Present(real, self.positions.gather(1, index), self.visual.gather(1, index) & real)
 
 
 class Shortening:
