@@ -257,7 +257,7 @@ class TorchEngine:
         with torch.inference_mode():
             rows = [prompt[branch] for branch in range(n_branches) for prompt in prompts]
             embeddings, mask, visual = self._embed(rows, left=True, n_plain=len(prompts))
-            shortening = self.dropping and Shortening(self.model.decoder, self.dropping, mask, visual)
+            shortening = None if self.dropping is None else Shortening(self.model.decoder, self.dropping, mask, visual)
         running = list(range(len(prompts)))
         alive, tokens = list(running), [0] * len(prompts)  # rows of the first branch, and the last token of each
         replies: list[list[int]] = [[] for _ in prompts]

@@ -22,7 +22,7 @@ def dropping_for(name: str, budget: int, n_layers: int, visual_tokens: int) -> D
     FastV keeps all of them for two layers; PyramidDrop takes four stages of equal depth, with the ratio between them
     that fits. Shares are what is kept to: a picture of more tiles, or a prompt of several pictures, keeps as large a
     part of its tokens, not as many.
-    Raises SensoriumError for an unknown name, too few layers, or a budget that the layers before the first stage use up.
+    Raises SensoriumError for an unknown name, too few layers, or a budget that the first layers use up alone.
     """
     if name not in DROPPINGS:
         raise SensoriumError("dropping", f"`{name}` is not known.", did_you_mean(name, DROPPINGS))

@@ -10,6 +10,7 @@ Prompts are padded on the left, so that each ends in the last column however man
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ ARGUMENT = "shortening"  # under which it travels
 
 
 class Present(NamedTuple):
-    """Who is there from some layer on, all [b, s]. real: False for padding; visual: which of the real are a picture's."""
+    """Who is there from some layer on, all [b, s]. real: False for padding; visual: real ones that are a picture's."""
 
     real: Tensor
     positions: Tensor
@@ -130,10 +131,8 @@ class Shortening:
         look = Look(self._asking(stage), is_glance=True)
         told = self._of_stage(stage, named) | {"attention_mask": self._mask(stage, self._windows[number], hidden)}
         told = {name: None if value is self._cache else value for name, value in told.items()}  # nothing is kept of it
-        try:
+        with suppress(Seen):
             layer.forward(hidden, **told, look=look)  # no hooks: this layer is still to run
-        except Seen:
-            pass
         assert look.paid is not None, "`allow_dropping` has seen it look"
         return look.paid
 
