@@ -4,9 +4,12 @@
     python benchmarks/correct.py runs/scenes --split val --verifier detector --verifier colour --photographs
     python benchmarks/correct.py runs/scenes --split val --photographs --scenes 20 --speed     seconds instead
     python benchmarks/correct.py runs/scenes --fit src/sensorium/correction/combination.json    learn the curves (train)
+    python benchmarks/correct.py runs/scenes --split val --scenes 150 --verifier asked --engine default --fit FILE
 
-`--photographs` keeps scenes whose things of COCO's classes are photographed cut-outs, which the embedded detector was
-made for. `--captions FILE` writes the captions, true and with planted errors, for other tools.
+Curves of named verifiers are added to what FILE knows of others; those of an engine are learned on `val`, since it may
+have been trained on `train`. `--photographs` keeps scenes whose things of COCO's classes are photographed cut-outs,
+which the embedded detector was made for. `--captions FILE` writes the captions, true and with planted errors, for other
+tools.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import sensorium
 from sensorium.correction import VERIFIERS, Corrector, Policy, Setting
+from sensorium.correction.combination import Combination, load_combination
 from sensorium.correction.fitting import Example, fit
 from sensorium.correction.verifiers.colour import Colour
 from sensorium.correction.verifiers.oracle import Oracle
@@ -50,7 +55,7 @@ def main() -> None:
             _learn(options, rows, Oracle.of(scenes, vocabulary))
             return
         oracle = [Oracle.of(scenes, vocabulary)]
-        setting, names = Setting(), options.verifier or (("detector", "colour") if options.speed else ())
+        setting, names = _setting(options), options.verifier or (("detector", "colour") if options.speed else ())
         verifiers = [VERIFIERS[name](setting) for name in names] or oracle
         corrector = Corrector(verifiers, policy=Policy(risk=options.risk))
         if options.speed:
@@ -90,9 +95,10 @@ def _is_photographed(scene: Scene, vocabulary: Vocabulary) -> bool:
 
 
 def _learn(options: argparse.Namespace, rows: list[Planted], oracle: Oracle) -> None:
-    """Curves from train scenes. Colour looks into the true boxes: what pixels tell is no matter of the detector."""
-    setting = Setting()
-    corrector = Corrector([*(VERIFIERS[name](setting) for name in ("detector", "text")), Colour(oracle)])
+    """Curves from scenes that nothing is tested on. Colour looks into the true boxes: what pixels tell is no matter of
+    the detector."""
+    setting, names = _setting(options), options.verifier or ("detector", "text", "colour")
+    corrector = Corrector([Colour(oracle) if name == "colour" else VERIFIERS[name](setting) for name in names])
     examples: list[Example] = []
     for number, row in enumerate(rows, start=1):
         report = corrector.correct(row.image, row.text)
@@ -101,9 +107,15 @@ def _learn(options: argparse.Namespace, rows: list[Planted], oracle: Oracle) -> 
             examples.append(Example(row.id, one, not is_planted(claim, row)))
         _progress(number, len(rows))
     n_scenes = len({row.scene for row in rows})
-    about = f"{len(rows)} captions of {n_scenes} {'photographed ' if options.photographs else ''}train scenes"
-    options.fit.write_text(fit(examples, about).model_dump_json(indent=1) + "\n")
+    kind = f"{'photographed ' if options.photographs else ''}{options.split or 'train'} scenes"
+    learned = fit(examples, f"{', '.join(names)}: {len(rows)} captions of {n_scenes} {kind}")
+    before = load_combination(options.fit) if options.verifier and options.fit.exists() else Combination()
+    options.fit.write_text(before.with_more(learned).model_dump_json(indent=1) + "\n")
     print(f"fitted on {len(examples)} pieces of evidence: {options.fit}")
+
+
+def _setting(options: argparse.Namespace) -> Setting:
+    return Setting(engine=sensorium.load(options.engine) if options.engine else None)
 
 
 def _original(rows: list[Planted]) -> str:
@@ -126,7 +138,7 @@ def _report_speed(options: argparse.Namespace, corrector: Corrector, rows: list[
             first.append(_seconds(corrector, picture, "A cat is here."))
             second.append(_seconds(corrector, picture, "A dog is here."))
             again.append(_seconds(corrector, picture, "A dog is here."))
-    setting = Setting()
+    setting = _setting(options)
     fresh = Corrector([VERIFIERS[name](setting) for name in options.verifier or ("detector", "colour")])
     began = time.perf_counter()
     costs = [fresh.correct(row.image, row.text).cost for row in rows]
@@ -165,6 +177,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--split")
     parser.add_argument("--scenes", type=int, default=60)
     parser.add_argument("--verifier", action="append", choices=sorted(VERIFIERS))
+    parser.add_argument("--engine", help="a model, for the verifier `asked`")
     parser.add_argument("--photographs", action="store_true")
     parser.add_argument("--risk", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)

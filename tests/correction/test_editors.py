@@ -67,6 +67,13 @@ def test_an_error_is_mended_with_the_fewest_words(corrected, text, mended):
     assert corrected(text) == mended
 
 
+def test_a_verb_agrees_with_a_noun_that_looks_the_same_in_both_numbers(scene_maker, vocabulary, tmp_path):
+    corners = ((50, 50, 250, 250), (400, 50, 600, 250), (700, 50, 900, 250))
+    scene = scene_maker(tmp_path, [("moose", at, "brown") for at in corners], "moose")
+    report = Corrector([Oracle.of([scene], vocabulary)]).correct(scene.image, "There is one moose.")
+    assert report.output == "There are three moose."
+
+
 @pytest.mark.parametrize("text", KEPT)
 def test_what_is_true_guessed_or_unknown_stays_byte_for_byte(corrected, text):
     assert corrected(text) == text

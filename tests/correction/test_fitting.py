@@ -97,6 +97,25 @@ def test_what_was_never_learned_is_not_believed_to_the_end():
     assert nothing.chance(seen(0.0, True, "existence:none:dog").evidence) > 0.05
 
 
+def test_what_was_learned_of_one_engine_is_not_believed_of_another():
+    examples = [seen(0.2, False, verifier="asked"), seen(0.9, True, verifier="asked")] * 30
+    fitted = Combination(about="boxes").with_more(fit(examples, "an engine"))
+    said = examples[0].evidence
+    other = said.model_copy(update={"version": "2"})
+    assert fitted.about == "boxes; an engine" and set(fitted.curves) == {"asked:1"}
+    assert fitted.chance(said) == pytest.approx(2 / 34, abs=1e-3) and fitted.chance(other) == 0.2
+    assert fitted.chance(said, is_claimed=False) == pytest.approx(fitted.chance(said), abs=1e-3)  # half were true
+    assert Combination().chance(said) == 0.2
+
+
+def test_more_that_is_learned_leaves_the_rest_as_it_was():
+    box = Combination(curves={"detector": {"count": Curve(scores=(0.0,), chances=(0.3,))}}, weights={"detector": 0.5})
+    more = Combination(curves={"text": {"text": Curve(scores=(0.0,), chances=(0.1,))}}, priors={"text": {"text": 0.9}})
+    both = box.with_more(more)
+    assert both.curves == {**box.curves, **more.curves} and both.weights == box.weights and both.priors == more.priors
+    assert more.with_more(Combination(curves={"text": {}})).curves == {"text": {}}
+
+
 def test_an_aspect_without_a_curve_takes_that_before_its_colon():
     combination = Combination(curves={"v": {"count": Curve(scores=(0.0, 1.0), chances=(0.2, 0.8))}})
     assert combination.chance(seen(0.5, True, "count:more").evidence) == pytest.approx(0.5)

@@ -1,7 +1,8 @@
 """How scores become chances, and how several verifiers are put together: learned on held-in scenes, not assumed.
 
 `combination.json` ships with what `benchmarks/correct.py --fit` found: for each verifier and aspect a rising curve from
-its score to the chance that the claim is true, and for each verifier a weight with which its log odds count.
+its score to the chance that the claim is true, and for each verifier a weight with which its log odds count. A verifier
+that asks an engine is only as good as that engine, so what was learned of it holds for that engine alone.
 
 Nearly all that captions claim is true, so a curve that was learned on them says "most likely true" of evidence that
 says nothing. Of a question nothing is claimed yet: there, and of denials, the share of true claims is taken out of the
@@ -23,12 +24,19 @@ from sensorium.correction.records import Evidence
 from sensorium.errors import SensoriumError
 
 COMBINATION_FILE = Path(__file__).with_name("combination.json")
+_ASKS_AN_ENGINE = ("asked", "judge")
 _EXACT = "oracle"  # says what is so; there is nothing to learn about it
 _CERTAIN = 0.999
 _MOST_UNLEARNED = 0.96  # a verifier that nothing was learned about is never believed further than this
 NOT_SEEN = "existence:none"  # how often what is there goes unseen must be learned; until then nothing is denied by it
 _UNSEEN_UNLEARNED = 0.3
 _OF_A_KIND = "existence:narrower"  # a bird was seen: whether it is a swan is another question
+
+
+def witness(evidence: Evidence) -> str:
+    """Of whom something is learned: the verifier, and where it asks an engine, the engine with it."""
+    asks = evidence.verifier in _ASKS_AN_ENGINE
+    return f"{evidence.verifier}:{evidence.version}" if asks else evidence.verifier
 
 
 class Curve(BaseModel):
@@ -48,8 +56,8 @@ class Curve(BaseModel):
 
 
 class Combination(BaseModel):
-    """curves: verifier -> aspect -> Curve. weights: of log odds, else 1. priors: verifier -> kind of claim -> the share
-    of true claims among those that its curves were fitted on. about: what it was fitted on."""
+    """curves: witness -> aspect -> Curve. weights: witness -> weight of its log odds, else 1. priors: witness -> kind
+    of claim -> the share of true claims among those that its curves were fitted on. about: what they were."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,7 +75,7 @@ class Combination(BaseModel):
         assert evidence.score is not None
         if evidence.verifier == _EXACT:
             return min(_CERTAIN, max(1 - _CERTAIN, evidence.score))
-        curves, aspect = self.curves.get(evidence.verifier, {}), evidence.aspect
+        curves, aspect = self.curves.get(witness(evidence), {}), evidence.aspect
         while aspect:
             if aspect in curves:
                 chance = curves[aspect].at(evidence.score)
@@ -79,11 +87,21 @@ class Combination(BaseModel):
 
     def together(self, evidence: Sequence[Evidence], is_claimed: bool = True) -> float:
         """The chance by all of it."""
-        odds = sum(self.weights.get(one.verifier, 1.0) * log_odds(self.chance(one, is_claimed)) for one in evidence)
+        odds = sum(self.weights.get(witness(one), 1.0) * log_odds(self.chance(one, is_claimed)) for one in evidence)
         return _chance(odds)
 
+    def has_weighed(self, evidence: Evidence) -> bool:
+        """Whether it was learned how much its witness counts beside others."""
+        return witness(evidence) in self.weights
+
+    def with_more(self, learned: Combination) -> Combination:
+        """Of whom `learned` knows, what it knows; of the others, what is known here."""
+        return Combination(about="; ".join(filter(None, (self.about, learned.about))),
+                           curves={**self.curves, **learned.curves}, weights={**self.weights, **learned.weights},
+                           priors={**self.priors, **learned.priors})  # fmt: skip
+
     def _even(self, evidence: Evidence, chance: float) -> float:
-        prior = self.priors.get(evidence.verifier, {}).get(evidence.aspect.partition(":")[0])
+        prior = self.priors.get(witness(evidence), {}).get(evidence.aspect.partition(":")[0])
         even = chance if prior is None else _chance(log_odds(chance) - log_odds(prior))
         return min(even, 0.5) if evidence.aspect.startswith(_OF_A_KIND) else even
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sensorium.correction.combination import Combination, Curve, log_odds
+from sensorium.correction.combination import Combination, Curve, log_odds, witness
 from sensorium.correction.records import Evidence
 
 _PULL = 4.0  # examples of the mean added to every step of a curve
@@ -40,7 +40,7 @@ def fit(examples: Iterable[Example], about: str) -> Combination:
     for example in known:
         one, aspect = example.evidence, example.evidence.aspect
         while aspect:
-            pairs[one.verifier, aspect].append((one.score or 0.0, example.is_true))
+            pairs[witness(one), aspect].append((one.score or 0.0, example.is_true))
             aspect = aspect.rpartition(":")[0]
     curves: dict[str, dict[str, Curve]] = defaultdict(dict)
     for (verifier, aspect), seen in sorted(pairs.items()):
@@ -56,7 +56,7 @@ def fit(examples: Iterable[Example], about: str) -> Combination:
         elif _is_enough(seen):
             curves[verifier][aspect] = isotonic(seen)
     priors: dict[str, dict[str, float]] = defaultdict(dict)
-    for verifier, kind in {(e.evidence.verifier, e.evidence.aspect.partition(":")[0]) for e in known}:
+    for verifier, kind in {(witness(e.evidence), e.evidence.aspect.partition(":")[0]) for e in known}:
         priors[verifier][kind] = round(_prior([is_true for _, is_true in pairs[verifier, kind]]), 4)
     fitted = Combination(about=about, curves=dict(curves), priors={name: priors[name] for name in sorted(priors)})
     return fitted.model_copy(update={"weights": _weights(known, fitted)})
@@ -119,14 +119,14 @@ def _weights(examples: list[Example], fitted: Combination) -> dict[str, float]:
     of_claim: dict[tuple[str, str], list[Example]] = defaultdict(list)
     for example in examples:
         of_claim[example.group, example.evidence.claim].append(example)
-    several = [group for group in of_claim.values() if len({e.evidence.verifier for e in group}) > 1]
+    several = [group for group in of_claim.values() if len({witness(e.evidence) for e in group}) > 1]
     if len(several) < _LEAST:
         return {}
-    names = sorted({example.evidence.verifier for group in several for example in group})
+    names = sorted({witness(example.evidence) for group in several for example in group})
     odds = np.zeros((len(several), len(names)))
     for row, group in enumerate(several):
         for example in group:
-            odds[row, names.index(example.evidence.verifier)] = log_odds(fitted.chance(example.evidence))
+            odds[row, names.index(witness(example.evidence))] = log_odds(fitted.chance(example.evidence))
     truth = np.array([group[0].is_true for group in several], dtype=float)
     weights = np.ones(len(names))
     for _ in range(_STEPS):

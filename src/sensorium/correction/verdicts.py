@@ -51,7 +51,7 @@ def _verdict(claim: Claim, evidence: list[Evidence], combination: Combination, p
     chance = together if claim.asserts else 1 - together
     value: VerdictValue = "unknown"
     reason = f"{strongest.reason} ({strongest.verifier})"
-    is_learned = all(one.verifier in combination.weights for one in known)
+    is_learned = all(combination.has_weighed(one) for one in known)
     if not is_learned and min(chances) <= 1 - policy.support and max(chances) >= policy.support:
         reason = "verifiers disagree: " + "; ".join(f"{one.reason} ({one.verifier})" for one in known)
     elif chance <= policy.risk:

@@ -141,11 +141,10 @@ def _number(task: Task, doc: Doc, claim: Claim, verdict: Verdict) -> list[Edit]:
         return edits
     if number != 1:
         edits = [_with_its_article(doc, edits[0])]
-    new = noun_as(noun, singular=number == 1)
-    if new is None:
-        return edits
     ids = (claim.id,)
-    edits.append(Edit(start=noun.idx, end=noun.idx + len(noun), replacement=new, kind="agreement", claims=ids))
+    new = noun_as(noun, singular=number == 1)
+    if new is not None:
+        edits.append(Edit(start=noun.idx, end=noun.idx + len(noun), replacement=new, kind="agreement", claims=ids))
     joined = bool(noun.conjuncts)
     edits += agreeing(noun, number == 1, ids, joined)
     for token in _pronouns(task, doc, claim):
