@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from sensorium.data.draw import pick
-from sensorium.data.films.records import Actor, Set, Span
+from sensorium.data.films.records import Actor, Film, Set, Span
 from sensorium.data.films.words import HELD_OUT_WORDS, WORDS
 from sensorium.data.records import COLOURS
 from sensorium.data.scenes.catalogue import Background, Catalogue
@@ -21,6 +21,7 @@ from sensorium.data.scenes.facts import neighbours
 from sensorium.data.scenes.recolour import recolour
 
 _MOST_DRAWS = 80  # of names for one film; a small catalogue may not fill the plan
+_PAINTABLE_DRAWS = 12
 _PAINTINGS = 40  # tries to find a thing that takes two colours
 _WANDERS = {"clip": 0.12, "long": 1.0}  # of the room that the window has, from the start to the end of a set
 
@@ -37,9 +38,19 @@ class Caster:
         """What cards of this split may say."""
         return HELD_OUT_WORDS if self.casting.split.startswith("test") else WORDS
 
-    def names(self, count: int, backgrounds: Sequence[Background], rng: np.random.Generator) -> list[str]:
-        """Up to so many names, no two of which might be taken for one another, or for what a background shows."""
+    def names(
+        self, count: int, backgrounds: Sequence[Background], rng: np.random.Generator, one_paintable: bool = False
+    ) -> list[str]:
+        """Up to so many names, no two of which might be taken for one another, or for what a background shows.
+
+        one_paintable: the first is of a kind that takes paint, where such a one was soon found.
+        """
         names: list[str] = []
+        for _ in range(_PAINTABLE_DRAWS if one_paintable else 0):
+            name = self.casting.cast([], rng)
+            if self.is_plain(name, [], backgrounds) and may_be_painted(name, self._category(name)):
+                names.append(name)
+                break
         for _ in range(_MOST_DRAWS + 8 * count):
             if len(names) == count:
                 break
@@ -53,33 +64,35 @@ class Caster:
         shown = [name for one in backgrounds for name in self.casting.shows[one.name]]
         return not any(self.catalogue.vocabulary.confusable(name, other) for other in (*names, *shown))
 
-    def absent(self, names: Sequence[str], sets: Sequence[Set], count: int, rng: np.random.Generator) -> list[str]:
-        """Names that nothing in a film could be called, drawn as those in it were, so that no name tells which is which;
-        held-out ones only beside held-out ones."""
-        pool = self.casting.lead if any(name in self.casting.lead for name in names) else self.casting.others
-        backgrounds = [self.background(one.background) for one in sets]
+    def absent(self, film: Film, like: str, count: int, rng: np.random.Generator) -> list[str]:
+        """Names that nothing in a film could be called: held-out ones beside a held-out name, so that no name tells
+        whether it is there."""
+        lead = self.casting.lead
+        pool = lead if like in lead else [name for name in self.casting.others if name not in lead]
+        backgrounds = [self.background(one.background) for one in film.sets]
         found: list[str] = []
         for i in rng.permutation(len(pool)):
-            if len(found) < count and self.is_plain(pool[i], (*names, *found), backgrounds):
+            if len(found) < count and self.is_plain(pool[i], (*film.names, *found), backgrounds):
                 found.append(pool[i])
         return found
+
+    def _category(self, name: str) -> str:
+        return self.catalogue.vocabulary[name].category
 
     def background(self, name: str) -> Background:
         return next(one for one in self.casting.backgrounds if one.name == name)
 
     def actor(
         self, name: str, side: float, path: Sequence[tuple[float, float, float]], seen: Sequence[Span],
-        rng: np.random.Generator, **more: tuple[float, ...],
+        rng: np.random.Generator, jumps: tuple[float, ...] = (),
     ) -> Actor:
         drawing = pick(self.casting.drawings[name], rng)
         mirrored = bool(rng.random() < 0.5)
-        return Actor(name, drawing.id, drawing.style, side, mirrored, tuple(path), tuple(seen), **more)
+        return Actor(name, drawing.id, drawing.style, side, mirrored, tuple(path), tuple(seen), jumps=jumps)
 
-    def painted(
-        self, name: str, rng: np.random.Generator
-    ) -> tuple[str, str, tuple[str, str]] | None:
+    def painted(self, name: str, rng: np.random.Generator) -> tuple[str, str, tuple[str, str]] | None:
         """(id, style) of a drawing of that name that takes two colours plainly told apart, and these; or None."""
-        if not may_be_painted(name, self.catalogue.vocabulary[name].category):
+        if not may_be_painted(name, self._category(name)):
             return None
         fitting = [one for one in self.casting.drawings[name] if one.hue_share >= LEAST_HUE_SHARE]
         if not fitting:

@@ -26,7 +26,7 @@ _PAUSE_S, _EDGE_S, _SHORTEST_S = (0.6, 0.9), 0.6, 4.0
 _JUMP_EVERY_S = 1.0
 _CARD_S = 2.0
 _OUTSIDE = 0.25  # beyond the picture's edge, from which nothing is seen
-_LENGTHS = {"moves": (1.8, 2.6), "enters": (1.4, 2.0), "leaves": (1.4, 2.0), "turns": (1.6, 2.0)}
+_LENGTHS = {"moves": (1.8, 2.4), "enters": (1.4, 2.0), "leaves": (1.4, 2.0), "turns": (1.6, 2.0)}
 
 
 def plot_clip(caster: Caster, number: int, size: tuple[int, int], fps: int, rng: np.random.Generator) -> Film:
@@ -34,7 +34,7 @@ def plot_clip(caster: Caster, number: int, size: tuple[int, int], fps: int, rng:
     background = pick(caster.casting.backgrounds, rng)
     count = int(rng.choice(len(_COUNT_SHARES), p=_COUNT_SHARES)) + 1
     kinds = [KINDS[i] for i in rng.choice(len(KINDS), count, replace=False)]
-    names = caster.names(_LANES, [background], rng)
+    names = caster.names(_LANES, [background], rng, one_paintable="turns" in kinds)
     clip = _Clip(caster, bool(rng.random() < 0.5), rng, list(rng.permutation(_LANES)))
     for kind in kinds:
         if kind == "card":
@@ -76,7 +76,7 @@ class _Clip:
                     names.remove(name)
                     self._turn(name, side, lane, *found)
                     return
-            kind = "jumps"  # nobody here takes paint
+            kind = "moves"  # nobody here takes paint
         name = names.pop()
         if kind == "jumps":
             self._jump(name, side, lane)
@@ -118,8 +118,10 @@ class _Clip:
         self.actors.append(Actor(name, drawing, style, side, False, tuple(self._still(lane)), (), seen))
         self.happenings.append(Happening("turns", span, name, colours))
 
-    def _add(self, name: str, side: float, path: list[tuple[float, float, float]], **more: tuple[float, ...]) -> None:
-        self.actors.append(self.caster.actor(name, side, path, (), self.rng, **more))
+    def _add(
+        self, name: str, side: float, path: list[tuple[float, float, float]], jumps: tuple[float, ...] = ()
+    ) -> None:
+        self.actors.append(self.caster.actor(name, side, path, (), self.rng, jumps))
 
     def _still(self, lane: int) -> list[tuple[float, float, float]]:
         return [self._at(0.0, lane, float(self.rng.uniform(0.2, 0.8)))]

@@ -14,7 +14,7 @@ from sensorium.files import replacing
 from sensorium.media.container import pyav
 
 _KEYFRAME_S = 10  # between keyframes at most: what a leap into the middle must decode
-_OPTIONS = {"deadline": "realtime", "cpu-used": "8", "crf": "34", "b": "0", "row-mt": "0"}
+_OPTIONS = {"deadline": "realtime", "cpu-used": "8", "crf": "29", "b": "0", "row-mt": "0"}
 _REMEDY = "Make room or choose another folder, and build again: it goes on where it was."
 
 

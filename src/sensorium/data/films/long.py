@@ -9,6 +9,7 @@ somebody came, who never did) takes watching all of it.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,6 +26,8 @@ _SIDE = (0.26, 0.32)
 _STRIDE = 0.25  # of the picture, at most, that a resident goes at once
 _STRIDE_S = 3.0
 _REST_S = (8, 20)  # between two strides
+_APART_S = 20.0  # at least, from one needle's earliest start to the next one's
+LEAST_MINUTES = 5  # below, there is no room for the needles
 _FROM_EDGE_S = 5.0  # of a set, in which it passes into the next: nothing happens there
 
 
@@ -59,7 +62,7 @@ def _divided(duration: float, count: int, rng: np.random.Generator) -> list[Span
     """Stretches of unlike length, in whole seconds, that fill the film."""
     shares = np.cumsum(rng.uniform(0.7, 1.3, count))
     bounds = [0.0, *np.round(duration * shares / shares[-1]).tolist()]
-    return list(zip(bounds, bounds[1:], strict=False))
+    return list(pairwise(bounds))
 
 
 def _residents(
@@ -93,7 +96,7 @@ def _needles(
     found = []
     for number, i in enumerate(rng.permutation(len(needles))):
         length = round(float(rng.uniform(*_NEEDLE_S)), 1)
-        start = (number + float(rng.uniform(0, 1))) * stretch
+        start = number * stretch + float(rng.uniform(0, stretch - _APART_S))
         found.append((_inside(start, length, sets), needles[i]))
     return found
 

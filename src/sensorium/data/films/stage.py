@@ -119,7 +119,7 @@ def draw_card(picture: Image.Image, word: str) -> None:
 
 
 @lru_cache(maxsize=256)
-def _font(width: float, height: float, word: str) -> ImageFont.FreeTypeFont:
+def _font(width: float, height: float, word: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     size = height
     long = ImageFont.load_default(size=size).getlength(word)
     return ImageFont.load_default(size=min(size, size * width / long))
