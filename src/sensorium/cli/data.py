@@ -97,8 +97,8 @@ def video(
     """Make films of cut-outs that move, with exact truth, and what is asked about them.
 
     Clips of 4 to 12 seconds: something moves, comes in, leaves, jumps so many times, changes its color; a card with a
-    word is shown. Long films: needles of a few seconds, a narrator in subtitles, questions about the whole. Each question
-    tells which seconds one must see. Stop it at any time; the same command goes on.
+    word is shown. Long films: needles of a few seconds, a narrator in subtitles, questions about the whole. Each
+    question tells which seconds one must see. Stop it at any time; the same command goes on.
 
     \b
     Examples:
@@ -159,7 +159,9 @@ def speech(
 
 @app.command("export-benchmark")
 def export_benchmark(
-    benchmark: Annotated[str, typer.Argument(help="scenes-mme, scenes-pope, scenes-caption, scenes-refcoco or videomme.")],
+    benchmark: Annotated[
+        str, typer.Argument(help="scenes-mme, scenes-pope, scenes-caption, scenes-refcoco or videomme.")
+    ],
     data: Annotated[Path, typer.Option("--data", "-d", help="A dataset of scenes; of films for videomme.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder that is not there yet.")],
     split: Annotated[str | None, typer.Option(help="One split; all test splits if left out.")] = None,

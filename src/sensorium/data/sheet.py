@@ -48,8 +48,9 @@ def contact_sheet(root: Path | str, split: str, rows: int = 3, seed: int = 0, co
         for question in dataset.questions(split):
             if question.film in said:
                 said[question.film] += _lines_of_choice(question)
-    cells = [_film_cell(one, said[one.id]) if isinstance(one, Film) else _scene_cell(one, said[one.id]) for one in shown]
-    return _grid(cells, columns)
+    return _grid([
+        _film_cell(one, said[one.id]) if isinstance(one, Film) else _scene_cell(one, said[one.id]) for one in shown
+    ], columns)  # fmt: skip
 
 
 def _scene_cell(scene: Scene, said: list[Line]) -> Image.Image:

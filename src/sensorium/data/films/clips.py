@@ -13,14 +13,14 @@ import numpy as np
 from sensorium.data.draw import pick
 from sensorium.data.films.casting import Caster
 from sensorium.data.films.records import Actor, Film, Happening, Kind, Span
-from sensorium.data.films.stage import JUMP_S
+from sensorium.data.films.stage import JUMP, JUMP_S
 
 KINDS: tuple[Kind, ...] = ("moves", "enters", "leaves", "jumps", "turns", "card")
 SIDES = {True: ("left", "right"), False: ("up", "down")}  # of lanes that run across, and of those that run down
 MOST_JUMPS = 4
 _COUNT_SHARES = (0.3, 0.45, 0.25)  # of one, two, three happenings in a clip
 _BYSTANDER_SHARE = 0.6  # of free lanes hold one
-_LANES = 3
+_LANES, _TOP = 3, 0
 _SIDE = (0.24, 0.3)  # of a thing, as a share of the picture's height
 _PAUSE_S, _EDGE_S, _SHORTEST_S = (0.6, 0.9), 0.6, 4.0
 _JUMP_EVERY_S = 1.0
@@ -35,14 +35,17 @@ def plot_clip(caster: Caster, number: int, size: tuple[int, int], fps: int, rng:
     count = int(rng.choice(len(_COUNT_SHARES), p=_COUNT_SHARES)) + 1
     kinds = [KINDS[i] for i in rng.choice(len(KINDS), count, replace=False)]
     names = caster.names(_LANES, [background], rng, one_paintable="turns" in kinds)
-    clip = _Clip(caster, bool(rng.random() < 0.5), rng, list(rng.permutation(_LANES)))
+    lanes = rng.permutation(_LANES).tolist()
+    if "jumps" in kinds:
+        lanes.sort(key=_TOP.__eq__)  # is taken by somebody else, while that can be
+    clip = _Clip(caster, bool(rng.random() < 0.5), rng, lanes)
     for kind in kinds:
         if kind == "card":
             clip.show_card(pick(caster.words, rng))
         elif names:
             clip.act(kind, names)
-    while len(clip.lanes) and names and (not clip.actors or rng.random() < _BYSTANDER_SHARE):
-        clip.stand(names.pop())
+    while clip.lanes and names and (not clip.shows_lead or rng.random() < _BYSTANDER_SHARE):
+        clip.stand(names.pop(0))
     length = max(_SHORTEST_S, clip.now_s + _EDGE_S)
     length = np.ceil(length * fps) / fps  # whole frames
     whole = (0.0, float(length))
@@ -64,12 +67,18 @@ class _Clip:
     actors: list[Actor] = field(default_factory=list)
     happenings: list[Happening] = field(default_factory=list)
 
+    @property
+    def shows_lead(self) -> bool:
+        """Whether somebody is there, and of those of whom each film of the split shows one, where it has such."""
+        lead = self.caster.casting.lead
+        return any(not lead or actor.name in lead for actor in self.actors)
+
     def show_card(self, word: str) -> None:
         self.happenings.append(Happening("card", self._next(_CARD_S), word))
 
     def act(self, kind: Kind, names: list[str]) -> None:
         """Somebody of those does something, in the next free lane, and is taken off the list."""
-        lane, side = self.lanes.pop(), float(self.rng.uniform(*_SIDE))
+        lane, side = self._lane(kind), float(self.rng.uniform(*_SIDE))
         if kind == "turns":
             for name in names:
                 if found := self.caster.painted(name, self.rng):
@@ -77,11 +86,17 @@ class _Clip:
                     self._turn(name, side, lane, *found)
                     return
             kind = "moves"  # nobody here takes paint
-        name = names.pop()
+        name = names.pop(0)
         if kind == "jumps":
             self._jump(name, side, lane)
         else:
             self._walk(kind, name, side, lane)
+
+    def _lane(self, kind: Kind) -> int:
+        """The next lane; the top one is no place to jump in."""
+        if kind == "jumps" and self.lanes[-1] == _TOP and len(self.lanes) > 1:
+            return self.lanes.pop(-2)
+        return self.lanes.pop()
 
     def stand(self, name: str) -> None:
         """Somebody does nothing at all."""
@@ -91,7 +106,9 @@ class _Clip:
         times = int(self.rng.integers(1, MOST_JUMPS + 1))
         span = self._next(times * _JUMP_EVERY_S)
         starts = tuple(round(span[0] + i * _JUMP_EVERY_S + (_JUMP_EVERY_S - JUMP_S) / 2, 3) for i in range(times))
-        self._add(name, side, self._still(lane), jumps=starts)
+        room = side * (0.5 + JUMP)
+        path = [(time_s, x, max(y, room)) for time_s, x, y in self._still(lane)]
+        self._add(name, side, path, starts)
         self.happenings.append(Happening("jumps", span, name, (str(times),)))
 
     def _walk(self, kind: Kind, name: str, side: float, lane: int) -> None:

@@ -20,7 +20,7 @@ from sensorium.data.scenes.recolour import recolour
 from sensorium.errors import SensoriumError
 
 JUMP_S = 0.6  # up and down again
-_JUMP = 0.55  # of the thing's own long side
+JUMP = 0.55  # of the thing's own long side
 _FADE_S = 3.0  # one set passes into the next, in long films
 _CARDS = (("#fdf6e3", "#20242c"), ("#20242c", "#ffe08a"), ("#ffffff", "#7a1f1f"), ("#16406b", "#ffffff"))
 _CARD = (0.66, 0.36)  # of the picture's width and height
@@ -103,7 +103,7 @@ def height_of_jump(actor: Actor, time_s: float) -> float:
     for start in actor.jumps:
         share = (time_s - start) / JUMP_S
         if 0 <= share <= 1:
-            return _JUMP * 4 * share * (1 - share)
+            return JUMP * 4 * share * (1 - share)
     return 0.0
 
 
