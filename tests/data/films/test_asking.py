@@ -84,6 +84,18 @@ def test_no_direction_number_or_color_is_a_likelier_yes(asked):
         assert abs(said["Y"] - said["N"]) < 4 * (said.total() ** 0.5), (word, said)
 
 
+def told_by(writer, kind, one):
+    """What an answer of that kind must say of a happening."""
+    if kind in ("card", "enters", "leaves", "turns_who"):
+        return one.name
+    if kind == "order":
+        return writer.clause(one)
+    if kind in ("turns", "turns_old"):
+        return one.detail[kind == "turns"]
+    said = {"moves": WAYS, "enters_side": SIDES, "leaves_side": SIDES}.get(kind)
+    return said[one.detail[0]] if said else TIMES[int(one.detail[0])]
+
+
 def test_open_answers_tell_what_happens(caster, films):
     writer, rng = ClipWriter(caster, 1), np.random.default_rng(0)
     seen = Counter()
@@ -91,15 +103,7 @@ def test_open_answers_tell_what_happens(caster, films):
         turn = writer.open(film, rng)
         seen[turn.kind] += 1
         happenings = [one for one in film.happenings if one.key in turn.about]
-        one = happenings[0]
-        expected = {
-            "moves": lambda: WAYS[one.detail[0]], "jumps": lambda: TIMES[int(one.detail[0])], "card": lambda: one.name,
-            "turns": lambda: one.detail[1], "turns_old": lambda: one.detail[0], "turns_who": lambda: one.name,
-            "enters": lambda: one.name, "leaves": lambda: one.name, "enters_side": lambda: SIDES[one.detail[0]],
-            "leaves_side": lambda: SIDES[one.detail[0]],
-            "order": lambda: writer.clause(min(happenings, key=lambda one: one.span)),
-        }[turn.kind]()  # fmt: skip
-        assert expected in turn.answer
+        assert told_by(writer, turn.kind, min(happenings, key=lambda one: one.span)) in turn.answer
         assert turn.spans == tuple(one.span for one in happenings)
     assert len(seen) == 11
 
@@ -142,12 +146,7 @@ def test_four_options_have_one_right_answer_and_every_letter_its_share(caster, f
                 assert right[:-1].lower() in done
             else:
                 [one] = [one for one in film.happenings if one.span == question.spans[0]]
-                values = {"jumps": TIMES[int(one.detail[0])] if one.kind == "jumps" else ""}
-                told = values.get(question.kind) or {
-                    "card": one.name, "moves": WAYS.get(one.detail[0] if one.detail else "", ""),
-                    "turns": one.detail[-1] if one.detail else "", "turns_old": one.detail[0] if one.detail else "",
-                }.get(question.kind) or SIDES[one.detail[0]]  # fmt: skip
-                assert told.lower() in right.lower()
+                assert told_by(chooser.writer, question.kind, one).lower() in right.lower()
     assert len(kinds) >= 10
     total = letters.total()
     assert all(abs(letters[letter] / total - 0.25) < 0.06 for letter in "ABCD"), letters

@@ -16,12 +16,13 @@ from sensorium.data.films.records import Actor, Film, Set, Span
 from sensorium.data.films.words import HELD_OUT_WORDS, WORDS
 from sensorium.data.records import COLOURS
 from sensorium.data.scenes.catalogue import Background, Catalogue
-from sensorium.data.scenes.compose import LEAST_HUE_SHARE, Casting, may_be_painted, open_cutout
+from sensorium.data.scenes.compose import LEAST_HUE_SHARE, Casting, may_be_painted, open_cutout, scaled
 from sensorium.data.scenes.facts import neighbours
 from sensorium.data.scenes.recolour import recolour
 
 _MOST_DRAWS = 80  # of names for one film; a small catalogue may not fill the plan
 _PAINTABLE_DRAWS = 12
+_TRIED_AT = 64  # pixels of the long side: about as large as it will be seen
 _PAINTINGS = 40  # tries to find a thing that takes two colours
 _WANDERS = {"clip": 0.12, "long": 1.0}  # of the room that the window has, from the start to the end of a set
 
@@ -98,7 +99,7 @@ class Caster:
         if not fitting:
             return None
         drawing = pick(fitting, rng)
-        cutout = open_cutout(self.catalogue.root / drawing.path)
+        cutout = scaled(open_cutout(self.catalogue.root / drawing.path), _TRIED_AT)
         for _ in range(_PAINTINGS):
             first, second = (COLOURS[i] for i in rng.choice(len(COLOURS), 2, replace=False))
             if neighbours(first, second):
