@@ -86,7 +86,8 @@ def video(
     val: Annotated[int | None, typer.Option(min=1, help="Clips for validation.")] = None,
     test: Annotated[int | None, typer.Option(min=1, help="Clips for each of the three tests.")] = None,
     minutes: Annotated[
-        list[int] | None, typer.Option(help="Also films of so many minutes, for the tests; may be repeated.")
+        list[int] | None,
+        typer.Option(min=5, max=240, help="Also films of so many minutes, for the tests; may be repeated."),
     ] = None,
     long: Annotated[int | None, typer.Option(min=1, help="Films of each such length, for each test.")] = None,
     conversations: Annotated[int | None, typer.Option(min=1, help="Conversations about each clip.")] = None,

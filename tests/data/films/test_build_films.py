@@ -114,6 +114,11 @@ def test_the_command_builds_what_is_asked_for(monkeypatch, catalogue, tmp_path):
     assert (config.minutes, config.long, config.seed) == ((10, 60), 2, 1)
 
 
+def test_the_command_refuses_films_too_short_for_needles(tmp_path):
+    result = CliRunner().invoke(app, ["data", "build", "video", "--out", str(tmp_path), "--minutes", "2"])
+    assert result.exit_code == 2 and "5<=x<=240" in result.output
+
+
 def questions(path: Path, **options):
     return {one.id.replace("/", "-"): one for one in VIDEOMME.read(Data(path, **options), "official")}
 

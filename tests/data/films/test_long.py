@@ -101,3 +101,11 @@ def test_every_answer_about_a_long_film_is_right(caster, films):
                 [line] = [line for line in film.lines if line.span == question.spans[0]]
                 assert line.fact[1].lower() in right.lower() and question.source == "said"
     assert {"long_card", "long_cards", "long_first", "long_last", "long_visits", "long_when", "said"} <= kinds
+
+
+def test_whoever_is_asked_about_beside_a_card_is_not_behind_it(films):
+    for film in films:
+        needles = {one.name for one in film.of("shows")}
+        residents = [actor for actor in film.actors if actor.name not in needles]
+        assert len(residents) == len(film.sets)
+        assert all(y != 0.5 for actor in residents for _, _, y in actor.path)

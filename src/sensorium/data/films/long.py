@@ -21,7 +21,7 @@ CARDS = (3, 6)  # the fewest and the most
 VISITS = (2, 5)  # of whoever comes several times
 _VISITORS = 3  # come once
 _NEEDLE_S = (3.0, 4.0)
-_LANES = 3
+_LANES, _MIDDLE = 3, 1
 _SIDE = (0.26, 0.32)
 _STRIDE = 0.25  # of the picture, at most, that a resident goes at once
 _STRIDE_S = 3.0
@@ -43,7 +43,10 @@ def plot_long(
     shown = [backgrounds[i] for i in dict.fromkeys(order[: len(spans)])]
     names = caster.names(len(spans) + _VISITORS + 1, shown, rng)
     visitors = [names.pop() for _ in range(min(len(names), _VISITORS + 1))]
-    lanes = [rng.permutation(_LANES).tolist() for _ in sets]  # of each set; needles come in the first
+    lanes = [rng.permutation(_LANES).tolist() for _ in sets]  # of each set; needles come in the first of them
+    for one in lanes:
+        if one[1] == _MIDDLE:  # where a card would cover the resident
+            one[1:] = one[:0:-1]
     actors = _residents(caster, sets, names, lanes, rng)
     happenings = []
     for span, (is_card, name) in _needles(caster, visitors, duration, sets, rng):
