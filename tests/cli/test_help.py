@@ -32,7 +32,7 @@ def test_the_issues_commands_are_there():
     found = {" ".join(words) for words, _ in commands()}
     assert found >= {
         "chat", "train", "info", "evaluate", "rescore", "compare", "data build scenes", "data build speech",
-        "data show", "data check", "parts list", "parts fetch", "parts verify", "export hf",
+        "data build video", "data show", "data check", "parts list", "parts fetch", "parts verify", "export hf",
     }  # fmt: skip
 
 

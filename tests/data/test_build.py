@@ -94,7 +94,7 @@ def test_text_chats_are_added_to_train_without_composing_anew(config, tmp_path, 
     chats = tmp_path / "chats.jsonl"
     messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]
     chats.write_text(json.dumps({"messages": messages}) + "\n", encoding="utf-8")
-    monkeypatch.setattr(build, "make_shard", None)
+    monkeypatch.setattr(build, "make_shard", pytest.fail)
     build_scenes(config.model_copy(update={"text_chats": chats}))
     rows = Dataset(config.out).conversations("train", ["text"])
     assert [row.messages for row in rows] == [messages] and rows[0].scene is None

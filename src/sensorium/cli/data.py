@@ -77,6 +77,59 @@ def scenes(
 
 
 @build.command()
+def video(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The dataset's folder.")],
+    catalogue: Annotated[
+        Path, typer.Option(help="Folder of cut-outs and backgrounds; made when missing.")
+    ] = Path("runs/catalogue"),
+    train: Annotated[int | None, typer.Option(min=1, help="Clips to train on.")] = None,
+    val: Annotated[int | None, typer.Option(min=1, help="Clips for validation.")] = None,
+    test: Annotated[int | None, typer.Option(min=1, help="Clips for each of the three tests.")] = None,
+    minutes: Annotated[
+        list[int] | None,
+        typer.Option(min=5, max=240, help="Also films of so many minutes, for the tests; may be repeated."),
+    ] = None,
+    long: Annotated[int | None, typer.Option(min=1, help="Films of each such length, for each test.")] = None,
+    conversations: Annotated[int | None, typer.Option(min=1, help="Conversations about each clip.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other films.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many processes make films.")] = None,
+    json: Json = False,
+) -> None:
+    """Make films of cut-outs that move, with exact truth, and what is asked about them.
+
+    Clips of 4 to 12 seconds: something moves, comes in, leaves, jumps so many times, changes its color; a card with a
+    word is shown. Long films: needles of a few seconds, a narrator in subtitles, questions about the whole. Each
+    question tells which seconds one must see. Stop it at any time; the same command goes on.
+
+    \b
+    Examples:
+      sensorium data build video --out runs/video
+      sensorium data build video --out runs/video-long --train 100 --minutes 10 --minutes 60 --long 2
+      sensorium evaluate videomme --data runs/video --frames 8 --out runs/scores
+    """
+    from sensorium.data.films.build import SIZES, FilmsConfig
+    from sensorium.data.records import TEST_SPLITS
+    from sensorium.data.scenes.catalogue import build_catalogue
+
+    given = {"seed": seed, "conversations_per_clip": conversations, "processes": processes, "long": long}
+    sizes = {"train": train, "val": val, **dict.fromkeys(TEST_SPLITS, test)}
+    config = FilmsConfig.model_validate({
+        "catalogue": catalogue, "out": out, "minutes": tuple(minutes or ()),
+        "sizes": {split: sizes[split] or size for split, size in SIZES.items()},
+        **{key: value for key, value in given.items() if value is not None},
+    })  # fmt: skip
+    with Preparation() as preparation:
+        if not (catalogue / "catalogue.json").is_file():
+            build_catalogue(catalogue, preparation, config.processes)
+        folder = config.build(preparation)
+    if json:
+        emit_json({"dataset": str(folder), **config.model_dump(include={"sizes", "minutes", "long", "seed"})})
+        return
+    emit(f"The dataset is in {folder}")
+    note(f"Look at it: sensorium data show {folder} --out sheet.png")
+
+
+@build.command()
 def speech(
     out: Annotated[Path, typer.Option("--out", "-o", help="The JSON-lines file to write.")],
     count: Annotated[int, typer.Option(min=1, help="How many questions to ask.")] = 400,
@@ -107,8 +160,10 @@ def speech(
 
 @app.command("export-benchmark")
 def export_benchmark(
-    benchmark: Annotated[str, typer.Argument(help="scenes-mme, scenes-pope, scenes-caption or scenes-refcoco.")],
-    data: Annotated[Path, typer.Option("--data", "-d", help="A dataset of scenes.")],
+    benchmark: Annotated[
+        str, typer.Argument(help="scenes-mme, scenes-pope, scenes-caption, scenes-refcoco or videomme.")
+    ],
+    data: Annotated[Path, typer.Option("--data", "-d", help="A dataset of scenes; of films for videomme.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder that is not there yet.")],
     split: Annotated[str | None, typer.Option(help="One split; all test splits if left out.")] = None,
     json: Json = False,
@@ -116,7 +171,7 @@ def export_benchmark(
     """Write one of the benchmarks made of scenes in the official files of its namesake, pictures with them.
 
     So that other programs can ask them as well: MME's folders, POPE's lines, Qwen-VL's lines of boxes, AMBER's
-    annotations. `sensorium evaluate` needs none of this.
+    annotations, Video-MME's questions beside its videos and subtitles. `sensorium evaluate` needs none of this.
 
     \b
     Example:
@@ -137,7 +192,7 @@ def show(
     dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],
     split: Annotated[str, typer.Option(help="Which part of it; a wrong name is told the right ones.")] = "train",
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("sheet.png"),
-    rows: Annotated[int, typer.Option(min=1, max=50, help="Rows of pictures.")] = 3,
+    rows: Annotated[int, typer.Option(min=1, max=50, help="Rows of pictures or films.")] = 3,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

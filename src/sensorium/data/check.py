@@ -8,18 +8,16 @@ into training.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from PIL import Image
 
 from sensorium.conversation import Conversation
+from sensorium.data.check_report import CheckReport, good_rows
 from sensorium.data.dataset import Dataset
+from sensorium.data.films.check import check_films
 from sensorium.data.records import (
     COLOURS,
     QUESTION_SUBSETS,
@@ -34,9 +32,7 @@ from sensorium.errors import SensoriumError
 from sensorium.grounding import parse_grounded
 from sensorium.progress import ProgressCallback
 
-Row = TypeVar("Row")
 _LEAST_SIDE = 15  # thousandths
-_MOST_PROBLEMS = 200  # reported; a broken build repeats one problem a thousand times
 _LEAST_ANSWERS = 100  # of one kind of question before their balance means anything
 _IMBALANCE = 0.03  # share of yes may lie this far from a half
 # What kind of question a bare yes or no answers, by its wording; the first that matches.
@@ -48,30 +44,14 @@ _KINDS = (
 )
 
 
-@dataclass
-class CheckReport:
-    """What was found. rows: split -> file -> rows read; answers: split -> (kind, "Yes" or "No") -> how many."""
-
-    rows: dict[str, dict[str, int]] = field(default_factory=dict)
-    answers: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def is_good(self) -> bool:
-        return not self.problems
-
-    def add(self, where: object, what: str) -> None:
-        if len(self.problems) < _MOST_PROBLEMS:
-            self.problems.append(f"{where}: {what}")
-
-
 def check_dataset(root: Path | str, progress: ProgressCallback | None = None) -> CheckReport:
     """Read everything. Raises SensoriumError only where there is no dataset at all; the rest is in the report."""
     dataset, report = Dataset(root), CheckReport()
     for number, split in enumerate(dataset.splits):
         if progress:
             progress(f"checking {split}", number, len(dataset.splits))
-        check_split(dataset, split, report)
+        check = check_films if dataset.has_films(split) else check_split
+        check(dataset, split, report)
     return report
 
 
@@ -79,7 +59,7 @@ def check_split(dataset: Dataset, split: str, report: CheckReport) -> None:
     """Scenes first; conversations and probes are then held against them."""
     folder = dataset.folder(split)
     scenes: dict[str, Scene] = {}
-    for where, scene in _rows(folder / "scenes.jsonl", scene_from_json, report):
+    for where, scene in good_rows(folder / "scenes.jsonl", scene_from_json, report):
         if scene.id in scenes:
             report.add(f"{where}: id", f"{scene.id!r} is there twice.")
         scenes[scene.id] = scene
@@ -88,10 +68,10 @@ def check_split(dataset: Dataset, split: str, report: CheckReport) -> None:
     counts = {"scenes": len(scenes), "conversations": 0, "probes": 0}
     answers: Counter[tuple[str, str]] = Counter()
     images = {scene.image for scene in scenes.values()}
-    for where, row in _rows(folder / "conversations.jsonl", conversation_from_json, report):
+    for where, row in good_rows(folder / "conversations.jsonl", conversation_from_json, report):
         counts["conversations"] += 1
         _check_conversation(row, scenes, images, where, report, answers)
-    for where, probe in _rows(folder / "probes.jsonl", probe_from_json, report):
+    for where, probe in good_rows(folder / "probes.jsonl", probe_from_json, report):
         counts["probes"] += 1
         _check_probe(probe, scenes, where, report)
     report.rows[split] = counts
@@ -99,25 +79,6 @@ def check_split(dataset: Dataset, split: str, report: CheckReport) -> None:
         if counts.get(kind) != expected:
             report.add(folder / f"{kind}.jsonl", f"has {counts.get(kind)} good rows, dataset.json says {expected}.")
     _check_balance(answers, folder / "conversations.jsonl", split, report)
-
-
-def _rows(path: Path, parse: Callable[[Any, str], Row], report: CheckReport) -> Iterator[tuple[str, Row]]:
-    """(where, row) of every row that parses; the others become problems."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        report.add(path, f"cannot be read ({error.strerror or error}).")
-        return
-    for number, line in enumerate(lines, start=1):
-        where = f"{path} row {number}"
-        try:
-            row = parse(json.loads(line), where)
-        except ValueError as error:
-            report.add(where, f"is not JSON ({error}).")
-        except SensoriumError as error:
-            report.add(error.where, error.what)
-        else:
-            yield where, row
 
 
 def _check_scene(scene: Scene, folder: Path, where: str, report: CheckReport) -> None:

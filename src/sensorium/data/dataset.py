@@ -1,8 +1,9 @@
 """Read a folder of conversations about pictures: the format `sensorium-conversations-1`, whoever built it.
 
 A dataset is a folder with `dataset.json` and one folder a split; a split holds pictures, `scenes.jsonl` (what truly
-is in each picture), `conversations.jsonl` (what is trained on) and `probes.jsonl` (what is measured). Rows are found
-by byte offsets and parsed when asked for, so a hundred thousand of them open at once and cost nothing until used.
+is in each picture), `conversations.jsonl` (what is trained on) and `probes.jsonl` (what is measured). Of films these
+are `films.jsonl`, `conversations.jsonl` and `questions.jsonl`. Rows are found by byte offsets and parsed when asked
+for, so a hundred thousand of them open at once and cost nothing until used.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
+from sensorium.data.films.records import Film, FilmQuestion, film_from_json, question_from_json
 from sensorium.data.records import (
     FORMAT,
     SUBSETS,
@@ -138,6 +140,20 @@ class Dataset:
         """The truth about each picture, `image` absolute."""
         folder = self.folder(split)
         return Rows(folder / "scenes.jsonl", partial(scene_from_json, folder=folder))
+
+    def has_films(self, split: str) -> bool:
+        """Whether a split is of films and not of pictures."""
+        self.folder(split)
+        return "films" in self.info["splits"][split]
+
+    def films(self, split: str) -> Rows[Film]:
+        """The truth about each film, `video` and `subtitles` absolute."""
+        folder = self.folder(split)
+        return Rows(folder / "films.jsonl", partial(film_from_json, folder=folder))
+
+    def questions(self, split: str) -> Rows[FilmQuestion]:
+        """Multiple choice about the films of a split."""
+        return Rows(self.folder(split) / "questions.jsonl", question_from_json)
 
     def conversations(self, split: str, tasks: Sequence[str] | None = None) -> Rows[ConversationRow]:
         """The conversations of a split, those of the given tasks only if any are given."""

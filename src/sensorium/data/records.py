@@ -20,7 +20,7 @@ TEST_SPLITS = ("test_seen", "test_objects", "test_style")
 SPLITS = ("train", "val", *TEST_SPLITS)
 # The basic colour terms (Berlin and Kay) with the spellings that MME uses; the order is that of indices into it.
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray")
-TASKS = ("caption", "chat", "drill", "several", "text")
+TASKS = ("caption", "chat", "drill", "several", "video", "text")
 QUESTION_SUBSETS = ("existence", "count", "position", "color")
 SUBSETS = (*QUESTION_SUBSETS, "caption", "grounding")
 

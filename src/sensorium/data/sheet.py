@@ -1,4 +1,4 @@
-"""A contact sheet of a dataset: pictures with their boxes and names, and what is said about them.
+"""A contact sheet of a dataset: pictures with their boxes and names, or frames of films, and what is said about them.
 
 A person sees at a glance what no check can: that a cut-out is not what its name says, that a sentence is clumsy, that
 a box is off. Works for any dataset of our format.
@@ -7,41 +7,53 @@ a box is off. Works for any dataset of our format.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from sensorium.data.dataset import Dataset
+from sensorium.data.films.records import Film, FilmQuestion
 from sensorium.data.records import ConversationRow, Scene
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Grounded, draw_grounded
+from sensorium.media.sampling import Plan, sample
+
+Line = tuple[str, str]  # words, and the colour they are written in
 
 COLUMNS = 4
 _CELL, _MARGIN, _LINE = 420, 12, 15  # pixels
+_FRAMES = (3, 2)  # of a film: across, down
+_TRUTH, _TASK = "#777777", "#b03020"
 _INK = {"user": "#1c4f9c", "assistant": "#222222", "system": "#777777"}
 
 
 def contact_sheet(root: Path | str, split: str, rows: int = 3, seed: int = 0, columns: int = COLUMNS) -> Image.Image:
-    """Scenes drawn at random by `seed`, `rows` x `columns` of them, each above its conversations; an RGB picture.
+    """Scenes or films drawn at random by `seed`, `rows` x `columns` of them, each above what is said; an RGB picture.
 
-    Raises SensoriumError where the dataset, the split or a picture cannot be read, or the split has no pictures.
+    Raises SensoriumError where the dataset, the split, a picture or a film cannot be read, or the split has none.
     """
     dataset = Dataset(root)
-    scenes = dataset.scenes(split)
-    if not len(scenes):
-        raise SensoriumError(dataset.folder(split), "has no pictures to show.")
-    chosen = np.random.default_rng(seed).permutation(len(scenes))[: rows * columns]
-    shown = [scenes[int(i)] for i in sorted(chosen)]
-    said: dict[str, list[ConversationRow]] = {scene.id: [] for scene in shown}
+    items: Sequence[Scene | Film] = dataset.films(split) if dataset.has_films(split) else dataset.scenes(split)
+    if not len(items):
+        raise SensoriumError(dataset.folder(split), "has nothing to show.")
+    chosen = np.random.default_rng(seed).permutation(len(items))[: rows * columns]
+    shown = [items[int(i)] for i in sorted(chosen)]
+    said: dict[str, list[Line]] = {item.id: [] for item in shown}
     for row in dataset.conversations(split):
         if row.scene in said:
-            said[row.scene].append(row)
-    cells = [_cell(scene, said[scene.id]) for scene in shown]
-    return _grid(cells, columns)
+            said[row.scene] += _lines_of(row)
+    if dataset.has_films(split):
+        for question in dataset.questions(split):
+            if question.film in said:
+                said[question.film] += _lines_of_choice(question)
+    return _grid([
+        _film_cell(one, said[one.id]) if isinstance(one, Film) else _scene_cell(one, said[one.id]) for one in shown
+    ], columns)  # fmt: skip
 
 
-def _cell(scene: Scene, rows: list[ConversationRow]) -> Image.Image:
+def _scene_cell(scene: Scene, said: list[Line]) -> Image.Image:
     """One picture with boxes, its conversations wrapped below it."""
     try:
         with Image.open(scene.image) as file:
@@ -52,16 +64,49 @@ def _cell(scene: Scene, rows: list[ConversationRow]) -> Image.Image:
     picture = picture.resize((_CELL, round(picture.height * _CELL / picture.width)), Image.Resampling.BICUBIC)
     marked = draw_grounded(picture, [Grounded(name, tuple(t.box for t in scene.of(name))) for name in names])
     truth = ", ".join(f"{t.name} ({t.colour or '?'}, {t.style})" for t in scene.objects)
-    lines = [(f"{scene.id}: {truth}", "#777777")]
-    for row in rows:
-        lines.append((f"[{row.task}]", "#b03020"))
-        lines.extend((f"{'Q' if m.role == 'user' else 'A'}: {m.text}", _INK[m.role]) for m in row.conversation())
+    return _cell(marked, [(f"{scene.id}: {truth}", _TRUTH), *said])
+
+
+def _film_cell(film: Film, said: list[Line]) -> Image.Image:
+    """A few frames of a film, each with its time, what happens in it, and what is said about it, below them."""
+    across, down = _FRAMES
+    frames = sample(film.video, Plan("uniform", across * down)).frames
+    width = _CELL // across
+    height = round(film.height * width / film.width)
+    strip = Image.new("RGB", (_CELL, down * height), "white")
+    pen, font = ImageDraw.Draw(strip), ImageFont.load_default(size=11)
+    for number, frame in enumerate(frames):
+        corner = (number % across * width, number // across * height)
+        strip.paste(frame.picture.resize((width - 2, height - 2), Image.Resampling.BICUBIC), corner)
+        pen.text((corner[0] + 3, corner[1] + 2), f"{frame.time_s:.1f} s", fill="white", font=font, stroke_width=1,
+                 stroke_fill="black")  # fmt: skip
+    styles = ", ".join(f"{actor.name} ({actor.style})" for actor in film.actors)
+    happened = "; ".join(
+        f"{one.span[0]:.1f} {one.name} {one.kind} {' '.join(one.detail)}".rstrip() for one in film.happenings
+    )
+    return _cell(strip, [(f"{film.id}: {styles}", _TRUTH), (happened, _TRUTH), *said])
+
+
+def _lines_of(row: ConversationRow) -> list[Line]:
+    turns = [(f"{'Q' if m.role == 'user' else 'A'}: {m.text}", _INK[m.role]) for m in row.conversation()]
+    return [(f"[{row.task}]", _TASK), *turns]
+
+
+def _lines_of_choice(question: FilmQuestion) -> list[Line]:
+    options = " ".join(f"{letter}. {text}" for letter, text in zip("ABCD", question.options, strict=True))
+    seen = ", ".join(f"{start:g}-{end:g} s" for start, end in question.spans)
+    return [(f"[{question.kind}: {seen}]", _TASK), (f"Q: {question.question} {options}", _INK["user"]),
+            (f"A: {question.answer}", _INK["assistant"])]  # fmt: skip
+
+
+def _cell(picture: Image.Image, lines: list[Line]) -> Image.Image:
+    """A picture with lines below it, wrapped."""
     wrapped = [(line, ink) for text, ink in lines for line in textwrap.wrap(text, 66, subsequent_indent="   ")]
-    cell = Image.new("RGB", (_CELL, marked.height + 8 + _LINE * len(wrapped)), "white")
-    cell.paste(marked, (0, 0))
+    cell = Image.new("RGB", (_CELL, picture.height + 8 + _LINE * len(wrapped)), "white")
+    cell.paste(picture, (0, 0))
     pen, font = ImageDraw.Draw(cell), ImageFont.load_default(size=12)
     for number, (line, ink) in enumerate(wrapped):
-        pen.text((2, marked.height + 6 + number * _LINE), line, fill=ink, font=font)
+        pen.text((2, picture.height + 6 + number * _LINE), line, fill=ink, font=font)
     return cell
 
 

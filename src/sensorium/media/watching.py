@@ -49,7 +49,7 @@ class Watcher:
     """
 
     def __init__(self, features: Features | None = None, limits: VideoLimits = DEFAULT_LIMITS) -> None:
-        self._features, self._limits = features, limits
+        self.features, self._limits = features, limits
         self._remembered: OrderedDict[tuple[object, ...], Watched] = OrderedDict()
         self._watching = Lock()
 
@@ -60,7 +60,7 @@ class Watcher:
         with self._watching:
             if key not in self._remembered:
                 lines = () if video.subtitles is None else read_subtitles(video.subtitles)
-                sampled = sample(video, plan, lines, self._features, MAX_SIDE, self._limits)
+                sampled = sample(video, plan, lines, self.features, MAX_SIDE, self._limits)
                 self._remember(key, Watched(sampled.info, _parts(sampled, lines, video.timestamps), sampled.remark))
             self._remembered.move_to_end(key)
             return self._remembered[key]

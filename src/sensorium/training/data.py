@@ -239,8 +239,16 @@ def keeps_features(model: MultimodalModel, config: StageConfig, place: Path) -> 
     if config.cache_features:
         require_frozen_stem(model, f"stage {config.name}: cache_features")
     of_one_cut = config.batch.too_long != "fewer_tiles" and model.config.views.has_one_size
-    wanted = of_one_cut and not is_sources(place) if config.cache_features is None else config.cache_features
+    wanted = config.cache_features
+    if wanted is None:
+        wanted = of_one_cut and not is_sources(place) and not _is_of_films(place)
     return wanted and not stem_trains(model)
+
+
+def _is_of_films(place: Path) -> bool:
+    """Whether a dataset folder shows films, whose frames are many and seen once: none is kept."""
+    data = Dataset(place)
+    return any(data.has_films(split) for split in data.splits)
 
 
 def _cache_for(

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -25,6 +26,7 @@ from sensorium.data.rewriters import PHRASES, Rewriter
 from sensorium.data.sources import SourcesSettings
 from sensorium.errors import SensoriumError
 from sensorium.media import image_size
+from sensorium.media.watching import Watcher
 
 Drawn = tuple[str, int]  # a task and the number of one of its rows
 
@@ -94,7 +96,7 @@ class SceneSamples:
 
     def __getitem__(self, number: int) -> list[Talk]:
         rows = [self.rows[task][row] for task, row in self.groups[number]]
-        return [Talk(row.id, row.where, row.conversation()) for row in rows]
+        return [Talk(row.id, row.where, _watcher().shown(row.conversation())) for row in rows]
 
     def source(self, number: int) -> int:
         return 0
@@ -214,6 +216,12 @@ def _distinct(titles: Sequence[str]) -> tuple[str, ...]:
         f"{title} #{number}" if titles.count(title) > 1 else title
         for title, number in zip(titles, numbers, strict=True)
     )
+
+
+@cache
+def _watcher() -> Watcher:
+    """Turns videos into pictures and times, as every engine does; one for the process, which remembers what it saw."""
+    return Watcher()
 
 
 def _draw(

@@ -16,11 +16,11 @@ import io
 import json
 import multiprocessing
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -48,6 +48,7 @@ SHARD = 200
 SIZES = {"train": 16000, "val": 300, **dict.fromkeys(TEST_SPLITS, 450)}
 _JPEG_QUALITY = 87
 
+Item = TypeVar("Item")
 Shard = tuple[str, int, int]  # split, first number, number after the last
 
 
@@ -98,8 +99,8 @@ def build_scenes(config: ScenesConfig, progress: ProgressCallback | None = None)
     ]  # fmt: skip
     if config.several:
         said += [config.several, Phrases.digest(SEVERAL_PHRASES)]
-    fingerprint = _digest(said)
-    if _claim_folder(config.out, pictures) == fingerprint:
+    fingerprint = digest_of(said)
+    if claim_folder(config.out, pictures) == fingerprint:
         return config.out
     _make_pictures(config, report)
     splits, licences = {}, dict[str, set[str]]()
@@ -124,17 +125,18 @@ def build_scenes(config: ScenesConfig, progress: ProgressCallback | None = None)
             "backgrounds": [background.name for background in catalogue.backgrounds if background.held_out],
         },
     }
-    _write(config.out / "dataset.json", (json.dumps(info, ensure_ascii=False, indent=1) + "\n").encode())
+    write_file(config.out / "dataset.json", (json.dumps(info, ensure_ascii=False, indent=1) + "\n").encode())
     return config.out
 
 
 def pictures_fingerprint(config: ScenesConfig) -> str:
     """What the pictures depend on, as one hash."""
     table = config.catalogue / "catalogue.json"
-    return _digest([PICTURES_VERSION, hashlib.sha256(table.read_bytes()).hexdigest(), config.seed, config.sizes])
+    return digest_of([PICTURES_VERSION, hashlib.sha256(table.read_bytes()).hexdigest(), config.seed, config.sizes])
 
 
-def _digest(parts: list[Any]) -> str:
+def digest_of(parts: list[Any]) -> str:
+    """One hash of what JSON can say."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -147,7 +149,7 @@ def _text_digest(config: ScenesConfig) -> str | None:
         raise SensoriumError(config.text_chats, f"cannot be read ({error.strerror}).", "Check `text_chats`.") from error
 
 
-def _claim_folder(out: Path, pictures: str) -> str | None:
+def claim_folder(out: Path, pictures: str) -> str | None:
     """Make the folder ours, or find that it is. Returns the fingerprint of the finished dataset in it, if any."""
     mark = out / "build.json"
     if mark.exists():
@@ -162,7 +164,7 @@ def _claim_folder(out: Path, pictures: str) -> str | None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SensoriumError(out, "exists and is not a dataset of ours.", "Choose an empty or new folder.")
     else:
-        _write(mark, json.dumps({"pictures": pictures}).encode())
+        write_file(mark, json.dumps({"pictures": pictures}).encode())
     finished = out / "dataset.json"
     return json.loads(finished.read_text(encoding="utf-8")).get("fingerprint") if finished.exists() else None
 
@@ -174,12 +176,12 @@ def _make_pictures(config: ScenesConfig, report: ProgressCallback) -> None:
     missing = [shard for shard in shards if not _shard_file(config, shard).exists()]
     report("composing", len(shards) - len(missing), len(shards))
     done = len(shards) - len(missing)
-    for _ in _shards_made(config, missing):
+    for _ in in_processes(partial(make_shard, config), missing, config.processes):
         done += 1
         report("composing", done, len(shards))
     for split in splits:
         files = [_shard_file(config, shard) for shard in _shards(split, config.sizes[split])]
-        _write(config.out / split / "scenes.jsonl", b"".join(file.read_bytes() for file in files))
+        write_file(config.out / split / "scenes.jsonl", b"".join(file.read_bytes() for file in files))
         shutil.rmtree(config.out / split / "shards")
 
 
@@ -187,16 +189,17 @@ def _shards(split: str, size: int) -> list[Shard]:
     return [(split, first, min(first + SHARD, size)) for first in range(0, size, SHARD)]
 
 
-def _shards_made(config: ScenesConfig, shards: list[Shard]) -> Iterator[None]:
-    if config.processes == 1 or len(shards) <= 1:
-        for shard in shards:
-            make_shard(config, shard)
+def in_processes(work: Callable[[Item], None], items: Sequence[Item], processes: int) -> Iterator[None]:
+    """Do some work for each item, yielding as one after the other is done."""
+    if processes == 1 or len(items) <= 1:
+        for item in items:
+            work(item)
             yield
         return
     # Spawned, not forked: the caller may hold threads (torch, a progress bar) that do not survive a fork.
-    with ProcessPoolExecutor(config.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            for future in as_completed([pool.submit(make_shard, config, shard) for shard in shards]):
+            for future in as_completed([pool.submit(work, item) for item in items]):
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -210,9 +213,9 @@ def make_shard(config: ScenesConfig, shard: Shard) -> None:
         picture, scene = composer.compose(number)
         jpeg = io.BytesIO()
         picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
-        _write(config.out / split / scene.image, jpeg.getvalue())
+        write_file(config.out / split / scene.image, jpeg.getvalue())
         rows.append(json.dumps(scene.to_json(), ensure_ascii=False))
-    _write(_shard_file(config, shard), "".join(row + "\n" for row in rows).encode())
+    write_file(_shard_file(config, shard), "".join(row + "\n" for row in rows).encode())
 
 
 @lru_cache(maxsize=1)
@@ -247,8 +250,8 @@ def _write_words(config: ScenesConfig, catalogue: Catalogue, split: str) -> dict
     if split == "train" and config.text_chats:
         rows.extend(_text_rows(config.text_chats))
     probes = [] if split == "train" else [probe for scene in scenes for probe in prober.write(scene)]
-    _write_rows(folder / "conversations.jsonl", (row.to_json() for row in rows))
-    _write_rows(folder / "probes.jsonl", (probe.to_json() for probe in probes))
+    write_rows(folder / "conversations.jsonl", (row.to_json() for row in rows))
+    write_rows(folder / "probes.jsonl", (probe.to_json() for probe in probes))
     return {"scenes": len(scenes), "conversations": len(rows), "probes": len(probes)}
 
 
@@ -270,9 +273,11 @@ def _add_licences(licences: dict[str, set[str]], catalogue: Catalogue, folder: P
         licences.setdefault(licence, set()).add(name)
 
 
-def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """As JSON lines."""
+    write_file(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
 
-def _write(path: Path, data: bytes | str) -> None:
+def write_file(path: Path, data: bytes | str) -> None:
+    """Whole or not at all; SensoriumError says that the build can go on."""
     write_whole(path, data, "Make room or choose another folder, and build again: it goes on where it was.")

@@ -35,7 +35,7 @@ _MOST_THINGS = 7
 _MOST_DRAWS = 60  # of names for one picture; a small catalogue may not fill the plan
 _SAME_DRAWING_SHARE = 0.85  # repeated things are mostly one drawing, as a reader expects of "three apples"
 _RECOLOUR_SHARE = 0.85
-_LEAST_HUE_SHARE = 0.45  # of a drawing, for a try; `recolour` has a wider window of hues, and the last word
+LEAST_HUE_SHARE = 0.45  # of a drawing, for a try; `recolour` has a wider window of hues, and the last word
 _KEEP_COLOUR = ("food", "plant", "person", "nature", "animal")  # a green lemon is a lime, a gray fox is a wolf
 _ALIKE_SHARE = 0.35  # chance that the next kind is of a category already shown: neighbours must be told apart
 # Number of things in a picture -> smallest and largest long side, as a share of the canvas's mean side.
@@ -91,6 +91,14 @@ class Casting:
         shows = {b.name: tuple(name for name in b.shows if name in catalogue.vocabulary) for b in backgrounds}
         return cls(split, lead, tuple(sorted(drawings)), drawings, backgrounds, neighbours, shows)
 
+    def cast(self, names: Sequence[str], rng: np.random.Generator) -> str:
+        """One more name for a picture that has `names`."""
+        if self.lead and (not names or rng.random() < 0.4):
+            return pick(self.lead, rng)
+        if names and rng.random() < _ALIKE_SHARE:
+            return pick(self.alike[pick(names, rng)], rng)
+        return pick(self.others, rng)
+
 
 @dataclass(frozen=True)
 class _Thing:
@@ -112,7 +120,7 @@ class Composer:
         rng = np.random.default_rng((self.seed, SPLITS.index(self.casting.split), number))
         size = _CANVASES[rng.choice(len(_CANVASES), p=_CANVAS_SHARES)]
         background = pick(self.casting.backgrounds, rng)
-        picture = _backdrop(_open_backdrop(self.catalogue.root / background.path), size, rng)
+        picture = backdrop(open_backdrop(self.catalogue.root / background.path), size, rng)
         counts = self._plan(background, rng)
         things = self._things(counts, size, rng)
         objects = _paste(picture, things, rng)
@@ -126,7 +134,7 @@ class Composer:
         for _ in range(_MOST_DRAWS):
             if len(names) == n_kinds:
                 break
-            name = self._cast(names, rng)
+            name = self.casting.cast(names, rng)
             if not any(confusable(name, other) for other in (*names, *self.casting.shows[background.name])):
                 names.append(name)
         counts = dict.fromkeys(names, 1)
@@ -138,14 +146,6 @@ class Composer:
             counts[name] = max(1, min(counts[name], _MOST_THINGS - sum(counts.values()) + counts[name]))
         return counts
 
-    def _cast(self, names: Sequence[str], rng: np.random.Generator) -> str:
-        """One more name for a picture that has `names`."""
-        if self.casting.lead and (not names or rng.random() < 0.4):
-            return pick(self.casting.lead, rng)
-        if names and rng.random() < _ALIKE_SHARE:
-            return pick(self.casting.alike[pick(names, rng)], rng)
-        return pick(self.casting.others, rng)
-
     def _things(self, counts: dict[str, int], size: tuple[int, int], rng: np.random.Generator) -> list[_Thing]:
         """The cut-outs of a picture, scaled, coloured and turned."""
         low, high = _SIZES[sum(counts.values())]
@@ -153,19 +153,19 @@ class Composer:
         things = []
         for name, count in counts.items():
             drawings, category = self.casting.drawings[name], self.catalogue.vocabulary[name].category
-            drawing, colour = pick(drawings, rng), _new_colour(name, category, rng)
+            drawing, colour = pick(drawings, rng), new_colour(name, category, rng)
             long_side = rng.uniform(low, high) * side
             for _ in range(count):
                 if count > 1 and rng.random() > _SAME_DRAWING_SHARE:
-                    drawing, colour = pick(drawings, rng), _new_colour(name, category, rng)
+                    drawing, colour = pick(drawings, rng), new_colour(name, category, rng)
                 things.append(self._thing(drawing, colour, long_side * rng.uniform(0.88, 1.12), rng))
         return things
 
     def _thing(self, drawing: Drawing, colour: str | None, long_side: float, rng: np.random.Generator) -> _Thing:
-        cutout = _open_cutout(self.catalogue.root / drawing.path)
-        cutout = _scaled(cutout, long_side)
+        cutout = open_cutout(self.catalogue.root / drawing.path)
+        cutout = scaled(cutout, long_side)
         known = drawing.colour
-        if colour is not None and drawing.hue_share >= _LEAST_HUE_SHARE:
+        if colour is not None and drawing.hue_share >= LEAST_HUE_SHARE:
             repainted = recolour(cutout, colour, rng)
             cutout, known = (cutout, known) if repainted is None else (repainted, colour)
         if rng.random() < 0.5:
@@ -174,25 +174,27 @@ class Composer:
             cutout = cutout.rotate(rng.uniform(-12, 12), Image.Resampling.BICUBIC, expand=True)
         light = ImageEnhance.Brightness(cutout.convert("RGB")).enhance(rng.uniform(0.88, 1.1))
         light.putalpha(cutout.getchannel("A"))
-        return _Thing(drawing, known, _trimmed(light))
+        return _Thing(drawing, known, trimmed(light))
 
 
-def _new_colour(name: str, category: str, rng: np.random.Generator) -> str | None:
-    """A colour to paint a kind with, or None to leave it.
-
-    A name that holds a colour word ("orange", "blueberries") keeps its own, and so do the categories whose members are
-    told apart by colour.
-    """
-    if category in _KEEP_COLOUR or any(word in name for word in COLOURS) or rng.random() > _RECOLOUR_SHARE:
+def new_colour(name: str, category: str, rng: np.random.Generator) -> str | None:
+    """A colour to paint a kind with, or None to leave it."""
+    if not may_be_painted(name, category) or rng.random() > _RECOLOUR_SHARE:
         return None
     return pick(COLOURS, rng)
+
+
+def may_be_painted(name: str, category: str) -> bool:
+    """Not where a name holds a colour word ("orange", "blueberries"), nor in categories whose members are told apart by
+    colour."""
+    return category not in _KEEP_COLOUR and not any(word in name for word in COLOURS)
 
 
 def _paste(picture: Image.Image, things: Sequence[_Thing], rng: np.random.Generator) -> tuple[SceneObject, ...]:
     """Paste the things where they do not crowd; returns the truth, in the order of `things`."""
     cutouts = [thing.cutout for thing in things]
     while (places := _place([c.size for c in cutouts], picture.size, rng)) is None:
-        cutouts = [_trimmed(_scaled(c, max(c.size) * 0.88)) for c in cutouts]
+        cutouts = [trimmed(scaled(c, max(c.size) * 0.88)) for c in cutouts]
     objects = []
     for thing, cutout, (x, y) in zip(things, cutouts, places, strict=True):
         picture.paste(cutout, (x, y), cutout)
@@ -233,7 +235,7 @@ def _covered(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> floa
     return w * h / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
 
 
-def _backdrop(source: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+def backdrop(source: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     """A crop of the background at the canvas's size, mirrored, tinted and softened a little."""
     width, height = source.size
     fit = min(width / size[0], height / size[1]) * rng.uniform(0.55, 1.0)
@@ -249,13 +251,13 @@ def _backdrop(source: Image.Image, size: tuple[int, int], rng: np.random.Generat
     return picture
 
 
-def _scaled(cutout: Image.Image, long_side: float) -> Image.Image:
+def scaled(cutout: Image.Image, long_side: float) -> Image.Image:
     scale = long_side / max(cutout.size)
     w, h = (max(4, round(side * scale)) for side in cutout.size)
     return cutout.resize((w, h), Image.Resampling.BILINEAR)
 
 
-def _trimmed(cutout: Image.Image) -> Image.Image:
+def trimmed(cutout: Image.Image) -> Image.Image:
     return cutout.crop(cutout.getchannel("A").getbbox() or (0, 0, *cutout.size))
 
 
@@ -266,17 +268,17 @@ def _solid_box(cutout: Image.Image) -> tuple[int, int, int, int]:
 
 
 @lru_cache(maxsize=2048)
-def _open_cutout(path: Path) -> Image.Image:
+def open_cutout(path: Path) -> Image.Image:
     try:
         with Image.open(path) as file:
             cutout = file.convert("RGBA")
     except OSError as error:
         raise SensoriumError(path, f"cannot be read ({error}).", "Build the catalogue again.") from error
-    return _scaled(cutout, _LARGEST_CUTOUT) if max(cutout.size) > _LARGEST_CUTOUT else cutout
+    return scaled(cutout, _LARGEST_CUTOUT) if max(cutout.size) > _LARGEST_CUTOUT else cutout
 
 
 @lru_cache(maxsize=128)
-def _open_backdrop(path: Path) -> Image.Image:
+def open_backdrop(path: Path) -> Image.Image:
     try:
         with Image.open(path) as file:
             backdrop = file.convert("RGB")

@@ -3,7 +3,8 @@
 - `tsv`: VLMEvalKit's one table with pictures in it, a `.tsv` file or a folder that holds one;
 - `parquet`: lmms-lab's, as the Hugging Face hub has it: a `.parquet` file or a folder with some;
 - `official`: the authors' own files, which each benchmark reads by itself, and pictures beside them;
-- `scenes`: our own, a folder of `sensorium data build scenes`, of which the `scenes-…` benchmarks are made.
+- `scenes`: our own, a folder of `sensorium data build scenes`, of which the `scenes-…` benchmarks are made, or of
+  `sensorium data build video`, of which Video-MME's look-alike is.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sensorium.parts.package import sha256_of
 Layout = Literal["official", "parquet", "tsv", "scenes"]
 _QUESTION_FILES = (".json", ".jsonl", ".txt", ".p", ".csv")  # of official layouts; the rest are pictures
 _SCENES_FILES = ("scenes.jsonl", "probes.jsonl")
+_FILMS_FILES = ("films.jsonl", "questions.jsonl")
 
 
 class MissingMedia(SensoriumError):
@@ -67,7 +69,11 @@ class Data:
         if self.path.is_file():
             return [self.path]
         if self.layout == "scenes":
-            return [self.scenes.folder(split) / name for split in self.scene_splits for name in _SCENES_FILES]
+            return [
+                self.scenes.folder(split) / name
+                for split in self.scene_splits
+                for name in (_FILMS_FILES if self.scenes.has_films(split) else _SCENES_FILES)
+            ]
         if self.layout == "official":
             return [path for path in self._found("**/*") if path.suffix in _QUESTION_FILES]
         return self._found("*.tsv") if self.layout == "tsv" else self._found("**/*.parquet")
@@ -97,7 +103,7 @@ class Data:
     def table(self) -> Table:
         """The rows of the layouts `tsv` and `parquet`."""
         if self.layout == "scenes":
-            remedy = "Ask scenes-mme, scenes-pope, scenes-caption, scenes-refcoco or scenes."
+            remedy = "Ask scenes-mme, scenes-pope, scenes-caption, scenes-refcoco or scenes; of films, videomme."
             raise SensoriumError(self.path, "is a dataset of scenes, not this benchmark.", remedy)
         if self.layout == "parquet":
             from sensorium.evaluation.benchmarks.parquet import ParquetTable

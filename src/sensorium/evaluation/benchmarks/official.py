@@ -19,6 +19,7 @@ from sensorium.evaluation.benchmarks.scenes_caption import SCENES_CAPTION
 from sensorium.evaluation.benchmarks.scenes_mme import SCENES_MME
 from sensorium.evaluation.benchmarks.scenes_pope import SCENES_POPE
 from sensorium.evaluation.benchmarks.scenes_refcoco import SCENES_REFCOCO
+from sensorium.evaluation.benchmarks.videomme import VIDEOMME
 from sensorium.parts.cache import whole_or_nothing
 
 
@@ -32,6 +33,8 @@ def write_official(name: str, data: Data, out: Path) -> int:
     if out.exists():
         raise SensoriumError(out, "is there already.", "Choose another --out.")
     benchmark, write = _WRITERS[name]
+    if data.layout != "scenes":
+        raise SensoriumError(data.path, "is no dataset of ours.", "Build one with `sensorium data build`.")
     questions = list(benchmark.read(data, benchmark.prompts[0]))
     with whole_or_nothing(out, "Make room, or choose another --out.") as scratch:
         write(questions, scratch)
@@ -85,8 +88,28 @@ def _caption(questions: Sequence[Question], folder: Path) -> None:
     (folder / "annotations.json").write_text(json.dumps(annotations, indent=1), encoding="utf-8")
 
 
+def _videomme(questions: Sequence[Question], folder: Path) -> None:
+    """`videomme.json`, the array of videos of its template, with `videos` and `subtitle` beside it."""
+    videos: dict[str, dict[str, Any]] = {}
+    for question in questions:
+        truth = question.truth
+        stem = question.cluster.replace("/", "-")
+        _copy(question, folder / "videos", stem)
+        about = {key: truth[key] for key in ("duration", "domain", "sub_category")}
+        one = videos.setdefault(stem, {"video_id": stem, **about, "questions": []})
+        one["questions"].append({
+            "question_id": question.id.replace("/", "-"), "task_type": truth["task_type"],
+            "question": truth["question"], "options": truth["options"], "answer": truth["answer"], "response": "",
+        })  # fmt: skip
+        subtitles = Path(str(question.media()[0].source)).with_suffix(".srt")
+        if subtitles.is_file():
+            (folder / "subtitle").mkdir(exist_ok=True)
+            shutil.copyfile(subtitles, folder / "subtitle" / f"{stem}.srt")
+    (folder / "videomme.json").write_text(json.dumps(list(videos.values()), indent=1), encoding="utf-8")
+
+
 def _copy(question: Question, folder: Path, stem: str) -> str:
-    """The name of the picture, which is put into the folder once."""
+    """The name of the picture or video, which is put into the folder once."""
     source = Path(str(question.media()[0].source))
     target = folder / f"{stem}{source.suffix}"
     if not target.is_file():
@@ -104,4 +127,5 @@ _WRITERS: dict[str, tuple[Benchmark, Callable[[Sequence[Question], Path], None]]
     "scenes-pope": (SCENES_POPE, _pope),
     "scenes-caption": (SCENES_CAPTION, _caption),
     "scenes-refcoco": (SCENES_REFCOCO, _refcoco),
+    "videomme": (VIDEOMME, _videomme),
 }

@@ -1,7 +1,8 @@
 """Video-MME: multiple choice about videos. Its content may not be redistributed, so none of it is here.
 
 Official layout: the template of its results, an array of videos with questions; videos named by `video_id`, `videoID`
-or the end of `url`, in the folder of --media, their subtitles by the same names in `subtitle` beside them.
+or the end of `url`, in the folder of --media, their subtitles by the same names in `subtitle` beside them. A folder of
+`sensorium data build video` is asked about likewise.
 
 Without a word about frames, eight are looked at, at the places where each protocol takes them. With subtitles, only the
 lines on the screen at the times of those frames are told; a video that has none is asked about without.
@@ -32,11 +33,41 @@ _REQUEST = (
 _LEAD = "This video's subtitles are listed below:"
 # Where each protocol takes its frames, see `media.sampling`; the authors leave that to the model.
 _SAMPLING = {"official": "uniform", "vlmevalkit": "uniform-inner", "lmms-eval": "uniform-ends"}
+# What a set of our own films is called in its terms.
+_ABOUT = {"domain": "Film & Television", "sub_category": "Animation"}
 _KINDS = ("duration", "domain", "sub_category", "task_type")
 
 
 def read(data: Data, prompt: str) -> Iterator[Question]:
+    if data.layout == "scenes":
+        return _films(data, prompt)
     return _official(data, prompt) if data.layout == "official" else _table(data, prompt)
+
+
+def _films(data: Data, prompt: str) -> Iterator[Question]:
+    """A dataset of our own films, as if it were this benchmark. Raises SensoriumError for one of pictures."""
+    for split in data.scene_splits:
+        if not data.scenes.has_films(split):
+            remedy = "Build films with `sensorium data build video`, or ask a `scenes-…` benchmark."
+            raise SensoriumError(data.path, f"shows pictures in {split!r} and no films.", remedy)
+        films = {film.id: film for film in data.scenes.films(split)}
+        for number, one in enumerate(data.scenes.questions(split), start=1):
+            where = f"{data.scenes.folder(split) / 'questions.jsonl'} row {number}"
+            film = films.get(one.film)
+            if film is None:
+                raise SensoriumError(where, f"is about the film {one.film!r}, which is not there.", "Build it again.")
+            row = {
+                **_ABOUT, "duration": duration_of(film.minutes), "task_type": one.task_type, "question": one.question,
+                "answer": one.answer,
+            }  # fmt: skip
+            options = [f"{letter}. {option}" for letter, option in zip("ABCD", one.options, strict=True)]
+            yield _question(f"{split}/{one.id}", f"{split}/{film.id}", row, options, prompt, where, data,
+                            Video(film.video), film.subtitles)  # fmt: skip
+
+
+def duration_of(minutes: int) -> str:
+    """What Video-MME calls a film of so many minutes; 0 of a clip."""
+    return "short" if minutes <= 2 else "medium" if minutes <= 15 else "long"
 
 
 def _table(data: Data, prompt: str) -> Iterator[Question]:
@@ -66,15 +97,17 @@ def _official(data: Data, prompt: str) -> Iterator[Question]:
 
 
 def _question(
-    name: str, video: str, row: Mapping[str, Any], options: list[str], prompt: str, where: str, data: Data
+    name: str, video: str, row: Mapping[str, Any], options: list[str], prompt: str, where: str, data: Data,
+    known: Video | None = None, known_subtitles: str | None = None,
 ) -> Question:
+    """known, known_subtitles: where these lie, if they need not be looked for by their names."""
     kinds = {key: one_of(words(row, where, key), videomme.KNOWN[key], where, key) for key in _KINDS}
     answer = one_of(words(row, where, "answer"), "ABCD", where, "answer")
     url = str(row.get("videoID") or row.get("url", "")).rpartition("v=")[2]
 
     def shown() -> Video:
         try:
-            found = data.video(video)
+            found = known or data.video(video)
         except SensoriumError:
             if not url or url == video:
                 raise
@@ -82,7 +115,9 @@ def _question(
         return replace(found, frames=data.frames, sampling=data.sampling or _SAMPLING[prompt], timestamps=False)
 
     def said() -> str:
-        path = (data.subtitles(video) or data.subtitles(url)) if data.with_subtitles else None
+        if not data.with_subtitles:
+            return ""
+        path = known_subtitles if known else data.subtitles(video) or data.subtitles(url)
         if path is None:
             return ""
         told = _told(read_subtitles(path), times_of(replace(shown(), subtitles=str(path))), prompt)
@@ -91,8 +126,9 @@ def _question(
     def media() -> tuple[Video, ...]:
         return (shown(),)
 
-    text = _text(words(row, where, "question"), options, prompt)
-    truth = {**kinds, "answer": answer, "options": options}
+    asked = words(row, where, "question")
+    text = _text(asked, options, prompt)
+    truth = {**kinds, "answer": answer, "options": options, "question": asked}
     return Question(name, video, kinds["duration"], text, truth, media, where, said)
 
 
