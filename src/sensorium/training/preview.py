@@ -48,6 +48,7 @@ from sensorium.training.stage import (
     trained_in_full_later,
     validation_plan,
 )
+from sensorium.training.start import load_start
 from sensorium.training.trackers import open_trackers
 from sensorium.training.trainable import choose_trainable, rate_shares
 
@@ -112,6 +113,8 @@ def preview(recipe: Recipe, processes: int, tell: ProgressCallback, run: Path | 
     open_trackers(recipe.trackers)
     require_weights(vision_folder(recipe.model.vision.part, tell), recipe.model.vision.part)
     require_weights(language_folder(recipe.model.language.part, tell), recipe.model.language.part)
+    if recipe.start is not None:
+        load_start(skeleton(recipe.model, tell), recipe.start)
     computed: set[tuple[Path, int]] = set()
     return [_preview(recipe, number, processes, tell, computed) for number in range(len(recipe.stages))]
 
