@@ -1,8 +1,8 @@
 """A process for each device of this machine, found by one another as those that `torchrun` starts.
 
 For one machine it does what `torchrun` does and says less: torchrun adds a traceback of its own to whatever stops a
-run, and has one exit code for all of it. Here a run ends with the exit code of the process that ended it. Under torchrun
-itself the last lines are its summary, and `tell_torchrun` puts what is wrong into that.
+run, and has one exit code for all of it. Here a run ends with the exit code of the process that ended it. Under
+torchrun itself the last lines are its summary, and `tell_torchrun` puts what is wrong into that.
 """
 
 from __future__ import annotations
