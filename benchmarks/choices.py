@@ -3,7 +3,9 @@
 Two groups. `warm` runs the word warm-up alone and reads how many visual tokens point at the right words on new pictures
 (the tokens of 4x4 shuffling cover four times the area, so their rows are not one question with the others). `replies`
 lets a short `instruct` stage follow and reads how many tokens and whole answers are right: there every choice answers
-the same questions. What has finished is not trained again, and what was stopped goes on.
+the same questions. It starts from the warm row of the same model and the same warm-up, which is trained first where it
+is not there yet, so that a choice costs its `instruct` stage only. What has finished is not trained again, and what was
+stopped goes on.
 
     python benchmarks/choices.py runs/scenes --out runs/choices
 """
@@ -38,8 +40,28 @@ def main() -> None:
         for name, change in choices.items():
             tree = _recipe(options, group)
             change(tree)
-            found = _train(tree, options.out, f"{group}-{re.sub('[^a-z0-9]+', '-', name)}")
+            if group == "replies":
+                _start_warm(tree, options)
+            found = _train(tree, options.out, _run_name(group, name))
             print("| " + " | ".join([name, *(f"{found[column]:.3f}" for column in columns)]) + " |", flush=True)
+
+
+def _start_warm(tree: Tree, options: argparse.Namespace) -> None:
+    """Let a recipe of two stages start from the warm row that has its first one, so that only the second is left."""
+    if tree["stages"][0]["objective"] != "words":
+        return
+    for name, change in WARM_CHOICES.items():
+        warm = _recipe(options, "warm")
+        change(warm)
+        if (warm["model"], warm["stages"]) == (tree["model"], tree["stages"][:1]):
+            _train(warm, options.out, _run_name("warm", name))
+            tree |= {"start": str(options.out / _run_name("warm", name)), "stages": tree["stages"][1:]}
+            del tree["model"]
+            return
+
+
+def _run_name(group: str, choice: str) -> str:
+    return f"{group}-{re.sub('[^a-z0-9]+', '-', choice)}"
 
 
 def _recipe(options: argparse.Namespace, group: str) -> Tree:

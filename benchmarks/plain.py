@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import sys
@@ -16,6 +17,7 @@ from sensorium.model.batch import Batch
 from sensorium.model.labels import IGNORE
 from sensorium.training.objective import Loss
 from sensorium.training.replies import ReplyObjective
+from sensorium.training.samples import Samples, SceneSamples
 
 
 class PlainObjective(ReplyObjective):
@@ -29,6 +31,14 @@ class PlainObjective(ReplyObjective):
         labels = batch.labels[:, 1:].flatten()
         total = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels, ignore_index=IGNORE, reduction="sum")
         return Loss(total, batch.n_supervised, len(batch.input_ids), int(batch.attention_mask.sum()))
+
+
+def apart(samples: Samples) -> SceneSamples:
+    """The same drawn conversations, each in a row of its own."""
+    assert isinstance(samples, SceneSamples)
+    alone = copy.copy(samples)
+    alone.groups = [[conversation] for group in samples.groups for conversation in group]
+    return alone
 
 
 def now() -> float:

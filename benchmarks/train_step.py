@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from plain import PlainObjective, now
+from plain import PlainObjective, apart, now
 
 from sensorium.data.dataset import ConversationRow, Dataset
 from sensorium.model.attention import use_grouped_attention
@@ -122,15 +122,14 @@ def sides(model: MultimodalModel, recipe: Recipe, number: int, options: argparse
     cache = build_feature_cache(model, paths, torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32)
     print(f"feature cache: {now() - started:.1f} s for {len(set(paths))} pictures (not timed below)")
     drawn = SceneSamples(rows, shares, options.samples, options.seed, config.together)
-    apart = SceneSamples(rows, shares, options.samples, options.seed, config.together)
-    apart.groups = [[conversation] for group in apart.groups for conversation in group]  # the same, each in its own row
     ours = ReplyObjective(model, drawn, cache)
-    plain = PlainObjective(model, apart)
+    alone = apart(drawn)
+    plain = PlainObjective(model, alone)
 
     budget = config.batch.model_copy(update={"max_samples": min(options.batch, config.batch.max_samples or 10**9)})
     plan = plan_packs(ours.sizes, budget, options.seed)
     batches = [pack.tolist() for pack in plan.packs]
-    order = np.random.default_rng(options.seed).permutation(len(apart))
+    order = np.random.default_rng(options.seed).permutation(len(alone))
     plain_batches = [part.tolist() for part in np.array_split(order, len(batches))]  # as many steps as ours
 
     usual = model.language.config._attn_implementation  # type: ignore[union-attr]

@@ -4,19 +4,25 @@ Three ways to train one LLaVA-like model (DINOv2-S, an MLP of two layers on 256 
 connector and the whole language model, in bfloat16, on the same conversations of mixed length: captions and chats about
 pictures, and chats without one.
 
-    ours     full packs without padding, logits for supervised positions only, features of the frozen tower cached
+    ours     full packs without padding, conversations about one picture sharing its tokens (`together`, as in the
+             default's recipe), logits for supervised positions only, features of the frozen tower cached
     plain    batches of fixed size in random order padded to their longest, every position's logits and loss, no cache
     trainer  transformers' Trainer over LlavaForConditionalGeneration, batches and padding as plain
 
     python benchmarks/train_throughput.py runs/scenes
     python benchmarks/train_throughput.py runs/scenes --language 1.5B --compile     # on a GPU
 
+All three train on the very same conversations, drawn as ours draws them, and on the same loss: shared tokens are seen
+by each conversation as if it were alone, so its logits are those of its own row. That each way has learned from as many
+conversations and supervised tokens is checked at the end. --together 1 leaves sharing out, as do recipes that say
+nothing of it, and files of sources.
+
 With --language the language model is a random one of that many parameters (the shape of Qwen2.5's): speed does not ask
 what the weights know. Each way runs in a process of its own, several times in turn, and says how many samples and
-tokens (padding not counted) a second it trained on, how much of what it computed for were tokens, how much memory
-training took at most, and on a GPU whose peak is known how much of that peak it used (MFU; of a processor's peak nobody
-says). Its first step is not timed. Aims: ours three times as fast as plain and twice as fast as trainer, with no more
-memory. Filling the feature cache is not timed: a training pays it once.
+tokens (of each conversation by itself, padding not counted) a second it trained on, how much of what it computed for
+were tokens, how much memory training took at most, and on a GPU whose peak is known how much of that peak it used (MFU;
+of a processor's peak nobody says). Its first step is not timed. Aims: ours three times as fast as plain and twice as
+fast as trainer, with no more memory. Filling the feature cache is not timed: a training pays it once.
 """
 
 from __future__ import annotations
@@ -34,10 +40,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from plain import PlainObjective, few_scenes, forget_peak, now, peak_memory
+from plain import PlainObjective, apart, few_scenes, forget_peak, now, peak_memory
 from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.data.dataset import Dataset
+from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import save_model
 from sensorium.model.device import best_device
 from sensorium.model.labels import IGNORE
@@ -49,7 +56,9 @@ from sensorium.training.data import training_samples
 from sensorium.training.flops import StepCost, peak_flops
 from sensorium.training.loop import train_step
 from sensorium.training.measure import render_sample
+from sensorium.training.packing import Indices
 from sensorium.training.recipe import Recipe
+from sensorium.training.samples import Samples
 from sensorium.training.stage import prepare_stage
 
 SIDES = ("ours", "plain", "trainer")
@@ -61,21 +70,27 @@ SHAPES = {"0.5B": (896, 4864, 24, 14, 2), "1.5B": (1536, 8960, 28, 12, 2)}
 
 @dataclass
 class Tally:
-    """What a way went through in its timed steps. places: tokens with their padding; flops: operations of the method.
+    """What a way went through in its timed steps. tokens: of the conversations, each by itself; filled: tokens in rows,
+    shared ones once; places: those with their padding; flops: operations of the method.
 
-    memory: bytes at most, of training alone.
+    learned: (conversations, supervised tokens) of all steps. memory: bytes at most, of training alone.
     """
 
     seconds: float = 0.0
     samples: int = 0
     tokens: int = 0
+    filled: int = 0
     places: int = 0
     flops: float = 0.0
     memory: int = 0
+    learned: tuple[int, int] = (0, 0)
 
-    def add(self, seconds: float, samples: int, tokens: int, places: int, flops: float) -> None:
+    def add(self, seconds: float, samples: int, tokens: int, filled: int, places: int, flops: float) -> None:
         self.seconds, self.samples, self.tokens = self.seconds + seconds, self.samples + samples, self.tokens + tokens
-        self.places, self.flops = self.places + places, self.flops + flops
+        self.filled, self.places, self.flops = self.filled + filled, self.places + places, self.flops + flops
+
+    def learn(self, batch: Batch, samples: int) -> None:
+        self.learned = (self.learned[0] + samples, self.learned[1] + batch.n_supervised)
 
 
 def main() -> None:
@@ -115,7 +130,7 @@ def recipe(options: argparse.Namespace) -> Recipe:
         "stages": [{
             "name": "instruct", "objective": "replies", "samples": options.samples, "learning_rates": RATES,
             "tasks": {"caption": 0.3, "chat": 0.4, "text": 0.3},
-            "batch": {"max_tokens": options.tokens},
+            "together": options.together, "batch": {"max_tokens": options.tokens},
         }],
     })
 
@@ -148,20 +163,30 @@ def _ours(options: argparse.Namespace) -> Tally:
     stage = prepare_stage(model, plan, 0, lambda *_: None)
     cost = StepCost.of(model)
     room = plan.stages[0].batch.max_tokens
+    tokens = _tokens_apart(model, stage.objective.samples)
     forget_peak()
     for number, pack in enumerate(stage.plan.packs):
         started = now()
         batch = stage.objective.batch(pack.tolist())
         step = train_step(stage, [batch], plan.precision)
+        seconds = now() - started
+        tally.learn(batch, step.samples)
         if number:
-            tally.add(now() - started, step.samples, step.tokens, max(room, step.tokens), cost.flops(batch))
+            places = max(room, step.tokens)
+            tally.add(seconds, step.samples, int(tokens[pack].sum()), step.tokens, places, cost.flops(batch))
     return tally
+
+
+def _tokens_apart(model: MultimodalModel, samples: Samples) -> Indices:
+    """Tokens of each sample, those that its conversations share counted for each of them."""
+    alone = PlainObjective(model, apart(samples)).sizes.whole
+    return np.array([part.sum() for part in np.split(alone, np.cumsum([len(talks) for talks in samples])[:-1])])
 
 
 def _plain(options: argparse.Namespace) -> Tally:
     plan, tally = recipe(options), Tally()
     model = _built(plan)
-    objective = PlainObjective(model, training_samples(model, plan, 0, lambda *_: None))
+    objective = PlainObjective(model, apart(training_samples(model, plan, 0, lambda *_: None)))
     model.vision.requires_grad_(False)
     cost = StepCost.of(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -176,8 +201,11 @@ def _plain(options: argparse.Namespace) -> Tally:
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        seconds = now() - started
+        tally.learn(batch, loss.samples)
         if number:
-            tally.add(now() - started, loss.samples, loss.tokens, batch.input_ids.numel(), cost.flops(batch))
+            places = batch.input_ids.numel()
+            tally.add(seconds, loss.samples, loss.tokens, loss.tokens, places, cost.flops(batch))
     return tally
 
 
@@ -189,7 +217,7 @@ def _trainer(options: argparse.Namespace) -> Tally:
     plan, tally = recipe(options), Tally()
     torch.manual_seed(plan.seed)
     model = plan.model.build()
-    objective = PlainObjective(model, training_samples(model, plan, 0, lambda *_: None))
+    objective = PlainObjective(model, apart(training_samples(model, plan, 0, lambda *_: None)))
     samples, renderer = objective.samples, Renderer(model.tokenizer, model.tokens_per_picture)
     rendered = [render_sample(renderer, samples[i]) for i in range(len(samples))]
     with tempfile.TemporaryDirectory() as scratch:
@@ -235,8 +263,11 @@ def _trainer(options: argparse.Namespace) -> Tally:
     class Counting(Trainer):
         def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any) -> Any:
             flops, mask = float(inputs.pop("flops")), inputs["attention_mask"]
+            so_far = tally.learned
+            supervised = int((inputs["labels"][:, 1:] != IGNORE).sum())
+            tally.learned = (so_far[0] + len(mask), so_far[1] + supervised)
             if self.state.global_step:
-                tally.add(0.0, len(mask), int(mask.sum()), mask.numel(), flops)
+                tally.add(0.0, len(mask), int(mask.sum()), int(mask.sum()), mask.numel(), flops)
             return super().training_step(model, inputs, *rest)
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -257,7 +288,7 @@ def _shuffled(count: int, size: int) -> list[list[int]]:
 
 def _in_a_process(side: str, options: argparse.Namespace) -> Tally:
     command = [sys.executable, __file__, str(options.data), "--side", side]
-    for name in ("samples", "batch", "tokens", "language"):
+    for name in ("samples", "batch", "tokens", "together", "language"):
         command += [f"--{name}", str(getattr(options, name))]
     if options.compile:
         command.append("--compile")
@@ -273,7 +304,7 @@ def _numbers(rounds: Sequence[Tally], peak: float | None) -> dict[str, float | N
     return {
         "samples_per_s": float(np.median([one.samples / one.seconds for one in rounds])),
         "tokens_per_s": float(np.median([one.tokens / one.seconds for one in rounds])),
-        "fill": rounds[0].tokens / rounds[0].places,
+        "fill": rounds[0].filled / rounds[0].places,
         "memory": max(one.memory for one in rounds),
         "mfu": float(np.median(mfu)) if mfu else None,
     }
@@ -287,6 +318,9 @@ def _line(side: str, rounds: Sequence[Tally], peak: float | None) -> str:
 
 
 def _report(rounds: dict[str, list[Tally]], peak: float | None, as_json: bool) -> None:
+    learned = {tuple(one.learned) for of_side in rounds.values() for one in of_side}
+    if len(learned) > 1:
+        raise SystemExit(f"the ways have not learned from the same: {sorted(learned)} conversations and tokens")
     found = {side: _numbers(of_side, peak) for side, of_side in rounds.items()}
     ratios = {
         side: {what: found["ours"][what] / found[side][what] for what in ("tokens_per_s", "samples_per_s", "memory")}
@@ -310,6 +344,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=160, help="conversations that each way trains on in a round")
     parser.add_argument("--batch", type=int, default=8, help="conversations in a batch of plain and trainer")
     parser.add_argument("--tokens", type=int, default=2048, help="tokens in a pack of ours")
+    parser.add_argument("--together", type=int, default=4, help="of ours: conversations about a picture in a row")
     parser.add_argument("--rounds", type=int, default=2, help="how often each way has its turn")
     parser.add_argument("--compile", action="store_true", help="ours with torch.compile")
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")

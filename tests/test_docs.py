@@ -63,7 +63,7 @@ def test_the_guide_to_training_runs_from_its_first_line_to_its_last_on_tiny_part
     monkeypatch.setenv("SENSORIUM_CACHE", str(tmp_path / "cache"))
     text = TRAINING.read_text("utf-8")
     for real, tiny in (("part: dinov2-small, layer: 9, image_size: 224", "part: {vision}, layer: -2, image_size: 56"),
-                       ("part: smollm2-135m-instruct", "part: {language}")):
+                       ("part: smollm2-135m-instruct", "part: {language}"), ("image_size: 448", "image_size: 84")):
         assert text.count(real) == 1
         text = text.replace(real, tiny.format(**tiny_parts))
     names: dict[str, object] = {"__name__": "guide"}
@@ -77,7 +77,9 @@ def test_the_guide_to_training_runs_from_its_first_line_to_its_last_on_tiny_part
                 done = CliRunner().invoke(app, shlex.split(command)[1:])
                 assert done.exit_code == 0, f"{command}: {done.output}"
                 ran.append(" ".join(command.split()[1:3]))
-    assert ran == ["data check", "train recipe.yaml", "export hf", "export hf"]
+    goes_on = ["train more.yaml"] * 2  # planned, then done
+    assert ran == ["data check", "train recipe.yaml", *goes_on, "export hf", "export hf"]
+    assert Path("sharper/model/trained.safetensors").exists()
     assert Path("exports/mine-llava/model.safetensors").exists() and Path("exports/mine/trained.safetensors").exists()
 
 

@@ -24,6 +24,21 @@ def read_yaml(path: Path, remedy: str) -> Any:
         raise SensoriumError(path, f"is not YAML ({' '.join(str(error).split())}).") from error
 
 
+def laid_over(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """`base` with what `tree` says instead. Keys of both are merged, down to what is no mapping: that is replaced,
+    lists as well, and so is a mapping of another `kind` or `scheme`, whose keys are others.
+    """
+    both = {key: laid_over(base[key], value) if _are_alike(base.get(key), value) else value
+            for key, value in tree.items()}
+    return base | both
+
+
+def _are_alike(one: object, other: object) -> bool:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return False
+    return all(other.get(tag, one.get(tag)) == one.get(tag) for tag in ("kind", "scheme"))
+
+
 def explain(path: Path, error: ValidationError, model: type[BaseModel]) -> SensoriumError:
     """One line of ours for pydantic's complaints about a file of a model.
 

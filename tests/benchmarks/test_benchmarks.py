@@ -88,3 +88,25 @@ def test_a_weakened_model_is_the_same_each_time_and_differs_only_where_it_should
     noise = (one[name].float() - before[name].float()).std() / before[name].float().std()
     assert float(noise) == pytest.approx(0.5, abs=0.05)
     assert load_model(tmp_path / "one").tokens_per_picture == tiny_model.tokens_per_picture
+
+
+def test_choices_of_replies_start_from_the_warm_row_of_their_model(tmp_path):
+    """Rows that are there are not trained again; a change of rates, ranks or tasks of the last stage needs no other."""
+    from argparse import Namespace
+
+    names = runpy.run_path(str(BENCHMARKS / "choices.py"))
+    options = Namespace(warm=64, instruct=32, validation=4, data=Path("runs/scenes"), out=tmp_path)
+    rows = {"as the recipe has it": "warm-as-the-recipe-has-it", "16 visual tokens": "warm-16-visual-tokens"}
+    for row in rows.values():
+        (tmp_path / row / "model").mkdir(parents=True)
+        (tmp_path / row / "journal.jsonl").write_text('{"validation": {"loss": 1.0}}\n')
+    for name, change in names["REPLY_CHOICES"].items():
+        tree = names["_recipe"](options, "replies")
+        change(tree)
+        names["_start_warm"](tree, options)
+        assert [stage["name"] for stage in tree["stages"]] == ["instruct"]
+        if name == "without warm-up":
+            assert "start" not in tree and "model" in tree
+        else:
+            row = rows.get(name, "warm-as-the-recipe-has-it")
+            assert tree["start"] == str(tmp_path / row) and "model" not in tree

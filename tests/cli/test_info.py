@@ -114,3 +114,17 @@ def test_a_video_that_has_no_room_is_refused_with_what_to_change(sensorium, reci
     said = sensorium("info", recipe, "--video", clip, "--frames", 1000).error
     assert "takes 1000 frames of 16 visual tokens, 16,000 in all" in said and "(--frames) below 512" in said
     assert "--frames: is about a video" in sensorium("info", recipe, "--frames", 4).error
+
+
+def test_a_recipe_that_starts_from_a_model_shows_its_parts_and_whose_weights_it_takes_over(sensorium, tmp_path):
+    path = tmp_path / "more.yaml"
+    stage = "{name: more, objective: replies, learning_rates: {connector: 1.0e-3, language: 1.0e-4}}"
+    path.write_text(f"name: more\nstart: default\ndata: nowhere\nstages: [{stage}]\n")
+    found, own = (json.loads(sensorium("info", name, "--json").out) for name in (path, "default"))
+    assert found["parameters"] == own["parameters"] and found["parts"] == own["parts"]
+    assert found["provenance"]["start"] == "default" and len(found["provenance"]["sha256"]) == 64
+    [one] = found["stages"]
+    assert one["trainable"] == {key: own["parameters"][name] for key, name in
+                                (("connector", "connector"), ("language", "lora"))}
+    said = sensorium("info", path).out
+    assert "stage more (replies, all samples)" in said and "goes on from\n  start: default" in said

@@ -79,6 +79,37 @@ def test_features_are_the_uncut_towers_hidden_states(tower, layer):
     torch.testing.assert_close(features, _states(whole, pixels)[layer], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("side", "kept"), [(64, False), (64, True), (56, True)])
+def test_larger_views_have_positions_interpolated_as_transformers_does(tower, side, kept):
+    """8 x 8 and 7 x 7 patches from tables of 4 x 4 (6 x 6, DINOv2's); once for use, or in each forward."""
+    folder, whole = tower
+    encoder = VisionConfig(part=str(folder), layer=3, image_size=side).build().eval()
+    if kept:
+        encoder.keep_positions()
+    for pixels in torch.randn(2, 1, 3, side, side):
+        with torch.inference_mode():
+            features = encoder(pixels)
+            torch.testing.assert_close(features, _states(whole, pixels)[3], atol=1e-5, rtol=1e-5)
+    assert encoder.grid == (side // 8, side // 8) and features.shape == (1, (side // 8) ** 2, 24)
+    other = torch.randn(1, 3, 40, 64)
+    with torch.inference_mode():
+        assert encoder(other).shape == (1, 5 * 8, 24)  # a size of its own, not what was kept
+
+
+def test_the_interpolation_is_bicubic_and_its_table_learns(towers):
+    """CLIP's table of 4 x 4 positions behind the class's own, resized by PyTorch's own cubic kernel, corners free."""
+    encoder = VisionConfig(part=str(towers["clip"][0]), layer=1, image_size=64).build()
+    embeddings = encoder.stem.embeddings
+    table = embeddings.position_embedding.weight
+    grid = table[1:].T.reshape(1, 24, 4, 4)
+    resized = torch.nn.functional.interpolate(grid, (8, 8), mode="bicubic", align_corners=False).flatten(2)[0].T
+    pixels = torch.zeros(1, 3, 64, 64)
+    found = embeddings(pixels, interpolate_pos_encoding=True)[0]
+    torch.testing.assert_close(found[1:], resized, atol=1e-5, rtol=1e-5)
+    encoder(torch.randn(1, 3, 64, 64)).square().sum().backward()
+    assert (table.grad[1:].abs().sum(1) > 0).all()
+
+
 @pytest.mark.parametrize(("layer", "tail"), [(1, 3), (2, 2), (3, 0), (-3, 1)])
 def test_stem_and_tail_together_are_the_uncut_tower(tower, layer, tail):
     folder, whole = tower

@@ -1,4 +1,4 @@
-"""Trainings in several real processes."""
+"""Trainings in several real processes, and data of three formats."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from PIL import Image as PILImage
 
 # Loads torch and the library once, and forks the processes of each training: they are started as torchrun does it, by
 # what stands in their environment, and cost no second import. Each writes down the gradients of its steps.
@@ -197,3 +199,26 @@ def training_process() -> Callable[..., subprocess.Popen[str]]:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start
+
+
+@pytest.fixture
+def three_formats(tmp_path: Path) -> Path:
+    """Twelve LLaVA rows, eight messages without pictures, a CSV of twelve captions, and the file that names them."""
+    colours = ("red", "green", "blue", "white")
+    (tmp_path / "pictures").mkdir()
+    for i in range(12):
+        PILImage.new("RGB", (40 + i, 30), colours[i % 4]).save(tmp_path / "pictures" / f"{i}.png")
+    rows = [{"id": f"l{i}", "image": f"{i}.png", "conversations": [
+        {"from": "human", "value": "<image>\nWhat color?"},
+        {"from": "gpt", "value": f"It is {colours[i % 4]}, I think. " * (1 + i % 3)}]} for i in range(12)]
+    (tmp_path / "mix.json").write_text(json.dumps(rows))
+    talks = [{"messages": [{"role": "user", "content": f"Say {i}."}, {"role": "assistant", "content": str(i)}]}
+             for i in range(8)]
+    (tmp_path / "talks.jsonl").write_text("".join(json.dumps(talk) + "\n" for talk in talks))
+    captions = "".join(f"{i}.png,A {colours[i % 4]} square\n" for i in range(12))
+    (tmp_path / "captions.csv").write_text("image,caption\n" + captions)
+    sources = [{"format": "llava", "path": "mix.json", "images": "pictures"},
+               {"format": "messages", "path": "talks.jsonl"},
+               {"format": "csv", "path": "captions.csv", "images": "pictures", "epochs": 2}]
+    (tmp_path / "sources.yaml").write_text(yaml.safe_dump({"sources": sources}))
+    return tmp_path

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from sensorium.errors import SensoriumError
 from sensorium.training import launch as launching
-from sensorium.training.launch import launch
+from sensorium.training.launch import launch, tell_torchrun
 
 
 def _ranks(folder: Path) -> list[str]:
@@ -87,3 +88,20 @@ def test_an_error_of_a_run_in_several_processes_is_one_line(tiny_recipe_tree, tm
         f"error: nowhere.yaml: is not there. A recipe's paths are relative to where you are, {tmp_path}. "
         "Go to another folder, or change `data` (--data)."]
     assert not (tmp_path / "run").exists()
+
+
+def test_what_torchrun_says_last_is_what_is_wrong(tmp_path, monkeypatch):
+    """Its own summary of two processes, of which one met the error and left it, and the other was ended."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    tell_torchrun(SensoriumError("recipe.yaml", "is not there.", "Look again."))
+    failures = {0: ProcessFailure(0, 11, 2, str(tmp_path / "error.json")),
+                1: ProcessFailure(1, 12, -15, str(tmp_path / "none.json"))}
+    *_, last, border = str(ChildFailedError("sensorium", failures)).splitlines()
+    assert last == "  traceback : error: recipe.yaml: is not there. Look again." and set(border) == {"="}
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "nowhere" / "error.json"))
+    tell_torchrun(SensoriumError("recipe.yaml", "is not there."))
+    monkeypatch.delenv("TORCHELASTIC_ERROR_FILE")
+    tell_torchrun(SensoriumError("recipe.yaml", "is not there."))
+    assert [path.name for path in tmp_path.iterdir()] == ["error.json"]

@@ -17,6 +17,7 @@ from sensorium.model.multimodal import ModelConfig
 from sensorium.rendering import Renderer
 from sensorium.training.data import room_of
 from sensorium.training.features import build_feature_cache
+from sensorium.training.journal import read_journal
 from sensorium.training.loop import train
 from sensorium.training.measure import render_sample, visual_tokens
 from sensorium.training.packing import PackConfig, Room
@@ -152,9 +153,21 @@ def test_fewer_tiles_and_kept_features_do_not_go_together(tiny_model_tree, sourc
     assert PackConfig(too_long="drop").room(None) is None
 
 
-def test_the_word_warm_up_refuses_tiles(tiny_recipe_tree, own_cache, tmp_path):
-    tiny_recipe_tree["model"]["views"] = {"tiles": TILES}
-    with pytest.raises(SensoriumError, match="one square view"):
+def test_the_word_warm_up_learns_tiles_and_the_plan_knows_them(tiny_recipe_tree, own_cache, tmp_path):
+    """Pictures of 56 pixels are four tiles of 28 and the whole, one token each."""
+    tiny_recipe_tree["model"]["views"] = {"tiles": {"scheme": "internvl", "min_tiles": 4, "max_tiles": 4}}
+    tiny_recipe_tree["model"]["vision"]["image_size"] = 28
+    wanted = Recipe.model_validate(tiny_recipe_tree | {"stages": tiny_recipe_tree["stages"][:1]})
+    [stage] = preview(wanted, 1, _quietly)
+    assert stage.longest[0] == 5 and stage.tokens_per_step == 4 * 5
+    train(wanted, tmp_path / "run", say=lambda line: None)
+    rows = [row for row in read_journal(tmp_path / "run" / "journal.jsonl") if "loss" in row]
+    assert len(rows) == stage.steps and all((row["samples"], row["tokens"]) == (4, 20) for row in rows)
+
+
+def test_the_word_warm_up_refuses_pictures_at_their_own_sizes(tiny_recipe_tree, own_cache):
+    tiny_recipe_tree["model"]["views"] = {"fit": "native"}
+    with pytest.raises(SensoriumError, match="show pictures at their own sizes"):
         preview(Recipe.model_validate(tiny_recipe_tree), 1, _quietly)
 
 

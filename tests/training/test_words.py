@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,10 @@ from sensorium.data.dataset import Dataset, Scene, SceneObject
 from sensorium.data.records import COLOURS
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
+from sensorium.media.sight import Sight, ViewsConfig
 from sensorium.model.multimodal import ModelConfig
 from sensorium.training.features import build_feature_cache
-from sensorium.training.words import NUMBERS, WordObjective, token_labels, word_embeddings
+from sensorium.training.words import NUMBERS, WordObjective, token_cells, token_labels, word_embeddings
 
 INDEX = {"background": 0, "cat": 1, "dog": 2}
 _, B, C, D = None, 0, 1, 2  # background, cat, dog
@@ -26,12 +28,18 @@ def scene(*objects: tuple[str, tuple[int, int, int, int], str | None]) -> Scene:
     return Scene("s", "s.png", 100, 100, "plain", things)
 
 
+def _cells(rows: int, columns: int) -> np.ndarray:
+    """Of one view of the whole picture, in reading order."""
+    return np.array([(column / columns, row / rows, (column + 1) / columns, (row + 1) / rows)
+                     for row in range(rows) for column in range(columns)])
+
+
 def _names(made: Scene, grid: tuple[int, int] = (4, 4)) -> list[list[int]]:
-    return token_labels(made, grid, INDEX).names.reshape(grid).tolist()
+    return token_labels(made, _cells(*grid), INDEX).names.reshape(grid).tolist()
 
 
 def test_an_empty_scene_is_background():
-    labels = token_labels(scene(), (2, 2), INDEX)
+    labels = token_labels(scene(), _cells(2, 2), INDEX)
     assert labels.names.tolist() == [0] * 4 and labels.colours.tolist() == labels.counts.tolist() == [-1] * 4
 
 
@@ -63,7 +71,7 @@ def test_the_smaller_thing_is_in_front_whatever_the_order():
 
 def test_colours_stand_where_names_do_and_only_where_known():
     made = scene(("dog", (0, 0, 999, 499), "blue"), ("cat", (0, 0, 499, 499), None), ("cat", (0, 500, 499, 999), "x"))
-    labels = token_labels(made, (2, 2), INDEX)
+    labels = token_labels(made, _cells(2, 2), INDEX)
     assert labels.names.tolist() == [C, D, C, B]
     assert labels.colours.tolist() == [I, COLOURS.index("blue"), I, I]
 
@@ -71,7 +79,7 @@ def test_colours_stand_where_names_do_and_only_where_known():
 def test_counts_are_of_the_name_and_places_of_the_thing():
     cats = ("cat", (0, 0, 499, 499), None), ("cat", (500, 500, 999, 999), None)
     made = scene(*cats, ("dog", (500, 0, 999, 499), None))
-    labels = token_labels(made, (2, 2), INDEX)
+    labels = token_labels(made, _cells(2, 2), INDEX)
     assert labels.names.tolist() == [C, D, B, C]
     assert [NUMBERS[n] if n >= 0 else None for n in labels.counts] == ["two", "one", None, "two"]
     # Middles at a quarter and at three quarters: half of the way to a rim.
@@ -80,18 +88,34 @@ def test_counts_are_of_the_name_and_places_of_the_thing():
 
 
 def test_a_place_is_nothing_in_the_middle_and_everything_at_the_rim():
-    labels = token_labels(scene(("cat", (0, 400, 9, 599), None)), (5, 100), INDEX)
+    labels = token_labels(scene(("cat", (0, 400, 9, 599), None)), _cells(5, 100), INDEX)
     across, down = labels.places[200].tolist()
     assert across == pytest.approx(-0.99, abs=0.01) and down == pytest.approx(0, abs=0.01)
 
 
 def test_more_of_a_name_than_there_are_words_for_have_no_count():
     made = scene(*(("cat", (i * 100, 0, i * 100 + 99, 999), None) for i in range(9)))
-    assert set(token_labels(made, (1, 10), INDEX).counts.tolist()) == {I}
+    assert set(token_labels(made, _cells(1, 10), INDEX).counts.tolist()) == {I}
 
 
 def test_a_thing_without_a_name_in_the_vocabulary_is_nobodys_and_not_background():
     assert _names(scene(("axolotl", (0, 0, 499, 999), None)), (1, 2)) == [[I, B]]
+
+
+def test_tiles_are_labelled_by_the_part_of_the_picture_that_each_shows():
+    """Two tiles side by side of 2 x 2 tokens, and the whole: the cat fills the lower right quarter of the picture."""
+    sight = Sight(ViewsConfig(tiles={"scheme": "internvl", "max_tiles": 2}), 28, 14)
+    made = scene(("cat", (500, 500, 999, 999), None))
+    cells = token_cells(sight, (56, 28))
+    left, right, whole = token_labels(made, cells, INDEX).names.reshape(3, 4).tolist()
+    assert (left, right, whole) == ([B, B, B, B], [B, B, C, C], [B, B, B, C])
+
+
+def test_a_token_on_the_ground_around_a_picture_is_nobodys():
+    """A picture twice as wide as high, padded to a square of 4 x 4 tokens: rows 0 and 3 are ground."""
+    cells = token_cells(Sight(ViewsConfig(fit="pad"), 56, 14), (100, 50))
+    names = token_labels(scene(("dog", (0, 0, 499, 999), None)), cells, INDEX).names.reshape(4, 4).tolist()
+    assert names == [[I] * 4, [D, D, B, B], [D, D, B, B], [I] * 4]
 
 
 def test_rows_and_columns_are_not_confused():
@@ -124,7 +148,7 @@ def test_a_batch_holds_states_and_targets_in_the_order_asked_for(objective):
     assert batch.stem_states.shape == (2, 17, 32) and batch.labels.places.shape == (2, 4, 2)
     for row, i in enumerate([3, 0]):
         made = objective.scenes[int(objective.rows[i])]
-        labels = token_labels(made, (2, 2), objective.batch.index)
+        labels = token_labels(made, _cells(2, 2), objective.batch.index)
         for field in fields(labels):
             assert torch.equal(getattr(batch.labels, field.name)[row], getattr(labels, field.name))
         assert torch.equal(batch.stem_states[row], objective.batch.cache.get([made.image])[0])

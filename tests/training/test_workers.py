@@ -26,7 +26,6 @@ from sensorium.training.loop import train
 from sensorium.training.recipe import Recipe
 from sensorium.training.workers import batches_ahead, workers_wanted
 
-COLOURS = ("red", "green", "blue", "white")
 Made = tuple[torch.Tensor, int]
 
 
@@ -156,29 +155,16 @@ def test_unasked_there_are_as_many_as_help(monkeypatch, asked, device, processes
 
 
 @pytest.fixture
-def tree(tiny_recipe_tree, tmp_path, own_cache) -> dict[str, Any]:
+def tree(tiny_recipe_tree, three_formats, own_cache) -> dict[str, Any]:
     """One stage over three formats, with pictures to decode, one of them damaged behind its header; packs are small."""
-    (tmp_path / "pictures").mkdir()
     for i in range(12):
-        PILImage.effect_noise((40 + i, 30), 40 + i).save(tmp_path / "pictures" / f"{i}.png")
-    damaged = tmp_path / "pictures" / "3.png"
+        PILImage.effect_noise((40 + i, 30), 40 + i).save(three_formats / "pictures" / f"{i}.png")
+    damaged, sources = three_formats / "pictures" / "3.png", three_formats / "sources.yaml"
     damaged.write_bytes(damaged.read_bytes()[:90])
-    rows = [{"id": f"l{i}", "image": f"{i}.png", "conversations": [
-        {"from": "human", "value": "<image>\nWhat color?"},
-        {"from": "gpt", "value": f"It is {COLOURS[i % 4]}, I think. " * (1 + i % 3)}]} for i in range(12)]
-    (tmp_path / "mix.json").write_text(json.dumps(rows))
-    talks = [{"messages": [{"role": "user", "content": f"Say {i}."}, {"role": "assistant", "content": str(i)}]}
-             for i in range(8)]
-    (tmp_path / "talks.jsonl").write_text("".join(json.dumps(talk) + "\n" for talk in talks))
-    captions = "".join(f"{i}.png,A {COLOURS[i % 4]} square\n" for i in range(12))
-    (tmp_path / "captions.csv").write_text("image,caption\n" + captions)
-    sources = [{"format": "llava", "path": "mix.json", "images": "pictures"},
-               {"format": "messages", "path": "talks.jsonl"},
-               {"format": "csv", "path": "captions.csv", "images": "pictures", "epochs": 2}]
-    (tmp_path / "sources.yaml").write_text(yaml.safe_dump({"sources": sources, "max_bad_rows": 0.2}))
+    sources.write_text(sources.read_text() + "max_bad_rows: 0.2\n")
     stage = tiny_recipe_tree["stages"][1] | {"batch": {"max_tokens": 128}, "accumulate": 2}
     del stage["samples"]
-    return tiny_recipe_tree | {"data": str(tmp_path / "sources.yaml"), "stages": [stage]}
+    return tiny_recipe_tree | {"data": str(sources), "stages": [stage]}
 
 
 def _train(tree: dict[str, Any], run: Path) -> Path | None:

@@ -93,7 +93,8 @@ def _collect(name: str, width: int, height: int, progress: Preparation) -> dict[
         from sensorium.training.recipe import load_recipe
 
         recipe = load_recipe(Path(name))
-        config, provenance = recipe.model_at(len(recipe.stages) - 1), {}
+        config = recipe.model_at(len(recipe.stages) - 1)
+        provenance = {"start": recipe.start.model, "sha256": recipe.start.sha256} if recipe.start else {}
     else:
         from sensorium.model.folder import model_folder
 
@@ -190,12 +191,13 @@ def _print(content: dict[str, Any]) -> None:
     single, half = _size_of(memory["float32"]), _size_of(memory["bfloat16"])
     emit(f"\nmemory of the weights: {single} in float32, {half} in bfloat16")
     for stage in content.get("stages", []):
-        emit(f"\nstage {stage['name']} ({stage['objective']}, {stage['samples']:,} samples)")
+        samples = f"{stage['samples']:,} samples" if stage["samples"] else "all samples"
+        emit(f"\nstage {stage['name']} ({stage['objective']}, {samples})")
         for module, count in stage["trainable"].items():
             emit(f"  trains {module:<12} {count:>14,}")
         emit(f"  memory with gradients and optimizer, activations aside: {_size_of(stage['memory_bytes'])}")
     if content["provenance"]:
-        emit("\nmade by")
+        emit("\ngoes on from" if "stages" in content else "\nmade by")
         for key, value in content["provenance"].items():
             emit(f"  {key}: {value}")
 

@@ -84,8 +84,10 @@ def _said_once() -> Iterator[None]:
     try:
         yield
     except SensoriumError as error:
+        from sensorium.training.launch import tell_torchrun
         from sensorium.training.workers import WorkerKilled
 
+        tell_torchrun(error)
         if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, WorkerKilled):
             raise
         raise typer.Exit(2) from error

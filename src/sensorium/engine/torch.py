@@ -71,6 +71,7 @@ class TorchEngine:
         if model.config.lora is not None:
             merge_lora(model.language)
         self.model = model.eval().requires_grad_(False).to(getattr(torch, precision))
+        model.vision.keep_positions()
         if model.device.type == "cpu":
             use_grouped_attention(model.language)
         self.dropping = dropping

@@ -117,6 +117,25 @@ class VisionEncoder(nn.Module):
         output = self.stem(pixels, output_hidden_states=True, **options)
         return output.hidden_states[self.n_layers]
 
+    def keep_positions(self) -> None:
+        """Interpolate the position table to the square view once, for use: training, whose table may learn, does it
+        at every step. Views of other sizes have theirs interpolated as before.
+        """
+        embeddings = getattr(self.stem, "embeddings", None)
+        interpolate = getattr(embeddings, "interpolate_pos_encoding", None)
+        if interpolate is None:
+            return
+        square, kept = (self.config.image_size, self.config.image_size), list[Tensor]()
+
+        def kept_or_interpolated(states: Tensor, height: int, width: int) -> Tensor:
+            if (height, width) != square:
+                return interpolate(states, height, width)  # type: ignore[no-any-return]
+            if not kept:
+                kept.append(interpolate(states, height, width).detach())
+            return kept[0]
+
+        embeddings.interpolate_pos_encoding = kept_or_interpolated  # type: ignore[union-attr, assignment]
+
     def finish(self, states: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """Hidden states after the stem -> features [n, patches, width]; grid: of patches, the square view's if None."""
         for block in self.tail:

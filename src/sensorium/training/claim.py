@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,7 +12,9 @@ from sensorium.errors import SensoriumError
 from sensorium.files import write_whole
 from sensorium.training.recipe import Recipe
 
-_FREE = {"trackers", "checkpoint_minutes", "parallel", "workers"}  # settings that may change between the parts of a run
+# Settings that may change between the parts of a run. A start may be moved, not changed.
+_FREE: dict[str, Any] = {"trackers": True, "checkpoint_minutes": True, "parallel": True, "workers": True,
+                         "start": {"model"}}
 
 
 def claim(run: Path, recipe: Recipe) -> None:
@@ -28,9 +31,16 @@ def is_claimed(run: Path, recipe: Recipe) -> bool:
         return False
     try:  # read as a recipe: a setting that has come since, left at its default, makes no other recipe
         found = Recipe.model_validate_json(path.read_bytes())
-        same = found.model_dump(exclude=_FREE) == recipe.model_dump(exclude=_FREE)
-    except ValidationError:
-        same = False
-    if not same:
-        raise SensoriumError(run, "holds a run of another recipe.", "Choose another --out, or remove the folder.")
+    except ValidationError as error:
+        raise _anothers(run) from error
+    then, now = (one.model_dump(exclude=_FREE) for one in (found, recipe))
+    if then != now and found.start and recipe.start and then | {"start": now["start"]} == now:
+        what = f"was begun from {found.start.model} as it then was; {recipe.start.model} is another."
+        raise SensoriumError(run, what, "Put the start back, or choose another --out.")
+    if then != now:
+        raise _anothers(run)
     return True
+
+
+def _anothers(run: Path) -> SensoriumError:
+    return SensoriumError(run, "holds a run of another recipe.", "Choose another --out, or remove the folder.")

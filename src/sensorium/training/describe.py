@@ -68,6 +68,8 @@ def describe(
     device = f"{gpu.name} ({gpu.memory / 1e9:.0f} GB)" if gpu else best_device().type
     yield f"{recipe.name}: {len(found)} stages, {recipe.precision}, {processes} x {device}" + (
         f", {recipe.parallel}" if processes > 1 else "")
+    if recipe.start is not None:
+        yield f"goes on from {recipe.start.model} (sha256 {recipe.start.sha256[:12]}…)"
     total = 0.0
     for one in found:
         yield f"\n{one.name}: {one.steps:,} steps of {_packs(one)}, {one.tokens_per_step:,.0f} tokens each"

@@ -1,11 +1,13 @@
 """A process for each device of this machine, found by one another as those that `torchrun` starts.
 
 For one machine it does what `torchrun` does and says less: torchrun adds a traceback of its own to whatever stops a
-run, and has one exit code for all of it. Here a run ends with the exit code of the process that ended it.
+run, and has one exit code for all of it. Here a run ends with the exit code of the process that ended it. Under
+torchrun itself the last lines are its summary, and `tell_torchrun` puts what is wrong into that.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,7 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 GRACE_S = 10.0  # for the others to say the same and go, after one has failed
@@ -36,6 +39,16 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         for rank in range(processes):
             children.append(_start(arguments, shared | {"RANK": rank, "LOCAL_RANK": rank}))
         return _ended(children)
+
+
+def tell_torchrun(error: Exception) -> None:
+    """Leave an error where torchrun, if it started this process, looks for what a failed one has to say: it then closes
+    with that line, in place of an address where one may read how to have tracebacks.
+    """
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        said = {"message": f"error: {error}", "extraInfo": {"timestamp": str(int(time.time()))}}
+        with suppress(OSError):  # the error itself matters more, and has been said
+            Path(file).write_text(json.dumps({"message": said}), encoding="utf-8")
 
 
 def _start(arguments: Sequence[str], places: Mapping[str, object]) -> subprocess.Popen[bytes]:

@@ -46,6 +46,7 @@ from sensorium.training.ranks import ALONE, Ranks, joined
 from sensorium.training.recipe import Recipe
 from sensorium.training.replies import ReplyObjective
 from sensorium.training.stage import Stage, prepare_stage, take_shape
+from sensorium.training.start import load_start
 from sensorium.training.state import find_latest, gathered, restore, save
 from sensorium.training.trackers import Tracker, Tracking, open_trackers
 from sensorium.training.workers import batches_ahead, workers_wanted
@@ -90,6 +91,7 @@ class _Run:
     ) -> None:
         self.recipe, self.folder, self.ranks, self.say, self.tell = recipe, folder, ranks, say, tell
         self.checkpoints = folder / "checkpoints"
+        self.origin: dict[str, Any] = {}  # what the run starts from, if not from bare parts
         self.lost: list[int] = []  # numbers of the stage's samples that turned out to be damaged
         self.workers = workers_wanted(recipe.workers, ranks.device, ranks.on_this_machine)
         self.journal = Journal(folder / "journal.jsonl" if ranks.is_first else Path(os.devnull))
@@ -130,10 +132,11 @@ class _Run:
                 del stage  # and with it what the optimizer holds
                 if is_sharded and number + 1 < len(recipe.stages):  # the next one may bring adapters
                     model = self._taken_over(model, number)
-        tensors = gathered(model, trained(recipe), ranks)
+        tensors = gathered(model, kept(recipe), ranks)
         if ranks.is_first:
             about = {"recipe": recipe.name, "seed": recipe.seed, "steps": step, "data": provenance(recipe)}
-            save_model(model, self.folder / "model", trained(recipe), about, tensors=tensors)
+            about |= {"start": self.origin} if self.origin else {}
+            save_model(model, self.folder / "model", kept(recipe), about, tensors=tensors)
         return self.folder / "model"
 
     def _stage(
@@ -195,9 +198,15 @@ class _Run:
                                  "The warnings above name them: mend them, or raise max_bad_rows.")
 
     def _built(self) -> MultimodalModel:
-        """The model as its parts have it, on this process's device; where it will be sliced, layers are read then."""
+        """The model as its parts have it, or its start, on this process's device; where it will be sliced, layers are
+        read then, unless the start has others than their part.
+        """
+        start = self.recipe.start
+        has_own = start is not None and "language" in start.trained and self.recipe.model.lora is None
         is_sliced = self.ranks.size > 1 and self.recipe.parallel == "fsdp"
-        model = self.recipe.model.build(self.tell, unread=is_sliced)
+        model = self.recipe.model.build(self.tell, unread=is_sliced and not has_own)
+        if start is not None:
+            self.origin = load_start(model, start)
         move(model, self.ranks.device)
         return model
 
@@ -392,6 +401,11 @@ def trained(recipe: Recipe, last: int | None = None) -> list[str]:
     """The modules that the stages up to the last one (all by default) train."""
     stages = recipe.stages if last is None else recipe.stages[: last + 1]
     return sorted({str(module) for stage in stages for module in stage.learning_rates})
+
+
+def kept(recipe: Recipe) -> list[str]:
+    """The modules whose tensors the finished model holds: trained here, or before in what it starts from."""
+    return sorted({*trained(recipe), *(recipe.start.trained if recipe.start else ())})
 
 
 def _silent(line: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.data.dataset import Dataset
+from sensorium.data.draw import passes
 from sensorium.errors import SensoriumError
 from sensorium.model.attention import why_not_plain
 from sensorium.model.language import language_folder
@@ -48,8 +49,10 @@ from sensorium.training.stage import (
     trained_in_full_later,
     validation_plan,
 )
+from sensorium.training.start import load_start
 from sensorium.training.trackers import open_trackers
 from sensorium.training.trainable import choose_trainable, rate_shares
+from sensorium.training.words import word_sizes
 
 # Bytes that a transformer layer keeps for the backward pass, for each token and channel: 34 in 16-bit arithmetic,
 # attention scores left out (Korthikanti et al., arXiv:2205.05198, section 4.1); about twice that in 32-bit. With
@@ -112,6 +115,8 @@ def preview(recipe: Recipe, processes: int, tell: ProgressCallback, run: Path | 
     open_trackers(recipe.trackers)
     require_weights(vision_folder(recipe.model.vision.part, tell), recipe.model.vision.part)
     require_weights(language_folder(recipe.model.language.part, tell), recipe.model.language.part)
+    if recipe.start is not None:
+        load_start(skeleton(recipe.model, tell), recipe.start)
     computed: set[tuple[Path, int]] = set()
     return [_preview(recipe, number, processes, tell, computed) for number in range(len(recipe.stages))]
 
@@ -178,10 +183,12 @@ def _packs(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCa
     config, seed = recipe.stages[number], recipe.seed * 1000 + number
     if config.objective == "words":
         data, _ = word_data(model, config.data or recipe.data)
-        count, each = config.samples or len(data.scenes("train")), model.tokens_per_picture
-        sizes = Sizes.of([0] * count, [each] * count)
+        scenes = data.scenes("train")
+        rows = passes(len(scenes), config.samples or len(scenes), seed)
+        sizes = word_sizes(model.sight, scenes, rows)
         plan = plan_packs(sizes, config.batch, seed, longest_read(model))
-        return _Packs(plan, sizes, np.zeros(count, dtype=np.int64), (), (each, "any picture"))
+        name = scenes[int(rows[sizes.whole.argmax()])].id if model.sight.config.depends_on_size else "any picture"
+        return _Packs(plan, sizes, np.zeros(len(rows), dtype=np.int64), (), (int(sizes.whole.max()), name))
     samples = training_samples(model, recipe, number, tell)
     measures = measure(samples, Renderer.of(model), tell, room_of(model, config))
     plan = plan_packs(measures.sizes, config.batch, seed, longest_read(model), lambda i: samples[i][0].where)
@@ -210,9 +217,8 @@ def _validation(recipe: Recipe, number: int, model: MultimodalModel, tell: Progr
         return _Validation()
     if config.objective == "words":
         data, _ = word_data(model, place)
-        pictures = len(data.scenes("val"))
-        count, each = recipe.validation_samples, model.tokens_per_picture
-        sizes = Sizes.of([0] * count, [each] * count)
+        scenes, count = data.scenes("val"), recipe.validation_samples
+        pictures, sizes = len(scenes), word_sizes(model.sight, scenes, passes(len(scenes), count, 0))
         used, supervised, too_long = np.arange(count), np.zeros(count, dtype=np.int64), 0
     else:
         samples = validation_samples(recipe, number, place, tell)

@@ -4,7 +4,8 @@ A stage is named by what it trains. Its `objective` is `words` (the word warm-up
 embeddings of the names of what they cover, the language model is not run) or `replies` (next-token loss on the
 assistant's words). Unknown keys are errors that suggest the nearest key.
 
-A file may name another as its `base`, beside it, and then says only what differs.
+A file may name another as its `base`, beside it, and then says only what differs. And it may name a model to `start`
+from, whose parts and weights are taken over (`training.start`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sensorium.configuration import explain, read_yaml
+from sensorium.configuration import explain, laid_over, read_yaml
 from sensorium.errors import SensoriumError
 from sensorium.model.language import LoraConfig
 from sensorium.model.multimodal import ModelConfig
@@ -26,6 +27,7 @@ from sensorium.training.optimizer import OptimizerConfig
 from sensorium.training.packing import PackConfig
 from sensorium.training.ranks import Mode
 from sensorium.training.replies import Weighting
+from sensorium.training.start import StartConfig, from_start, require_fit
 from sensorium.training.trackers import TrackerName
 
 Module = Literal["vision", "connector", "tokens", "language"]
@@ -80,6 +82,7 @@ class StageConfig(BaseModel):
 class Recipe(BaseModel):
     """A whole training.
 
+    start: a model whose training goes on here; `model` then says only what differs from it.
     data: a dataset folder made by `sensorium data build`, or a YAML file of sources (see `sensorium data check`);
     relative to the working folder. validation: the like, to validate on; without it a dataset folder's `val` split, and
     with sources nothing.
@@ -97,6 +100,7 @@ class Recipe(BaseModel):
 
     name: str
     seed: int = Field(default=0, ge=0, lt=2**32)
+    start: StartConfig | None = None
     model: ModelConfig
     data: Path
     validation: Path | None = None
@@ -121,6 +125,9 @@ class Recipe(BaseModel):
                 raise ValueError(f"{place}.lora: an earlier stage already brought other adapters")
             if stage.lora is not None and self.model.lora is None and _trains_language_in_full(before):
                 raise ValueError(f"{place}.lora: an earlier stage trains the language model itself, not adapters")
+            if stage.lora is not None and self.model.lora is None and self.start and "language" in self.start.trained:
+                raise ValueError(f"{place}.lora: the language model of the start was trained itself, not adapters; "
+                                 "train it on in full, or start from what `sensorium export hf` makes of it")
             if stage.objective == "words" and "vision" in stage.learning_rates and not self.model.vision.tail_blocks:
                 raise ValueError(f"{place}.learning_rates.vision: `words` needs a frozen stem; set vision.tail_blocks")
             if stage.objective == "words" and stage.cache_features is False:
@@ -151,9 +158,12 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         _change(tree, change)
     try:
-        return Recipe.model_validate(tree)
+        recipe = Recipe.model_validate(from_start(tree, path))
     except ValidationError as error:
         raise explain(path, error, Recipe) from error
+    if recipe.start is not None:
+        require_fit(recipe.start, recipe.model, path)
+    return recipe
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -167,14 +177,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str) or path.resolve() in above:
         raise SensoriumError(f"{path}: base", f"expected another recipe's file, found {base!r}.",
                              "No file may be its own base, nor its base's.")
-    return _over(_read(path.parent / base, (*above, path.resolve())), tree)
-
-
-def _over(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
-    """Keys of both are merged, down to what is no mapping: that is replaced, lists as well."""
-    both = {key: _over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-            for key, value in tree.items()}
-    return base | both
+    return laid_over(_read(path.parent / base, (*above, path.resolve())), tree)
 
 
 def _change(tree: Any, change: str) -> None:

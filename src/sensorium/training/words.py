@@ -19,16 +19,20 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorium.data.dataset import Rows, Scene
 from sensorium.data.draw import passes
 from sensorium.data.records import COLOURS
 from sensorium.errors import SensoriumError
+from sensorium.media.sight import Sight
+from sensorium.media.views import Size
 from sensorium.model.multimodal import MultimodalModel
 from sensorium.training.features import FeatureCache
 from sensorium.training.objective import Loss
@@ -67,27 +71,30 @@ class TokenLabels:
     places: Tensor
 
     @classmethod
-    def stack(cls, labels: Sequence[TokenLabels]) -> TokenLabels:
-        return cls(*(torch.stack([getattr(one, f.name) for one in labels]) for f in fields(cls)))
+    def by_view(cls, labels: Sequence[TokenLabels], n_tokens: int) -> TokenLabels:
+        """Those of whole pictures, [t'] each -> [views, n_tokens]."""
+        joined = (torch.cat([getattr(one, f.name) for one in labels]) for f in fields(cls))
+        return cls(*(one.unflatten(0, (-1, n_tokens)) for one in joined))
 
 
 @dataclass(frozen=True)
 class WordBatch:
-    """stem_states [n, tokens, width] of n pictures, and the targets of their visual tokens."""
+    """stem_states [n, tokens, width] of the views of some pictures, and the targets of their visual tokens."""
 
     stem_states: Tensor
     labels: TokenLabels
+    n_pictures: int
 
     def to(self, device: torch.device) -> WordBatch:
         labels = TokenLabels(*(getattr(self.labels, f.name).to(device) for f in fields(TokenLabels)))
-        return WordBatch(self.stem_states.to(device), labels)
+        return WordBatch(self.stem_states.to(device), labels, self.n_pictures)
 
 
 def require_places(model: MultimodalModel) -> None:
     """Raises SensoriumError where visual tokens stand for no places in the picture, and so can be no words for them."""
-    if model.config.views.depends_on_size:
-        raise SensoriumError("views", "cut pictures by their size, and the word warm-up knows one square view alone.",
-                             "Leave the warm-up out, or have it in a recipe of its own, before the tiles.")
+    if not model.config.views.has_one_size:
+        what = "show pictures at their own sizes, and the word warm-up learns from kept features."
+        raise SensoriumError("views", what, "Leave the warm-up out, or choose another `views.fit`, or tiles.")
     kind = model.config.connector.kind
     if kind in ("qformer", "resampler"):
         raise SensoriumError("connector", f"each token of {kind} sees the whole picture, so none covers a place.",
@@ -97,13 +104,13 @@ def require_places(model: MultimodalModel) -> None:
 class WordBatches:
     """A function of numbers: scenes as targets for single visual tokens. Picklable, like `ReplyBatches`.
 
-    rows [samples]: which scene each number is; side: visual tokens in a row and in a column; vocabulary: all names.
+    rows [samples]: which scene each number is; sight: how pictures are cut into views; vocabulary: all names.
     """
 
     def __init__(
-        self, scenes: Rows[Scene], rows: Indices, cache: FeatureCache, side: int, vocabulary: Sequence[str]
+        self, scenes: Rows[Scene], rows: Indices, cache: FeatureCache, sight: Sight, vocabulary: Sequence[str]
     ) -> None:
-        self.scenes, self.rows, self.cache, self.grid = scenes, rows, cache, (side, side)
+        self.scenes, self.rows, self.cache, self.sight = scenes, rows, cache, sight
         self.index = {name: i for i, name in enumerate(vocabulary)}
 
     def __call__(self, indices: Sequence[int]) -> WordBatch:
@@ -112,14 +119,16 @@ class WordBatches:
             empty = self([0])
             nothing = torch.full_like(empty.labels.names, IGNORED)
             places = torch.zeros_like(empty.labels.places)
-            return WordBatch(empty.stem_states, TokenLabels(nothing, nothing, nothing, places))
+            return WordBatch(empty.stem_states, TokenLabels(nothing, nothing, nothing, places), 0)
         scenes = [self.scenes[self.rows[i]] for i in indices]
-        labels = TokenLabels.stack([token_labels(scene, self.grid, self.index) for scene in scenes])
+        cells = [token_cells(self.sight, (scene.width, scene.height)) for scene in scenes]
+        of_pictures = [token_labels(scene, of, self.index) for scene, of in zip(scenes, cells, strict=True)]
+        labels = TokenLabels.by_view(of_pictures, self.sight.views((self.sight.size,) * 2).n_tokens)
         if (labels.names == IGNORED).all():
             raise SensoriumError(f"scenes {', '.join(scene.id for scene in scenes)}",
                                  "share a batch in which no visual token covers anything that has a name.",
                                  "Put more scenes into a batch (batch.max_tokens, batch.max_samples), or drop these.")
-        return WordBatch(self.cache.get([scene.image for scene in scenes]), labels)
+        return WordBatch(self.cache.get([scene.image for scene in scenes]), labels, len(scenes))
 
 
 class WordObjective:
@@ -135,12 +144,11 @@ class WordObjective:
         vocabulary: Sequence[str],
     ) -> None:
         require_places(model)
-        tokens = model.tokens_per_picture
         self.model, self.scenes = model, scenes
         self.vocabulary = ["background", *vocabulary]
         self.rows = passes(len(scenes), samples, seed)
-        self.sizes = Sizes.of([0] * len(self.rows), [tokens] * len(self.rows))
-        self.batch = WordBatches(scenes, self.rows, cache, round(tokens**0.5), self.vocabulary)
+        self.sizes = word_sizes(model.sight, scenes, self.rows)
+        self.batch = WordBatches(scenes, self.rows, cache, model.sight, self.vocabulary)
         self.name_table = _directions(model, self.vocabulary)
         self.colour_table = _directions(model, COLOURS)
         self.number_table = _directions(model, NUMBERS)
@@ -169,8 +177,7 @@ class WordObjective:
         weight = float(_name_weights(names).sum())
         if not weight:
             return Loss(total, 0.0, 0, 0)
-        n_pictures = len(batch.stem_states)
-        return Loss(total, weight, n_pictures, int(names.numel()), metrics, pictures=n_pictures)
+        return Loss(total, weight, batch.n_pictures, int(names.numel()), metrics, pictures=batch.n_pictures)
 
     def _point(self, direction: Tensor, labels: TokenLabels) -> tuple[Tensor, Metrics]:
         """Unit vectors [m, d] of all tokens -> the summed loss of where they point, and the metrics."""
@@ -224,23 +231,40 @@ def word_embeddings(model: MultimodalModel, words: Sequence[str]) -> Tensor:
     return torch.stack([table[torch.tensor(i)].mean(0) for i in ids])
 
 
-def token_labels(scene: Scene, grid: tuple[int, int], index: dict[str, int]) -> TokenLabels:
-    """Targets [rows*columns] of the visual tokens of a picture: the words for what each covers.
+@lru_cache(64)
+def token_cells(sight: Sight, picture: Size) -> NDArray[np.float64]:
+    """What each visual token of a picture of that size covers, view after view: corners [t', 4] in fractions of the
+    picture, outside 0–1 on the ground around it.
+    """
+    views = sight.views(picture)
+    return np.array([views.covers(token) for token in range(len(views) * views.n_tokens)])
+
+
+def word_sizes(sight: Sight, scenes: Rows[Scene], rows: Indices) -> Sizes:
+    """Visual tokens of the scenes with those numbers, and no text."""
+    if not sight.config.depends_on_size:
+        each = [len(token_cells(sight, (sight.size, sight.size)))] * len(rows)
+    else:
+        found = [len(token_cells(sight, (scene.width, scene.height))) for scene in scenes]
+        each = [found[row] for row in rows]
+    return Sizes.of([0] * len(rows), each)
+
+
+def token_labels(scene: Scene, cells: NDArray[np.float64], index: dict[str, int]) -> TokenLabels:
+    """Targets [t'] of the visual tokens of a picture: the words for what each covers. cells: see `token_cells`.
 
     A token belongs to the thing whose box covers more than a third of its cell, the smallest such thing where boxes
     overlap; to the background where no box covers a tenth of it; else to nobody (IGNORED). A thing whose name is not in
-    `index` is nobody's either.
+    `index` is nobody's either, nor is a token that sees nothing of the picture.
     """
-    rows, columns = grid
-    x = np.arange(columns) / columns
-    y = np.arange(rows) / rows
-    owner = np.full((rows, columns), BACKGROUND)  # 0, or 1 + number of the thing
-    touched = np.zeros((rows, columns), dtype=bool)
+    left, top, right, bottom = cells.T
+    owner = np.full(len(cells), BACKGROUND)  # 0, or 1 + number of the thing
+    touched = (right <= 0) | (bottom <= 0) | (left >= 1) | (top >= 1)
     for number in sorted(range(len(scene.objects)), key=lambda number: -scene.objects[number].box.area):
         x1, y1, x2, y2 = scene.objects[number].box.to_unit()
-        wide = np.clip(np.minimum(x + 1 / columns, x2) - np.maximum(x, x1), 0, None) * columns
-        high = np.clip(np.minimum(y + 1 / rows, y2) - np.maximum(y, y1), 0, None) * rows
-        cover = high[:, None] * wide[None, :]
+        wide = np.clip(np.minimum(right, x2) - np.maximum(left, x1), 0, None) / (right - left)
+        high = np.clip(np.minimum(bottom, y2) - np.maximum(top, y1), 0, None) / (bottom - top)
+        cover = high * wide
         touched |= cover > TOUCHED
         owner[cover > COVERED] = 1 + number
     names = np.array([BACKGROUND, *(index.get(thing.name, IGNORED) for thing in scene.objects)])[owner]
@@ -253,10 +277,9 @@ def token_labels(scene: Scene, grid: tuple[int, int], index: dict[str, int]) -> 
         counts.append(count - 1 if is_known and count <= len(NUMBERS) else IGNORED)
         x1, y1, x2, y2 = thing.box.to_unit()
         places.append((x1 + x2 - 1, y1 + y2 - 1))
-    flat = owner.reshape(-1)
     return TokenLabels(
-        torch.from_numpy(names.reshape(-1)),
-        torch.tensor(colours)[flat],
-        torch.tensor(counts)[flat],
-        torch.tensor(places, dtype=torch.float32)[flat],
+        torch.from_numpy(names),
+        torch.tensor(colours)[owner],
+        torch.tensor(counts)[owner],
+        torch.tensor(places, dtype=torch.float32)[owner],
     )
