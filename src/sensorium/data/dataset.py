@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from sensorium.data.records import (
     FORMAT,
+    KINDS,
     SUBSETS,
     TASKS,
     ConversationRow,
@@ -134,10 +135,16 @@ class Dataset:
             raise SensoriumError(f"{self.root}: split {split!r}", "is not there.", did_you_mean(split, self.splits))
         return self.root / split
 
-    def scenes(self, split: str) -> Rows[Scene]:
-        """The truth about each picture, `image` absolute."""
+    def scenes(self, split: str, kind: str | None = None) -> Rows[Scene]:
+        """The truth about each picture, `image` absolute, of one kind only if one is given."""
         folder = self.folder(split)
-        return Rows(folder / "scenes.jsonl", partial(scene_from_json, folder=folder))
+        if kind is not None and kind not in KINDS:
+            raise SensoriumError("kind", f"unknown kind {kind!r}.", did_you_mean(kind, KINDS))
+        return Rows(
+            folder / "scenes.jsonl",
+            partial(scene_from_json, folder=folder),
+            None if kind is None else lambda row: row.get("kind", "plain") == kind,
+        )
 
     def conversations(self, split: str, tasks: Sequence[str] | None = None) -> Rows[ConversationRow]:
         """The conversations of a split, those of the given tasks only if any are given."""
