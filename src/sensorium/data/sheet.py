@@ -66,7 +66,8 @@ def _cell(scene: Scene, rows: list[ConversationRow], width: int) -> Image.Image:
     for row in rows:
         lines.append((f"[{row.task}]", "#b03020"))
         lines.extend((f"{'Q' if m.role == 'user' else 'A'}: {m.text}", _INK[m.role]) for m in row.conversation())
-    wrapped = [(line, ink) for text, ink in lines for line in textwrap.wrap(text, 66 * width // _CELL, subsequent_indent="   ")]
+    letters = 66 * width // _CELL
+    wrapped = [(line, ink) for text, ink in lines for line in textwrap.wrap(text, letters, subsequent_indent="   ")]
     cell = Image.new("RGB", (width, marked.height + 8 + _LINE * len(wrapped)), "white")
     cell.paste(marked, (0, 0))
     pen, font = ImageDraw.Draw(cell), ImageFont.load_default(size=12)

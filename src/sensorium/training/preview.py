@@ -178,7 +178,7 @@ def _packs(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCa
     config, seed = recipe.stages[number], recipe.seed * 1000 + number
     if config.objective == "words":
         data, _ = word_data(model, config.data or recipe.data)
-        count, each = config.samples or len(data.scenes("train")), model.tokens_per_picture
+        count, each = config.samples or len(data.scenes("train", "plain")), model.tokens_per_picture
         sizes = Sizes.of([0] * count, [each] * count)
         plan = plan_packs(sizes, config.batch, seed, longest_read(model))
         return _Packs(plan, sizes, np.zeros(count, dtype=np.int64), (), (each, "any picture"))
@@ -210,7 +210,7 @@ def _validation(recipe: Recipe, number: int, model: MultimodalModel, tell: Progr
         return _Validation()
     if config.objective == "words":
         data, _ = word_data(model, place)
-        pictures = len(data.scenes("val"))
+        pictures = len(data.scenes("val", "plain"))
         count, each = recipe.validation_samples, model.tokens_per_picture
         sizes = Sizes.of([0] * count, [each] * count)
         used, supervised, too_long = np.arange(count), np.zeros(count, dtype=np.int64), 0
