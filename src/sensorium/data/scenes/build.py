@@ -299,7 +299,8 @@ def _write_words(config: ScenesConfig, catalogue: Catalogue, split: str) -> dict
     if split != "train":
         prober, of_small_probes = (Prober(speaker(targets), seed, casting.shows) for _ in range(2))
         probes += [probe for scene in scenes for probe in prober.write(scene)]
-        probes += SeveralProber(several).write(n_several)
+        if config.several:
+            probes += SeveralProber(several).write()
         probes += [probe for scene in of_kind["small"] for probe in of_small_probes.small(scene)]
         probes += [probe for scene in printed for probe in examiner.probes(scene)]
     _write_rows(folder / "conversations.jsonl", (row.to_json() for row in rows))

@@ -202,7 +202,7 @@ class SeveralWriter:
         names = [name for name, total in totals.items() if total < len(NUMBERS)]
         if not names:
             return None
-        name = pick(names, rng)
+        name = pick([name for name in names if totals[name] > 2] or names, rng)  # or "two" were a good blind answer
         total = things(self.vocabulary, name, totals[name], numeral=True)
         return self._said("sum", name, str(totals[name]), rng, total=total)
 
