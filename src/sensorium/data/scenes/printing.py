@@ -6,6 +6,7 @@ are 16 pixels, of which a small letter fills eight.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,12 +93,16 @@ def print_block(
     ink: tuple[int, int, int],
 ) -> tuple[tuple[PixelBox, ...], ...]:
     """Set lines straight on a page from a corner, `pitch` ems apart; returns the box of each word's ink."""
-    font, boxes = open_face(face, pixels), []
+    font, rim, boxes = open_face(face, pixels), pixels // 2, []
     for number, line in enumerate(lines):
-        masks = _set_line(page.size, line, (corner[0], corner[1] + number * pixels * pitch), font)
-        for mask in masks:
-            page.paste(ink, mask=mask)
-        boxes.append(tuple(ink_box(mask) for mask in masks))
+        strip = (math.ceil(font.getlength(" ".join(line))) + 2 * rim, 2 * pixels + 2 * rim)
+        left, top = corner[0] - rim, round(corner[1] + number * pixels * pitch) - rim
+        found = []
+        for mask in _set_line(strip, line, (rim, rim), font):
+            page.paste(ink, (left, top), mask)
+            x1, y1, x2, y2 = ink_box(mask)
+            found.append((left + x1, top + y1, left + x2, top + y2))
+        boxes.append(tuple(found))
     return tuple(boxes)
 
 
