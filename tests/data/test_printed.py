@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -54,9 +56,9 @@ def test_all_ink_of_a_page_lies_in_the_boxes_of_its_words_and_every_box_is_tight
 def test_lines_are_in_reading_order(pages):
     for _, scene in pages["train"]:
         for block in scene.printed:
-            assert all(a.box.x2 < b.box.x1 for line in block.lines for a, b in zip(line, line[1:], strict=False))
+            assert all(a.box.x2 < b.box.x1 for line in block.lines for a, b in pairwise(line))
             firsts = [line[0].box for line in block.lines]
-            assert all(a.y1 < b.y1 for a, b in zip(firsts, firsts[1:], strict=False))
+            assert all(a.y1 < b.y1 for a, b in pairwise(firsts))
 
 
 def test_words_that_stand_apart_have_places_of_their_own(pages):
@@ -134,7 +136,7 @@ def test_small_things_take_a_twentieth_to_a_tenth_of_a_large_picture(catalogue):
     sides = []
     for number in range(12):
         picture, scene = composer.compose(number, "small")
-        assert 448 <= min(picture.size) and max(picture.size) <= 896
+        assert min(picture.size) >= 448 and max(picture.size) <= 896
         assert picture.size == (scene.width, scene.height) and scene.kind == "small"
         mean = (picture.width * picture.height) ** 0.5
         for thing in scene.objects:
