@@ -106,14 +106,17 @@ def test_every_answer_is_what_is_printed(turns):
     assert min(asked[kind] for kind in ("say", "nth", "line", "at", "region", "find", "ground")) > 25
 
 
+def spoken(text: str) -> set[str]:
+    """The printed words that an answer speaks: those in quotation marks, or all of it."""
+    return set(" ".join(re.findall('"(.+?)"', text) or [text]).lower().split())
+
+
 def test_no_answer_was_given_away_before(turns):
     for _, before, _, answer in turns:
         if re.match("(Yes|No)\\b", answer) or answer.startswith("<ref>"):
             continue
-        bare = quoted[1] if (quoted := re.search('"(.+?)"', answer)) else answer
-        told = " ".join(a for _, a in before if not a.startswith("No"))
-        told += " ".join(q for q, a in before if a.startswith(("Yes", "<ref>")))
-        assert not {word.lower() for word in bare.split()} & set(re.findall(r"\w+", told.lower()))
+        told = set().union(*(spoken(q if a.startswith("Yes") else a) for q, a in before if not a.startswith("No")))
+        assert not spoken(answer) & told
 
 
 def test_whether_a_word_is_there_is_evenly_yes_and_no(turns):

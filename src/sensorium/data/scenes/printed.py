@@ -39,7 +39,7 @@ CARDS = Framing(
     {1: (0.2, 0.36), 2: (0.18, 0.3)},
 )  # fmt: skip
 _TWO_CARDS_SHARE = 0.35
-_WIDEST = {1: 0.8, 2: 0.55}  # of the canvas, by the number of cards
+_WIDEST = {1: 0.8, 2: 0.48}  # of the canvas's short side, by the number of cards: two always have room
 _PIXELS = (10, 56)  # smallest and largest em on a card; as many of 10 to 20 as of 20 to 40
 _LEAST_PIXELS = 9
 _WORD_SHARES = (0.4, 0.35, 0.25)  # of cards with one, two, three words
@@ -103,12 +103,14 @@ class PrintedComposer:
             lines: Lines = [own] if rng.random() < 0.4 else [[word] for word in own]
             pixels = int(np.exp(rng.uniform(*np.log(_PIXELS))))
             widest = min(size) * _WIDEST[n]
-            if line_width(max(lines, key=lambda line: line_width(line, face, 100)), face, _LEAST_PIXELS) > widest * 0.8:
+            if line_width(own, face, _LEAST_PIXELS) > widest * 0.7:
                 lines = [[word] for word in own]
-            while pixels > _LEAST_PIXELS and _outer(lines, face, pixels) > widest:
-                pixels -= 1
-            made.append((print_card(lines, carrier, colours[-1], face, pixels, rng),
-                         _block(carrier, colours[-1], face, pixels, lines)))  # fmt: skip
+            card = print_card(lines, carrier, colours[-1], face, pixels, rng)
+            # Set anew in smaller type, not shrunk: else cards would have no room, or letters no shape.
+            while (side := max(card.picture.size)) > widest and pixels > _LEAST_PIXELS:
+                pixels = max(_LEAST_PIXELS, min(pixels - 1, int(pixels * widest / side)))
+                card = print_card(lines, carrier, colours[-1], face, pixels, rng)
+            made.append((card, _block(carrier, colours[-1], face, pixels, lines)))
         return made
 
     def _page(self, number: int, rng: np.random.Generator) -> tuple[Image.Image, Scene]:
@@ -183,11 +185,6 @@ def _touch(sizes: Sequence[tuple[int, int]], corners: Sequence[tuple[int, int]])
         min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
         for i, a in enumerate(boxes) for b in boxes[:i]
     )  # fmt: skip
-
-
-def _outer(lines: Lines, face: str, pixels: int) -> float:
-    """The most that a card of those lines may be wide or high, turned and padded."""
-    return max(max(line_width(line, face, pixels) for line in lines) + 2.5 * pixels, pixels * (1.3 * len(lines) + 2))
 
 
 def _between(low: float, high: float, rng: np.random.Generator) -> int:
