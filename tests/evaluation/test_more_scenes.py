@@ -1,4 +1,4 @@
-"""Several pictures, printed words and small things have subsets of their own; folders without them stay as they were."""
+"""Several pictures, printed words and small things have subsets of their own; folders without are as they were."""
 
 from __future__ import annotations
 
