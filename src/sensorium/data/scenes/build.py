@@ -26,23 +26,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sensorium.conversation import Conversation
 from sensorium.data.dataset import Rows
-from sensorium.data.records import FORMAT, SPLITS, TEST_SPLITS, ConversationRow, Probe, Scene, scene_from_json
-from sensorium.data.scenes.balance import Balance
+from sensorium.data.records import FORMAT, SPLITS, TEST_SPLITS, ConversationRow, Scene, scene_from_json
+from sensorium.data.scenes.authors import Authors
 from sensorium.data.scenes.catalogue import Catalogue
-from sensorium.data.scenes.claims import Asker
 from sensorium.data.scenes.compose import Composer
 from sensorium.data.scenes.fonts import BY_NAME, FACES, fetch_fonts
 from sensorium.data.scenes.phrases import Phrases
 from sensorium.data.scenes.printed import PrintedComposer
-from sensorium.data.scenes.probes import Prober
-from sensorium.data.scenes.questions import Speaker
 from sensorium.data.scenes.reading import PHRASES as READING_PHRASES
-from sensorium.data.scenes.reading import Reader
 from sensorium.data.scenes.several import PHRASES as SEVERAL_PHRASES
-from sensorium.data.scenes.several import SeveralWriter
-from sensorium.data.scenes.several_probes import SeveralProber
 from sensorium.data.scenes.words import Words
-from sensorium.data.scenes.write import Writer
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.files import write_whole
 from sensorium.progress import ProgressCallback
@@ -271,41 +264,19 @@ def _shard_file(config: ScenesConfig, shard: Shard) -> Path:
 def _write_words(config: ScenesConfig, catalogue: Catalogue, split: str) -> dict[str, int]:
     """Write the conversations and probes of a split; returns how many rows each of its files has."""
     folder, number = config.out / split, SPLITS.index(split)
-    of_kind: dict[str, list[Scene]] = {kind: [] for kind in config.numbers(split)}
+    scenes: dict[str, list[Scene]] = {kind: [] for kind in config.numbers(split)}
     for scene in Rows(folder / "scenes.jsonl", scene_from_json):
-        of_kind[scene.kind].append(scene)
-    scenes, printed = of_kind["plain"], [*of_kind["cards"], *of_kind["page"]]
+        scenes[scene.kind].append(scene)
     casting = _composer(config.catalogue, split, config.seed).casting
-    phrases, vocabulary = Phrases.load(), catalogue.vocabulary
-
-    def speaker(targets: frozenset[str] = frozenset()) -> Speaker:
-        return Speaker(vocabulary, phrases, Asker(vocabulary, casting.others, targets, Balance()))
-
-    seed, targets = config.seed * 1000 + number, frozenset(casting.lead)
     chats = config.conversations_per_scene - 1
-    writer = Writer(speaker(), seed, chats, 1, casting.shows)
-    driller, of_small = Writer(speaker(), seed, shows=casting.shows), Writer(speaker(), seed, chats, 0, casting.shows)
-    several, n_several = SeveralWriter(vocabulary, scenes, seed, casting.shows), round(config.several * len(scenes))
-    reading = Words.load().of(split) if config.is_printed else ()
-    reader, examiner = Reader(reading, seed), Reader(reading, seed)
-    rows = [row for scene in scenes for row in writer.write(scene)]
-    rows += [driller.drill(scene) for scene in scenes]
-    rows += several.write(n_several)
-    rows += [row for scene in of_kind["small"] for row in of_small.small(scene)]
-    rows += [row for scene in printed for row in reader.write(scene)]
+    authors = Authors(catalogue.vocabulary, casting, config.seed * 1000 + number, chats, config.several)
+    rows = list(authors.conversations(scenes))
     if split == "train" and config.text_chats:
         rows.extend(_text_rows(config.text_chats))
-    probes: list[Probe] = []
-    if split != "train":
-        prober, of_small_probes = (Prober(speaker(targets), seed, casting.shows) for _ in range(2))
-        probes += [probe for scene in scenes for probe in prober.write(scene)]
-        if config.several:
-            probes += SeveralProber(several).write()
-        probes += [probe for scene in of_kind["small"] for probe in of_small_probes.small(scene)]
-        probes += [probe for scene in printed for probe in examiner.probes(scene)]
+    probes = [] if split == "train" else list(authors.probes(scenes))
     _write_rows(folder / "conversations.jsonl", (row.to_json() for row in rows))
     _write_rows(folder / "probes.jsonl", (probe.to_json() for probe in probes))
-    return {"scenes": sum(map(len, of_kind.values())), "conversations": len(rows), "probes": len(probes)}
+    return {"scenes": sum(map(len, scenes.values())), "conversations": len(rows), "probes": len(probes)}
 
 
 def _text_rows(path: Path) -> Iterator[ConversationRow]:
