@@ -198,6 +198,15 @@ def test_the_notice_names_the_emoji_packages_that_are_fetched():
     assert named == [(style.package, style.version, style.licence, style.sha512) for style in EMOJI_STYLES]
 
 
+def test_the_notice_names_the_fonts_that_are_fetched():
+    from sensorium.data.scenes.fonts import FACES
+
+    notice = (ROOT / "NOTICE").read_text("utf-8")
+    named = re.findall(r"^(font-\S+) (\S+)  ([^\s,]+), .*\n  sha256-(\S+)$", notice, re.M)
+    packages = dict.fromkeys(face.package for face in FACES)
+    assert named == [(one.part.name, one.part.version, one.licence, one.part.sha256) for one in packages]
+
+
 def test_runs_in_the_guide_come_out_as_it_shows(tmp_path, monkeypatch):
     """But for the numbers: processors round differently, and one reply of twelve may tip."""
     from sensorium.cli.main import app

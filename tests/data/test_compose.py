@@ -8,7 +8,7 @@ from PIL import Image
 
 from sensorium.data.records import COLOURS, SPLITS
 from sensorium.data.scenes.catalogue import Catalogue
-from sensorium.data.scenes.compose import Casting, Composer, _place
+from sensorium.data.scenes.compose import Casting, Composer, place
 from sensorium.data.scenes.cutout import dominant_colour
 from sensorium.data.scenes.recolour import recolour
 from sensorium.errors import SensoriumError
@@ -131,6 +131,6 @@ def test_a_drawing_of_many_hues_or_none_is_not_recoloured():
 
 def test_what_cannot_be_placed_is_said_and_not_forced():
     rng = np.random.default_rng(0)
-    assert _place([(90, 90), (90, 90)], (100, 100), rng) is None
-    assert _place([(101, 10)], (100, 100), rng) is None
-    assert len(_place([(40, 40), (30, 30)], (100, 100), rng)) == 2
+    assert place([(90, 90), (90, 90)], (100, 100), rng) is None
+    assert place([(101, 10)], (100, 100), rng) is None
+    assert len(place([(40, 40), (30, 30)], (100, 100), rng)) == 2

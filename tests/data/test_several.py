@@ -13,6 +13,7 @@ from sensorium.conversation import Conversation
 from sensorium.data.check import check_dataset
 from sensorium.data.dataset import Dataset
 from sensorium.data.records import Scene
+from sensorium.data.scenes.balance import Balance
 from sensorium.data.scenes.phrases import Phrases, name_words, placeholders
 from sensorium.data.scenes.several import PHRASES, SeveralWriter
 
@@ -42,8 +43,13 @@ def writer(catalogue) -> SeveralWriter:
 @pytest.fixture(scope="module")
 def asked(writer):
     """(first scene, second scene, question) of every pair of neighbours."""
-    rng = np.random.default_rng(0)
-    return [(a, b, question) for a, b in pairwise(SCENES) for question in writer.ask(a, b, rng)]
+    rng, balance, found = np.random.default_rng(0), Balance(), []
+    for a, b in pairwise(SCENES):
+        for question in writer.ask(a, b, rng, balance):
+            if question.claim:
+                balance.take(question.claim, question.kind)
+            found.append((a, b, question))
+    return found
 
 
 def chosen(answer: str) -> int:
@@ -89,7 +95,7 @@ def test_what_may_be_called_by_a_name_is_not_denied(catalogue):
     duck = scene(("duck", (0, 0, 300, 300), "red"), number=0)
     bird = scene(("bird", (0, 0, 300, 300), "red"), ("car", (500, 500, 900, 900), "blue"), number=1)
     writer = SeveralWriter(catalogue.vocabulary, [duck, bird], seed=0)
-    questions = [q for seed in range(50) for q in writer.ask(duck, bird, np.random.default_rng(seed))]
+    questions = [q for seed in range(50) for q in writer.ask(duck, bird, np.random.default_rng(seed), Balance())]
     assert {q.about for q in questions} == {"car"}
 
 

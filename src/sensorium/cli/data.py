@@ -38,6 +38,13 @@ def scenes(
     several: Annotated[
         float | None, typer.Option(min=0, help="Conversations about two or three pictures, for each picture.")
     ] = None,
+    small: Annotated[
+        float | None, typer.Option(min=0, help="Larger pictures of small things, for each picture.")
+    ] = None,
+    cards: Annotated[
+        float | None, typer.Option(min=0, help="Pictures with printed cards and signs, for each picture.")
+    ] = None,
+    pages: Annotated[float | None, typer.Option(min=0, help="Printed pages, for each picture.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other pictures.")] = None,
     text_chats: Annotated[Path | None, typer.Option(help="Chats without pictures to add: see `build speech`.")] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="How many processes compose pictures.")] = None,
@@ -47,18 +54,20 @@ def scenes(
 
     Objects, one drawing style and backgrounds are held out by name for the tests. Sizes, conversations and seed that
     are left out are those the embedded default was trained with. Stop it at any time; the same command goes on. The
-    catalogue needs packages of Debian and npm once; what is missing is said.
+    catalogue needs packages of Debian and npm once, printed words some fonts of PyPI; what is missing is said.
 
     \b
     Examples:
       sensorium data build scenes --out runs/scenes
       sensorium data build scenes --out runs/small --train 500 --val 50 --test 50 --conversations 3
+      sensorium data build scenes --out runs/more --several 0.3 --small 0.3 --cards 0.3 --pages 0.3
     """
     from sensorium.data.records import TEST_SPLITS
     from sensorium.data.scenes.build import SIZES, ScenesConfig
     from sensorium.data.scenes.catalogue import build_catalogue
 
-    given = {"seed": seed, "conversations_per_scene": conversations, "processes": processes, "several": several}
+    given = {"seed": seed, "conversations_per_scene": conversations, "processes": processes, "several": several,
+             "small": small, "cards": cards, "pages": pages}  # fmt: skip
     sizes = {"train": train, "val": val, **dict.fromkeys(TEST_SPLITS, test)}
     config = ScenesConfig.model_validate({
         "catalogue": catalogue, "out": out, "text_chats": text_chats,
@@ -193,6 +202,7 @@ def show(
     split: Annotated[str, typer.Option(help="Which part of it; a wrong name is told the right ones.")] = "train",
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("sheet.png"),
     rows: Annotated[int, typer.Option(min=1, max=50, help="Rows of pictures or films.")] = 3,
+    kind: Annotated[str | None, typer.Option(metavar="plain|small|cards|page", help="Only pictures of a kind.")] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -207,9 +217,9 @@ def show(
     from sensorium.data.sheet import COLUMNS, contact_sheet
     from sensorium.media import save_image
 
-    save_image(contact_sheet(dataset, split, rows=rows, seed=seed), out)
+    save_image(contact_sheet(dataset, split, rows=rows, seed=seed, kind=kind), out)
     if json:
-        pictures = min(rows * COLUMNS, len(Dataset(dataset).scenes(split)))
+        pictures = min(rows * COLUMNS, len(Dataset(dataset).scenes(split, kind)))
         emit_json({"sheet": str(out), "split": split, "rows": -(-pictures // COLUMNS), "pictures": pictures})
     else:
         emit(f"The sheet is in {out}")

@@ -29,12 +29,15 @@ from sensorium.data.records import (
     scene_from_json,
 )
 from sensorium.errors import SensoriumError
-from sensorium.grounding import parse_grounded
+from sensorium.grounding import Box, parse_grounded
 from sensorium.progress import ProgressCallback
 
 _LEAST_SIDE = 15  # thousandths
+_LEAST_SMALL_SIDE = 4  # of small things, and of the letters of a page
 _LEAST_ANSWERS = 100  # of one kind of question before their balance means anything
+_LEAST_OF_TASK = 400  # of a task whose kinds are counted together: each may end in the middle of its deck
 _IMBALANCE = 0.03  # share of yes may lie this far from a half
+_OWN_BALANCE = ("several", "reading", "small")  # tasks whose yes and no are even by themselves
 # What kind of question a bare yes or no answers, by its wording; the first that matches.
 _KINDS = (
     ("count", re.compile(r"\b(only one|just one|exactly|single|two|three|four|five|number of|count)\b", re.I)),
@@ -73,7 +76,7 @@ def check_split(dataset: Dataset, split: str, report: CheckReport) -> None:
         _check_conversation(row, scenes, images, where, report, answers)
     for where, probe in good_rows(folder / "probes.jsonl", probe_from_json, report):
         counts["probes"] += 1
-        _check_probe(probe, scenes, where, report)
+        _check_probe(probe, scenes, images, where, report)
     report.rows[split] = counts
     for kind, expected in dataset.info["splits"][split].items():
         if counts.get(kind) != expected:
@@ -91,11 +94,21 @@ def _check_scene(scene: Scene, folder: Path, where: str, report: CheckReport) ->
         return
     if size != (scene.width, scene.height):
         report.add(f"{where}: width, height", f"the row says {scene.width}x{scene.height}, the picture is {size}.")
-    if not scene.objects:
+    if not scene.objects and scene.kind != "page":
         report.add(f"{where}: objects", "is empty.")
+    if not scene.printed and scene.kind in ("cards", "page"):
+        report.add(f"{where}: printed", "is empty.")
+    least = _LEAST_SMALL_SIDE if scene.kind == "small" else _LEAST_SIDE
     for i, thing in enumerate(scene.objects):
-        if thing.box.x2 - thing.box.x1 < _LEAST_SIDE or thing.box.y2 - thing.box.y1 < _LEAST_SIDE:
+        if _is_too_small(thing.box, least):
             report.add(f"{where}: objects[{i}].box", f"{thing.box.corners} is too small to see anything in.")
+    for word in scene.words:
+        if _is_too_small(word.box, _LEAST_SMALL_SIDE):
+            report.add(f"{where}: printed", f"the box of {word.text!r}, {word.box.corners}, is too small to read.")
+
+
+def _is_too_small(box: Box, least: int) -> bool:
+    return box.x2 - box.x1 < least or box.y2 - box.y1 < least
 
 
 def _check_held_out(scene: Scene, split: str, dataset: Dataset, where: str, report: CheckReport) -> None:
@@ -105,13 +118,17 @@ def _check_held_out(scene: Scene, split: str, dataset: Dataset, where: str, repo
     for i, thing in enumerate(scene.objects):
         if vocabulary and thing.name not in vocabulary:
             report.add(f"{where}: objects[{i}].name", f"{thing.name!r} is not in the vocabulary.")
-    shown = {
-        "objects": {thing.name for thing in scene.objects},
-        "styles": {thing.style for thing in scene.objects},
-        "backgrounds": {scene.background},
-    }
     in_test = split.startswith("test")
     allowed = {"objects": split == "test_objects", "styles": split == "test_style", "backgrounds": in_test}
+    shown: dict[str, set[str]] = {}
+    if scene.kind != "page":  # which is nothing but words
+        shown["objects"] = {thing.name for thing in scene.objects}
+        shown["styles"] = {thing.style for thing in scene.objects}
+        shown["backgrounds"] = {scene.background}
+    if scene.printed:
+        shown["words"] = {word.text.lower() for word in scene.words}
+        shown["fonts"] = {block.font for block in scene.printed}
+        allowed |= {"words": in_test, "fonts": split == "test_style"}
     for kind, names in shown.items():
         leaked = names & held_out.get(kind, set())
         if leaked and not allowed[kind]:
@@ -148,8 +165,8 @@ def _check_conversation(
             report.add(f"{where}: messages", f"the reply to {question!r} is empty.")
         if answer.count("<box>") != sum(len(grounded.boxes) for grounded in parse_grounded(answer)):
             report.add(f"{where}: messages", f"a box in {answer!r} does not parse.")
-        if row.task in ("chat", "several") and (said := re.match(r"(Yes|No)\b", answer)):
-            answers["several" if row.task == "several" else question_kind(question), said[1]] += 1
+        if row.task in ("chat", *_OWN_BALANCE) and (said := re.match(r"(Yes|No)\b", answer)):
+            answers[row.task if row.task in _OWN_BALANCE else question_kind(question), said[1]] += 1
 
 
 def question_kind(question: str) -> str:
@@ -157,23 +174,34 @@ def question_kind(question: str) -> str:
     return next(kind for kind, pattern in _KINDS if pattern.search(question))
 
 
-def _check_probe(probe: Probe, scenes: dict[str, Scene], where: str, report: CheckReport) -> None:
+def _check_probe(
+    probe: Probe, scenes: dict[str, Scene], images: set[str], where: str, report: CheckReport
+) -> None:
     scene = scenes.get(probe.scene)
     if scene is None:
         report.add(f"{where}: scene", f"{probe.scene!r} is not in scenes.jsonl.")
+    elif probe.others:
+        if not images.issuperset(probe.images) or scene.image not in probe.images:
+            report.add(f"{where}: others", f"not all of {probe.images} are the split's, or {probe.scene} is not shown.")
     elif probe.image != scene.image:
         report.add(f"{where}: image", f"{probe.image} is not the picture of scene {probe.scene}.")
     elif probe.subset == "caption" and set(probe.objects) != set(scene.counts):
         report.add(f"{where}: objects", "are not the names in the scene.")
     elif probe.subset == "grounding" and [thing.box for thing in scene.of(probe.name or "")] != [probe.box]:
         report.add(f"{where}: box", f"{probe.name!r} is not in the scene once and there.")
+    elif probe.subset == "reading_box" and [
+        word.box for word in scene.words if probe.name == f'word "{word.text}"'
+    ] != [probe.box]:
+        report.add(f"{where}: box", f"the {probe.name} is not in the scene once and there.")
 
 
 def _check_balance(answers: Counter[tuple[str, str]], path: Path, split: str, report: CheckReport) -> None:
-    report.answers[split] = {kind: {said: answers[kind, said] for said in ("Yes", "No")} for kind in QUESTION_SUBSETS}
+    kinds = (*QUESTION_SUBSETS, *(kind for kind in _OWN_BALANCE if answers[kind, "Yes"] + answers[kind, "No"]))
+    report.answers[split] = {kind: {said: answers[kind, said] for said in ("Yes", "No")} for kind in kinds}
     for kind, said in report.answers[split].items():
         total = said["Yes"] + said["No"]
-        if total >= _LEAST_ANSWERS and abs(said["Yes"] / total - 0.5) > _IMBALANCE:
+        least = _LEAST_OF_TASK if kind in _OWN_BALANCE else _LEAST_ANSWERS
+        if total >= least and abs(said["Yes"] / total - 0.5) > _IMBALANCE:
             report.add(
                 path, f"{kind} questions are answered Yes {said['Yes']} times of {total}: looking is not needed."
             )

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar, overload
 from sensorium.data.films.records import Film, FilmQuestion, film_from_json, question_from_json
 from sensorium.data.records import (
     FORMAT,
+    KINDS,
     SUBSETS,
     TASKS,
     ConversationRow,
@@ -136,10 +137,16 @@ class Dataset:
             raise SensoriumError(f"{self.root}: split {split!r}", "is not there.", did_you_mean(split, self.splits))
         return self.root / split
 
-    def scenes(self, split: str) -> Rows[Scene]:
-        """The truth about each picture, `image` absolute."""
+    def scenes(self, split: str, kind: str | None = None) -> Rows[Scene]:
+        """The truth about each picture, `image` absolute, of one kind only if one is given."""
         folder = self.folder(split)
-        return Rows(folder / "scenes.jsonl", partial(scene_from_json, folder=folder))
+        if kind is not None and kind not in KINDS:
+            raise SensoriumError("kind", f"unknown kind {kind!r}.", did_you_mean(kind, KINDS))
+        return Rows(
+            folder / "scenes.jsonl",
+            partial(scene_from_json, folder=folder),
+            None if kind is None else lambda row: row.get("kind", "plain") == kind,
+        )
 
     def has_films(self, split: str) -> bool:
         """Whether a split is of films and not of pictures."""

@@ -20,9 +20,20 @@ TEST_SPLITS = ("test_seen", "test_objects", "test_style")
 SPLITS = ("train", "val", *TEST_SPLITS)
 # The basic colour terms (Berlin and Kay) with the spellings that MME uses; the order is that of indices into it.
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray")
-TASKS = ("caption", "chat", "drill", "several", "video", "text")
+TASKS = ("caption", "chat", "drill", "several", "video", "text", "small", "reading")
+# What a picture is: of things in ordinary size, of small things, with printed cards among things, or a printed page.
+KINDS = ("plain", "small", "cards", "page")
 QUESTION_SUBSETS = ("existence", "count", "position", "color")
-SUBSETS = (*QUESTION_SUBSETS, "caption", "grounding")
+PAIR_SUBSETS = (*QUESTION_SUBSETS, "small_existence", "small_count", "reading_find")  # asked twice: Yes, then No
+BOX_SUBSETS = ("grounding", "reading_box")
+SEVERAL_SUBSETS = (
+    "several_both", "several_same", "several_which", "several_odd", "several_sum", "several_larger", "several_more",
+)  # fmt: skip
+ANSWER_SUBSETS = ("reading_card", "reading_page", *SEVERAL_SUBSETS)  # a short answer each
+SUBSETS = (
+    *QUESTION_SUBSETS, "caption", "grounding", "small_existence", "small_count", "reading_card", "reading_page",
+    "reading_find", "reading_box", *SEVERAL_SUBSETS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,40 @@ class SceneObject:
 
 
 @dataclass(frozen=True)
+class PrintedWord:
+    """A word as it is printed, and where its ink is."""
+
+    text: str
+    box: Box
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Words that belong together. carrier: card, sign or page; colour: of the carrier, where it has one.
+
+    box: of the carrier (of a page: of the words); font: the face's name; pixels: its em; lines: words in reading order.
+    """
+
+    carrier: str
+    colour: str | None
+    box: Box
+    font: str
+    pixels: int
+    lines: tuple[tuple[PrintedWord, ...], ...]
+
+    @property
+    def words(self) -> tuple[PrintedWord, ...]:
+        return tuple(word for line in self.lines for word in line)
+
+    def to_json(self) -> dict[str, Any]:
+        lines = [[{"text": word.text, "box": list(word.box.corners)} for word in line] for line in self.lines]
+        return {"carrier": self.carrier, "colour": self.colour, "box": list(self.box.corners), "font": self.font,
+                "pixels": self.pixels, "lines": lines}  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Scene:
-    """A picture and the truth about it.
+    """A picture and the truth about it. kind: one of KINDS; printed: the words in it, for cards and pages.
 
     image: relative to the split's folder while a builder holds it, absolute once a `Dataset` has read it.
     """
@@ -58,6 +101,8 @@ class Scene:
     height: int
     background: str
     objects: tuple[SceneObject, ...]
+    kind: str = "plain"
+    printed: tuple[Printed, ...] = ()
 
     def of(self, name: str) -> tuple[SceneObject, ...]:
         """The instances of one name."""
@@ -71,8 +116,13 @@ class Scene:
             counts[thing.name] = counts.get(thing.name, 0) + 1
         return counts
 
+    @property
+    def words(self) -> tuple[PrintedWord, ...]:
+        return tuple(word for block in self.printed for word in block.words)
+
     def to_json(self) -> dict[str, Any]:
-        return {
+        """Without `kind` and `printed` where there is nothing to say, as rows were before there were any."""
+        row = {
             "id": self.id,
             "image": self.image,
             "width": self.width,
@@ -80,6 +130,11 @@ class Scene:
             "background": self.background,
             "objects": [thing.to_json() for thing in self.objects],
         }
+        if self.kind != "plain":
+            row["kind"] = self.kind
+        if self.printed:
+            row["printed"] = [block.to_json() for block in self.printed]
+        return row
 
 
 @dataclass(frozen=True)
@@ -111,10 +166,11 @@ class ConversationRow:
 
 @dataclass(frozen=True)
 class Probe:
-    """One measurement on one picture.
+    """One measurement on one picture, or on several.
 
-    existence, count, position, color: `questions`, two (question, answer) pairs, Yes first, as MME has them.
-    caption: `objects`, the names that a caption should give. grounding: `name`, which occurs once, and its `box`.
+    PAIR_SUBSETS: `questions`, two (question, answer) pairs, Yes first, as MME has them. caption: `objects`, the names
+    that a caption should give. BOX_SUBSETS: `name`, which occurs once, and its `box`. ANSWER_SUBSETS: `questions`, each
+    with its short answer. others: the pictures after the first, where the questions are about several.
     """
 
     id: str
@@ -125,13 +181,21 @@ class Probe:
     objects: tuple[str, ...] = ()
     name: str | None = None
     box: Box | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All pictures, in the order in which they are shown."""
+        return self.image, *self.others
 
     def to_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {"id": self.id, "scene": self.scene, "image": self.image, "subset": self.subset}
         if self.subset == "caption":
             return {**row, "objects": list(self.objects)}
-        if self.subset == "grounding":
+        if self.subset in BOX_SUBSETS:
             return {**row, "name": self.name, "box": list(self.box.corners) if self.box else None}
+        if self.others:
+            row["others"] = list(self.others)
         return {**row, "questions": [{"question": q, "answer": a} for q, a in self.questions]}
 
 
@@ -154,6 +218,11 @@ def scene_from_json(row: Mapping[str, Any], where: str, folder: Path | None = No
         height=_field(row, "height", int, where),
         background=_field(row, "background", str, where),
         objects=objects,
+        kind=_known_kind(row, where),
+        printed=tuple(
+            _printed(item, f"{where}: printed[{i}]")
+            for i, item in enumerate(_field(row, "printed", list, where) if "printed" in row else ())
+        ),
     )
 
 
@@ -180,7 +249,7 @@ def probe_from_json(row: Mapping[str, Any], where: str, folder: Path | None = No
     probe = Probe(_field(row, "id", str, where), _field(row, "scene", str, where), _image(row, where, folder), subset)
     if subset == "caption":
         return replace(probe, objects=tuple(_field(row, "objects", list, where)))
-    if subset == "grounding":
+    if subset in BOX_SUBSETS:
         return replace(probe, name=_field(row, "name", str, where), box=_box(row, where))
     questions = tuple(
         (
@@ -189,9 +258,36 @@ def probe_from_json(row: Mapping[str, Any], where: str, folder: Path | None = No
         )
         for i, item in enumerate(_field(row, "questions", list, where))
     )
-    if tuple(answer for _, answer in questions) != ("Yes", "No"):
+    if subset in PAIR_SUBSETS and tuple(answer for _, answer in questions) != ("Yes", "No"):
         raise SensoriumError(f"{where}: questions", "expected two, answered Yes and then No.")
-    return replace(probe, questions=questions)
+    if not all(answer for _, answer in questions) or not questions:
+        raise SensoriumError(f"{where}: questions", "expected at least one, each with an answer.")
+    others = tuple(
+        _image({"image": image}, f"{where}: others", folder)
+        for image in (_field(row, "others", list, where) if "others" in row else ())
+    )
+    return replace(probe, questions=questions, others=others)
+
+
+def _known_kind(row: Mapping[str, Any], where: str) -> str:
+    kind: str = _field(row, "kind", str, where) if "kind" in row else "plain"
+    if kind not in KINDS:
+        raise SensoriumError(f"{where}: kind", f"unknown kind {kind!r}.", did_you_mean(kind, KINDS))
+    return kind
+
+
+def _printed(item: Any, where: str) -> Printed:
+    return Printed(
+        carrier=_field(item, "carrier", str, where),
+        colour=_field(item, "colour", (str, type(None)), where),
+        box=_box(item, where),
+        font=_field(item, "font", str, where),
+        pixels=_field(item, "pixels", int, where),
+        lines=tuple(
+            tuple(PrintedWord(_field(word, "text", str, where), _box(word, where)) for word in line)
+            for line in _field(item, "lines", list, where)
+        ),
+    )
 
 
 def _in_folder(part: Any, folder: Path) -> Any:

@@ -29,13 +29,17 @@ _TRUTH, _TASK = "#777777", "#b03020"
 _INK = {"user": "#1c4f9c", "assistant": "#222222", "system": "#777777"}
 
 
-def contact_sheet(root: Path | str, split: str, rows: int = 3, seed: int = 0, columns: int = COLUMNS) -> Image.Image:
+def contact_sheet(
+    root: Path | str, split: str, rows: int = 3, seed: int = 0, columns: int = COLUMNS, kind: str | None = None
+) -> Image.Image:
     """Scenes or films drawn at random by `seed`, `rows` x `columns` of them, each above what is said; an RGB picture.
+
+    kind: only scenes of that kind. No picture is shown smaller than it is, or a page could not be read.
 
     Raises SensoriumError where the dataset, the split, a picture or a film cannot be read, or the split has none.
     """
     dataset = Dataset(root)
-    items: Sequence[Scene | Film] = dataset.films(split) if dataset.has_films(split) else dataset.scenes(split)
+    items: Sequence[Scene | Film] = dataset.films(split) if dataset.has_films(split) else dataset.scenes(split, kind)
     if not len(items):
         raise SensoriumError(dataset.folder(split), "has nothing to show.")
     chosen = np.random.default_rng(seed).permutation(len(items))[: rows * columns]
@@ -48,12 +52,14 @@ def contact_sheet(root: Path | str, split: str, rows: int = 3, seed: int = 0, co
         for question in dataset.questions(split):
             if question.film in said:
                 said[question.film] += _lines_of_choice(question)
+    width = max([_CELL, *(one.width for one in shown if isinstance(one, Scene))])
     return _grid([
-        _film_cell(one, said[one.id]) if isinstance(one, Film) else _scene_cell(one, said[one.id]) for one in shown
-    ], columns)  # fmt: skip
+        _film_cell(one, said[one.id]) if isinstance(one, Film) else _scene_cell(one, said[one.id], width)
+        for one in shown
+    ], columns, width)  # fmt: skip
 
 
-def _scene_cell(scene: Scene, said: list[Line]) -> Image.Image:
+def _scene_cell(scene: Scene, said: list[Line], width: int) -> Image.Image:
     """One picture with boxes, its conversations wrapped below it."""
     try:
         with Image.open(scene.image) as file:
@@ -61,10 +67,15 @@ def _scene_cell(scene: Scene, said: list[Line]) -> Image.Image:
     except OSError as error:
         raise SensoriumError(scene.image, f"cannot be read ({error}).", "Build the dataset again.") from error
     names = dict.fromkeys(thing.name for thing in scene.objects)
-    picture = picture.resize((_CELL, round(picture.height * _CELL / picture.width)), Image.Resampling.BICUBIC)
+    if width == _CELL or picture.width > _CELL:
+        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.BICUBIC)
     marked = draw_grounded(picture, [Grounded(name, tuple(t.box for t in scene.of(name))) for name in names])
-    truth = ", ".join(f"{t.name} ({t.colour or '?'}, {t.style})" for t in scene.objects)
-    return _cell(marked, [(f"{scene.id}: {truth}", _TRUTH), *said])
+    _frame_words(marked, scene)
+    things = [f"{t.name} ({t.colour or '?'}, {t.style})" for t in scene.objects]
+    for block in scene.printed:
+        words = " / ".join(" ".join(word.text for word in line) for line in block.lines)
+        things.append(f"{block.carrier} ({block.colour or 'words'}, {block.font}, {block.pixels} px): {words}")
+    return _cell(marked, [(f"{scene.id}: {', '.join(things)}", _TRUTH), *said], width)
 
 
 def _film_cell(film: Film, said: list[Line]) -> Image.Image:
@@ -99,10 +110,11 @@ def _lines_of_choice(question: FilmQuestion) -> list[Line]:
             (f"A: {question.answer}", _INK["assistant"])]  # fmt: skip
 
 
-def _cell(picture: Image.Image, lines: list[Line]) -> Image.Image:
+def _cell(picture: Image.Image, lines: list[Line], width: int = _CELL) -> Image.Image:
     """A picture with lines below it, wrapped."""
-    wrapped = [(line, ink) for text, ink in lines for line in textwrap.wrap(text, 66, subsequent_indent="   ")]
-    cell = Image.new("RGB", (_CELL, picture.height + 8 + _LINE * len(wrapped)), "white")
+    letters = 66 * width // _CELL
+    wrapped = [(line, ink) for text, ink in lines for line in textwrap.wrap(text, letters, subsequent_indent="   ")]
+    cell = Image.new("RGB", (width, picture.height + 8 + _LINE * len(wrapped)), "white")
     cell.paste(picture, (0, 0))
     pen, font = ImageDraw.Draw(cell), ImageFont.load_default(size=12)
     for number, (line, ink) in enumerate(wrapped):
@@ -110,14 +122,22 @@ def _cell(picture: Image.Image, lines: list[Line]) -> Image.Image:
     return cell
 
 
-def _grid(cells: list[Image.Image], columns: int) -> Image.Image:
+def _frame_words(picture: Image.Image, scene: Scene) -> None:
+    """A thin frame two pixels around each printed word, so that it can still be read."""
+    pen = ImageDraw.Draw(picture)
+    for word in scene.words:
+        left, top, right, bottom = word.box.to_pixels(*picture.size)
+        pen.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline="#e6194b")
+
+
+def _grid(cells: list[Image.Image], columns: int, cell_width: int) -> Image.Image:
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     heights = [max(cell.height for cell in row) + _MARGIN for row in rows]
-    width = min(columns, len(cells)) * (_CELL + _MARGIN) + _MARGIN
+    width = min(columns, len(cells)) * (cell_width + _MARGIN) + _MARGIN
     sheet = Image.new("RGB", (width, sum(heights) + _MARGIN), "white")
     y = _MARGIN
     for row, height in zip(rows, heights, strict=True):
         for column, cell in enumerate(row):
-            sheet.paste(cell, (_MARGIN + column * (_CELL + _MARGIN), y))
+            sheet.paste(cell, (_MARGIN + column * (cell_width + _MARGIN), y))
         y += height
     return sheet

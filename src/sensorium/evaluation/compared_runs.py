@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sensorium.data.records import QUESTION_SUBSETS
+from sensorium.data.records import PAIR_SUBSETS
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks.choice import find_benchmark
 from sensorium.evaluation.intervals import Clusters
@@ -100,7 +100,7 @@ def _scenes(folder: Path, files: Sequence[Path]) -> Run:
         raise SensoriumError(folder, "holds no replies of a model that saw the pictures.")
 
     def outcome(names: Sequence[str]) -> Outcome:
-        return _scenes_outcome([(name, items[name]) for name in names if replies[name].subset in QUESTION_SUBSETS])
+        return _scenes_outcome([(name, items[name]) for name in names if replies[name].subset in PAIR_SUBSETS])
 
     return Run(folder, _model_of_scenes(folder), SCENES, {}, items, outcome)
 

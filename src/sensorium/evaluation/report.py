@@ -15,7 +15,9 @@ from rich.table import Table
 
 from sensorium.evaluation.metrics import Estimate
 from sensorium.evaluation.scoring import (
+    ANSWERS_CHANCE_MEANS,
     CHANCE_MEANS,
+    AnswersScore,
     CaptionScore,
     GroundingScore,
     QuestionsScore,
@@ -26,6 +28,7 @@ from sensorium.evaluation.speech import SpeechScores
 from sensorium.files import write_whole
 
 FORMAT = "sensorium-evaluation-1"
+_UNITS = {QuestionsScore: "of 200", CaptionScore: "F1", GroundingScore: "IoU ≥ 0.5", AnswersScore: "right"}
 COLUMNS = ("split", "measure", "score", "95 %", "blind", "chance", "pictures", "details")
 
 
@@ -58,9 +61,16 @@ class Report:
             "data": dict(self.data),
             "limit": self.limit,
             "splits": splits,
-            "chance_means": CHANCE_MEANS,
+            "chance_means": self.chance_means,
             "speech": None if self.speech is None else self.speech.to_json(),
         }
+
+    @property
+    def chance_means(self) -> dict[str, str]:
+        """What chance means of whatever was measured; of short answers only where there are some."""
+        measured = [one for scores in self.seen.values() for one in scores.scores.values()]
+        has_answers = any(isinstance(one, AnswersScore) for one in measured)
+        return CHANCE_MEANS | (ANSWERS_CHANCE_MEANS if has_answers else {})
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row of COLUMNS for each split and measure, as text."""
@@ -80,10 +90,14 @@ class Report:
         """The table, what its columns mean, and the speech line."""
         lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
         lines += ["| " + " | ".join(row) + " |" for row in self.rows()]
-        lines += ["", "Blind: every picture replaced by an even grey one of its size. Chance: " + _chance_means() + "."]
+        blind = "Blind: every picture replaced by an even grey one of its size."
+        lines += ["", f"{blind} Chance: {self.chance_line()}."]
         if self.speech is not None:
             lines += ["", speech_line(self.speech)]
         return "\n".join(lines) + "\n"
+
+    def chance_line(self) -> str:
+        return "; ".join(f"{subset}, {meaning}" for subset, meaning in self.chance_means.items())
 
     def table(self) -> Table:
         """For the terminal: without the details, which are too wide for it."""
@@ -116,13 +130,8 @@ def speech_line(speech: SpeechScores) -> str:
     )
 
 
-def _chance_means() -> str:
-    return "; ".join(f"{subset}, {meaning}" for subset, meaning in CHANCE_MEANS.items())
-
-
 def _title(subset: str, score: Score) -> str:
-    kind = {QuestionsScore: "of 200", CaptionScore: "F1", GroundingScore: "IoU ≥ 0.5"}[type(score)]
-    return f"{subset} ({kind})"
+    return f"{subset.replace('_', ' ')} ({_UNITS[type(score)]})"
 
 
 def _shower(score: Score) -> Callable[[float], str]:
@@ -145,4 +154,6 @@ def _details(score: Score) -> str:
         precision = "–" if score.precision is None else f"{score.precision:.2f}"
         hallucinated = "–" if score.hallucinated is None else f"{score.hallucinated:.2f}"
         return f"precision {precision}, recall {score.recall:.2f}, hallucinated {hallucinated}"
+    if isinstance(score, AnswersScore):
+        return f"questions {score.questions}, unread {score.unparsed}"
     return f"mean IoU {score.mean_iou:.2f}, without a box {score.unparsed}"

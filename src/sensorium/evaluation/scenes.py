@@ -16,6 +16,7 @@ from PIL import Image as PILImage
 
 from sensorium.conversation import Conversation, Image, user
 from sensorium.data.dataset import SUBSETS, Dataset, Probe
+from sensorium.data.records import BOX_SUBSETS
 from sensorium.data.scenes.vocabulary import Vocabulary
 from sensorium.engine.base import Engine, Sampling
 from sensorium.errors import SensoriumError
@@ -32,8 +33,13 @@ GREY = (128, 128, 128)
 PICTURES_AT_ONCE = 32  # all questions about so many are asked before the next, so an engine encodes each once
 
 # Just enough: a reply that has not said yes or no by then will not, and a box has a fixed form.
-_SAMPLING = {"caption": Sampling(max_new_tokens=128), "grounding": Sampling(max_new_tokens=64)}
+_BOX = Sampling(max_new_tokens=64)
+_SAMPLING = {"caption": Sampling(max_new_tokens=128), **dict.fromkeys(BOX_SUBSETS, _BOX)}
+_SAMPLING["reading_card"] = Sampling(max_new_tokens=32)  # three long words that are no tokens of their own
+_SAMPLING["reading_page"] = _SAMPLING["reading_card"]
 _SHORT = Sampling(max_new_tokens=8)
+
+Shown = tuple[str | bytes, ...]  # the pictures of a question
 
 
 def evaluate_scenes(
@@ -56,7 +62,7 @@ def evaluate_scenes(
         raise SensoriumError(f"{dataset.root}: split {split!r}", "has no probes to ask.", "Choose a test split.")
     known = {} if keep is None else keep.known
     answered = {question.id: known[question.id] for _, question in planned if question.id in known}
-    open_questions = [(image, question) for image, question in planned if question.id not in answered]
+    open_questions = [(images, question) for images, question in planned if question.id not in answered]
     tell = progress or (lambda done, total: None)
     tell(len(answered), len(planned))
     for replies in _ask(engine, open_questions, blind):
@@ -67,14 +73,15 @@ def evaluate_scenes(
     return score_scenes([answered[question.id] for _, question in planned], names, split, blind)
 
 
-def plan(probes: Iterable[Probe], limit: int | None = None) -> list[tuple[str, ScenesReply]]:
-    """(path of the picture, question without its reply) of the first `limit` probes of each subset, in their order."""
+def plan(probes: Iterable[Probe], limit: int | None = None) -> list[tuple[tuple[str, ...], ScenesReply]]:
+    """(paths of the pictures, question without its reply) of the first `limit` probes of each subset, in their order.
+    """
     taken = dict.fromkeys(SUBSETS, 0)
     planned = []
     for probe in probes:
         taken[probe.subset] += 1
         if limit is None or taken[probe.subset] <= limit:
-            planned += [(probe.image, question) for question in _questions(probe)]
+            planned += [(probe.images, question) for question in _questions(probe)]
     return planned
 
 
@@ -84,28 +91,30 @@ def _questions(probe: Probe) -> list[ScenesReply]:
 
     if probe.subset == "caption":
         return [ask(CAPTION_QUESTION, list(probe.objects))]
-    if probe.subset == "grounding":
+    if probe.subset in BOX_SUBSETS:
         assert probe.name is not None and probe.box is not None, "the reader of probes has seen to it"
         return [ask(GROUNDING_QUESTION.format(thing=_thing(probe.name)), list(probe.box.corners))]
     return [ask(question, truth, f"/{i}") for i, (question, truth) in enumerate(probe.questions)]
 
 
-def _ask(engine: Engine, planned: Sequence[tuple[str, ScenesReply]], blind: bool) -> Iterator[list[ScenesReply]]:
+def _ask(
+    engine: Engine, planned: Sequence[tuple[tuple[str, ...], ScenesReply]], blind: bool
+) -> Iterator[list[ScenesReply]]:
     """Replies in portions: all that is asked about some pictures, questions of one length of reply together."""
-    said: dict[tuple[str, str | bytes], str] = {}  # equal prompts have equal replies; blind, many are equal
-    pictures = list(dict.fromkeys(image for image, _ in planned))
+    said: dict[tuple[str, Shown], str] = {}  # equal prompts have equal replies; blind, many are equal
+    pictures = list(dict.fromkeys(images for images, _ in planned))
     for start in range(0, len(pictures), PICTURES_AT_ONCE):
         chosen = set(pictures[start : start + PICTURES_AT_ONCE])
-        portion = [(image, question) for image, question in planned if image in chosen]
-        for sampling in (_SHORT, *_SAMPLING.values()):
+        portion = [(images, question) for images, question in planned if images in chosen]
+        for sampling in dict.fromkeys((_SHORT, *_SAMPLING.values())):
             asked = [
-                (question, (question.question, _shown(image, blind)))
-                for image, question in portion
-                if _SAMPLING.get(question.subset, _SHORT) is sampling
+                (question, (question.question, tuple(_shown(image, blind) for image in images)))
+                for images, question in portion
+                if _SAMPLING.get(question.subset, _SHORT) == sampling
             ]
             new = [prompt for prompt in dict.fromkeys(prompt for _, prompt in asked) if prompt not in said]
             if new:
-                conversations = [Conversation((user(Image(source), question),)) for question, source in new]
+                conversations = [Conversation((user(*map(Image, shown), question),)) for question, shown in new]
                 answers = engine.answer(conversations, sampling)
                 said |= {prompt: answer.text for prompt, answer in zip(new, answers, strict=True)}
             if asked:

@@ -2,10 +2,12 @@
 
 existence, count, position, color are scored as MME does: accuracy over questions and accuracy+ over pictures (both
 answers right), in percent, their sum the score of 200. Captions: which of the picture's names were named. Grounding:
-the share of first boxes with an intersection over union of at least one half.
+the share of first boxes with an intersection over union of at least one half. Short answers (which picture, how many in
+both, what a card says): the share that is right.
 
 What chance means: a fair coin for yes and no reaches 50 + 25 = 75 (and always saying yes 50 + 0 = 50); for captions,
-the best of all replies that name the same few things for every picture; for grounding, always the mean box.
+the best of all replies that name the same few things for every picture; for grounding, always the mean box; for short
+answers, always the most frequent one of their kind.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.data.records import QUESTION_SUBSETS
+from sensorium.data.records import ANSWER_SUBSETS, BOX_SUBSETS, PAIR_SUBSETS, SEVERAL_SUBSETS, SUBSETS
 from sensorium.evaluation.metrics import Estimate, Floats, cluster_bootstrap, ratio, wilson, yes_or_no
 from sensorium.evaluation.naming import Names
 from sensorium.evaluation.replies import ScenesReply
+from sensorium.evaluation.short_answers import best_constant, is_answer, read_answer
 from sensorium.grounding import Box, parse_grounded
 
 ENOUGH_OVERLAP = 0.5
@@ -30,6 +33,8 @@ CHANCE_MEANS = {
     "caption": "the best reply that names the same few things for every picture",
     "grounding": "always answering the mean box of the split",
 }
+ANSWERS_CHANCE_MEANS = {"short answers": "always giving the most frequent answer of their kind"}
+SEVERAL = "several"  # all questions about several pictures together
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,21 @@ class GroundingScore:
         return self.share
 
 
-Score = QuestionsScore | CaptionScore | GroundingScore
+@dataclass(frozen=True)
+class AnswersScore:
+    """share: of short answers that are right, 0–1, bootstrap over pictures; unparsed: replies that give none."""
+
+    pictures: int
+    questions: int
+    share: Estimate
+    unparsed: int
+
+    @property
+    def headline(self) -> Estimate:
+        return self.share
+
+
+Score = QuestionsScore | CaptionScore | GroundingScore | AnswersScore
 
 
 @dataclass(frozen=True)
@@ -107,13 +126,21 @@ def score_scenes(replies: Sequence[ScenesReply], names: Names, split: str, blind
     """Scores of the replies of one split, whatever their order. seed: of the bootstraps."""
     scores: dict[str, Score] = {}
     chance: dict[str, float] = {}
-    for subset in QUESTION_SUBSETS:
-        if rows := _of(replies, subset):
+    for subset in SUBSETS:
+        rows = _of(replies, subset)
+        if not rows:
+            continue
+        if subset in PAIR_SUBSETS:
             scores[subset], chance[subset] = score_questions(rows, seed), CHANCE_OF_QUESTIONS
-    if rows := _of(replies, "caption"):
-        scores["caption"], chance["caption"] = score_captions(rows, names, seed), caption_chance(rows)
-    if rows := _of(replies, "grounding"):
-        scores["grounding"], chance["grounding"] = score_grounding(rows), grounding_chance(rows)
+        elif subset == "caption":
+            scores[subset], chance[subset] = score_captions(rows, names, seed), caption_chance(rows)
+        elif subset in BOX_SUBSETS:
+            scores[subset], chance[subset] = score_grounding(rows), grounding_chance(rows)
+        else:
+            scores[subset], chance[subset] = score_answers(rows, seed), best_constant([row.truth for row in rows])
+    if rows := [row for row in replies if row.subset in SEVERAL_SUBSETS]:
+        scores[SEVERAL] = score_answers(rows, seed)
+        chance[SEVERAL] = sum(chance[row.subset] for row in rows) / len(rows)
     return ScenesScores(split, blind, scores, chance, tuple(replies))
 
 
@@ -121,8 +148,10 @@ def is_right(reply: ScenesReply, names: Names) -> bool:
     """Whether one reply is right: the answer; for a caption, exactly the names that are there; for a box, enough."""
     if reply.subset == "caption":
         return set(names.find(reply.reply)) == set(reply.truth)
-    if reply.subset == "grounding":
+    if reply.subset in BOX_SUBSETS:
         return overlap(reply) >= ENOUGH_OVERLAP
+    if reply.subset in ANSWER_SUBSETS:
+        return is_answer(reply.reply, reply.truth, reply.subset)
     return yes_or_no(reply.reply) == reply.truth.lower()
 
 
@@ -180,6 +209,20 @@ def score_grounding(replies: Sequence[ScenesReply]) -> GroundingScore:
         share=wilson(sum(iou >= ENOUGH_OVERLAP for iou in overlaps), len(overlaps)),
         mean_iou=sum(overlaps) / len(overlaps),
         unparsed=sum(not parse_grounded(reply.reply) for reply in replies),
+    )
+
+
+def score_answers(replies: Sequence[ScenesReply], seed: int = 0) -> AnswersScore:
+    """Of short answers; questions about one picture are resampled together."""
+    pictures: dict[str, list[bool]] = {}
+    for reply in replies:
+        pictures.setdefault(reply.scene, []).append(is_answer(reply.reply, reply.truth, reply.subset))
+    rows = [(float(sum(right)), float(len(right))) for right in pictures.values()]
+    return AnswersScore(
+        pictures=len(pictures),
+        questions=len(replies),
+        share=cluster_bootstrap(rows, lambda means: ratio(means[..., 0], means[..., 1]), seed),
+        unparsed=sum(not read_answer(reply.reply, reply.subset) for reply in replies),
     )
 
 

@@ -214,7 +214,7 @@ def _words(
     tell: ProgressCallback,
 ) -> WordObjective:
     data, names = word_data(model, place)
-    scenes = data.scenes(split)
+    scenes = data.scenes(split, "plain")  # what is smaller than a token has no token to teach
     cache = _cache(model, recipe, _scene_pictures(data, split), split, tell)
     return WordObjective(model, scenes, cache, samples or len(scenes), seed, names)
 

@@ -183,7 +183,7 @@ def _packs(recipe: Recipe, number: int, model: MultimodalModel, tell: ProgressCa
     config, seed = recipe.stages[number], recipe.seed * 1000 + number
     if config.objective == "words":
         data, _ = word_data(model, config.data or recipe.data)
-        scenes = data.scenes("train")
+        scenes = data.scenes("train", "plain")
         rows = passes(len(scenes), config.samples or len(scenes), seed)
         sizes = word_sizes(model.sight, scenes, rows)
         plan = plan_packs(sizes, config.batch, seed, longest_read(model))
@@ -217,7 +217,7 @@ def _validation(recipe: Recipe, number: int, model: MultimodalModel, tell: Progr
         return _Validation()
     if config.objective == "words":
         data, _ = word_data(model, place)
-        scenes, count = data.scenes("val"), recipe.validation_samples
+        scenes, count = data.scenes("val", "plain"), recipe.validation_samples
         pictures, sizes = len(scenes), word_sizes(model.sight, scenes, passes(len(scenes), count, 0))
         used, supervised, too_long = np.arange(count), np.zeros(count, dtype=np.int64), 0
     else:

@@ -27,22 +27,24 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sensorium.conversation import Conversation
 from sensorium.data.dataset import Rows
 from sensorium.data.records import FORMAT, SPLITS, TEST_SPLITS, ConversationRow, Scene, scene_from_json
-from sensorium.data.scenes.balance import Balance
+from sensorium.data.scenes.authors import Authors
 from sensorium.data.scenes.catalogue import Catalogue
-from sensorium.data.scenes.claims import Asker
 from sensorium.data.scenes.compose import Composer
+from sensorium.data.scenes.fonts import BY_NAME, FACES, fetch_fonts
 from sensorium.data.scenes.phrases import Phrases
-from sensorium.data.scenes.probes import Prober
-from sensorium.data.scenes.questions import Speaker
+from sensorium.data.scenes.printed import PrintedComposer
+from sensorium.data.scenes.reading import PHRASES as READING_PHRASES
 from sensorium.data.scenes.several import PHRASES as SEVERAL_PHRASES
-from sensorium.data.scenes.several import SeveralWriter
-from sensorium.data.scenes.write import Writer
+from sensorium.data.scenes.words import Words
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.files import write_whole
 from sensorium.progress import ProgressCallback
 
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
 WORDS_VERSION = 3  # raise when `write` or `probes` say other things about the same scenes
+# As the two above, of what has an option of its own: who leaves it out is not asked to build anew.
+SMALL_VERSION = PRINTED_VERSION = READING_VERSION = 1
+SEVERAL_VERSION = 2
 SHARD = 200
 # Not every picture offers every probe; of 450, at least 200 offer each, in every test split.
 SIZES = {"train": 16000, "val": 300, **dict.fromkeys(TEST_SPLITS, 450)}
@@ -56,7 +58,8 @@ class ScenesConfig(BaseModel):
     """What to build; by default what the embedded default was trained on.
 
     sizes: pictures a split; conversations_per_scene: one caption, the rest chats; each scene has a drill besides.
-    several: conversations about two or three pictures at once, for each picture of a split.
+    several: conversations about two or three pictures at once, for each picture of a split. small, cards, pages: more
+    pictures for each picture of a split, of small things, with printed cards and signs, and printed pages.
     text_chats: JSON lines of `{"messages": […]}` without pictures, appended to train as they are.
     """
 
@@ -69,6 +72,9 @@ class ScenesConfig(BaseModel):
     sizes: dict[str, int] = SIZES
     conversations_per_scene: int = Field(default=5, ge=1)
     several: float = Field(default=0, ge=0, le=10)
+    small: float = Field(default=0, ge=0, le=10)
+    cards: float = Field(default=0, ge=0, le=10)
+    pages: float = Field(default=0, ge=0, le=10)
     text_chats: Path | None = None
     processes: int = Field(default=2, ge=1)
 
@@ -81,6 +87,18 @@ class ScenesConfig(BaseModel):
             if size < 1:
                 raise ValueError(f"split {split!r} needs at least one picture; leave it out to have none.")
         return sizes
+
+    @property
+    def is_printed(self) -> bool:
+        return bool(self.cards or self.pages)
+
+    def numbers(self, split: str) -> dict[str, range]:
+        """Kind of picture -> the numbers of those pictures: the plain ones first, as if there were no others."""
+        size, found, end = self.sizes[split], dict[str, range](), 0
+        for kind, share in (("plain", 1), ("small", self.small), ("cards", self.cards), ("page", self.pages)):
+            count = max(1, round(share * size)) if share else 0
+            found[kind] = range(end, end := end + count)
+        return found
 
     def build(self, progress: ProgressCallback | None = None) -> Path:
         return build_scenes(self, progress)
@@ -98,10 +116,14 @@ def build_scenes(config: ScenesConfig, progress: ProgressCallback | None = None)
         pictures, WORDS_VERSION, Phrases.digest(), _text_digest(config), config.name, config.conversations_per_scene,
     ]  # fmt: skip
     if config.several:
-        said += [config.several, Phrases.digest(SEVERAL_PHRASES)]
+        said += [config.several, SEVERAL_VERSION, Phrases.digest(SEVERAL_PHRASES)]
+    if config.is_printed:
+        said += [READING_VERSION, Phrases.digest(READING_PHRASES)]
     fingerprint = digest_of(said)
     if claim_folder(config.out, pictures) == fingerprint:
         return config.out
+    if config.is_printed:
+        fetch_fonts(progress)
     _make_pictures(config, report)
     splits, licences = {}, dict[str, set[str]]()
     for split, size in config.sizes.items():
@@ -111,7 +133,7 @@ def build_scenes(config: ScenesConfig, progress: ProgressCallback | None = None)
         report(f"writing {split}", size, size)
     entries = catalogue.vocabulary.entries
     shown = {drawing.name for drawing in catalogue.drawings}
-    info = {
+    info: dict[str, Any] = {
         "format": FORMAT,
         "name": config.name,
         "seed": config.seed,
@@ -125,6 +147,9 @@ def build_scenes(config: ScenesConfig, progress: ProgressCallback | None = None)
             "backgrounds": [background.name for background in catalogue.backgrounds if background.held_out],
         },
     }
+    if config.is_printed:
+        info["held_out"]["words"] = list(Words.load().held_out)
+        info["held_out"]["fonts"] = [face.name for face in FACES if face.held_out]
     write_file(config.out / "dataset.json", (json.dumps(info, ensure_ascii=False, indent=1) + "\n").encode())
     return config.out
 
@@ -132,7 +157,13 @@ def build_scenes(config: ScenesConfig, progress: ProgressCallback | None = None)
 def pictures_fingerprint(config: ScenesConfig) -> str:
     """What the pictures depend on, as one hash."""
     table = config.catalogue / "catalogue.json"
-    return digest_of([PICTURES_VERSION, hashlib.sha256(table.read_bytes()).hexdigest(), config.seed, config.sizes])
+    shown = [PICTURES_VERSION, hashlib.sha256(table.read_bytes()).hexdigest(), config.seed, config.sizes]
+    if config.small:
+        shown += ["small", SMALL_VERSION, config.small]
+    if config.is_printed:
+        fonts = [[face.name, face.package.part.sha256] for face in FACES]
+        shown += ["printed", PRINTED_VERSION, config.cards, config.pages, Words.digest(), fonts]
+    return digest_of(shown)
 
 
 def digest_of(parts: list[Any]) -> str:
@@ -172,7 +203,7 @@ def claim_folder(out: Path, pictures: str) -> str | None:
 def _make_pictures(config: ScenesConfig, report: ProgressCallback) -> None:
     """Compose every shard that is not there yet, then join each split's shards into its `scenes.jsonl`."""
     splits = [split for split in config.sizes if not (config.out / split / "scenes.jsonl").exists()]
-    shards = [shard for split in splits for shard in _shards(split, config.sizes[split])]
+    shards = [shard for split in splits for shard in _shards(config, split)]
     missing = [shard for shard in shards if not _shard_file(config, shard).exists()]
     report("composing", len(shards) - len(missing), len(shards))
     done = len(shards) - len(missing)
@@ -180,12 +211,13 @@ def _make_pictures(config: ScenesConfig, report: ProgressCallback) -> None:
         done += 1
         report("composing", done, len(shards))
     for split in splits:
-        files = [_shard_file(config, shard) for shard in _shards(split, config.sizes[split])]
+        files = [_shard_file(config, shard) for shard in _shards(config, split)]
         write_file(config.out / split / "scenes.jsonl", b"".join(file.read_bytes() for file in files))
         shutil.rmtree(config.out / split / "shards")
 
 
-def _shards(split: str, size: int) -> list[Shard]:
+def _shards(config: ScenesConfig, split: str) -> list[Shard]:
+    size = sum(map(len, config.numbers(split).values()))
     return [(split, first, min(first + SHARD, size)) for first in range(0, size, SHARD)]
 
 
@@ -209,8 +241,12 @@ def make_shard(config: ScenesConfig, shard: Shard) -> None:
     """Compose the pictures of a shard; its row file is written last."""
     split, first, end = shard
     composer, rows = _composer(config.catalogue, split, config.seed), []
+    printer = PrintedComposer(composer) if config.is_printed else None
+    numbers = config.numbers(split)
     for number in range(first, end):
-        picture, scene = composer.compose(number)
+        kind = next(kind for kind, of_kind in numbers.items() if number in of_kind)
+        maker = printer if printer and kind in ("cards", "page") else composer
+        picture, scene = maker.compose(number, kind)
         jpeg = io.BytesIO()
         picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
         write_file(config.out / split / scene.image, jpeg.getvalue())
@@ -231,28 +267,19 @@ def _shard_file(config: ScenesConfig, shard: Shard) -> Path:
 def _write_words(config: ScenesConfig, catalogue: Catalogue, split: str) -> dict[str, int]:
     """Write the conversations and probes of a split; returns how many rows each of its files has."""
     folder, number = config.out / split, SPLITS.index(split)
-    scenes = Rows(folder / "scenes.jsonl", scene_from_json)
+    scenes: dict[str, list[Scene]] = {kind: [] for kind in config.numbers(split)}
+    for scene in Rows(folder / "scenes.jsonl", scene_from_json):
+        scenes[scene.kind].append(scene)
     casting = _composer(config.catalogue, split, config.seed).casting
-    phrases, vocabulary = Phrases.load(), catalogue.vocabulary
-
-    def speaker(targets: frozenset[str] = frozenset()) -> Speaker:
-        return Speaker(vocabulary, phrases, Asker(vocabulary, casting.others, targets, Balance()))
-
-    seed = config.seed * 1000 + number
-    writer = Writer(speaker(), seed, config.conversations_per_scene - 1, 1, casting.shows)
-    driller = Writer(speaker(), seed, shows=casting.shows)
-    prober = Prober(speaker(frozenset(casting.lead)), seed, casting.shows)
-    rows = [row for scene in scenes for row in writer.write(scene)]
-    rows += [driller.drill(scene) for scene in scenes]
-    if config.several:
-        several = SeveralWriter(vocabulary, list(scenes), seed, casting.shows)
-        rows += several.write(round(config.several * len(scenes)))
+    chats = config.conversations_per_scene - 1
+    authors = Authors(catalogue.vocabulary, casting, config.seed * 1000 + number, chats, config.several)
+    rows = list(authors.conversations(scenes))
     if split == "train" and config.text_chats:
         rows.extend(_text_rows(config.text_chats))
-    probes = [] if split == "train" else [probe for scene in scenes for probe in prober.write(scene)]
+    probes = [] if split == "train" else list(authors.probes(scenes))
     write_rows(folder / "conversations.jsonl", (row.to_json() for row in rows))
     write_rows(folder / "probes.jsonl", (probe.to_json() for probe in probes))
-    return {"scenes": len(scenes), "conversations": len(rows), "probes": len(probes)}
+    return {"scenes": sum(map(len, scenes.values())), "conversations": len(rows), "probes": len(probes)}
 
 
 def _text_rows(path: Path) -> Iterator[ConversationRow]:
@@ -269,6 +296,8 @@ def _add_licences(licences: dict[str, set[str]], catalogue: Catalogue, folder: P
     drawings = {thing.drawing for scene in scenes for thing in scene.objects}
     backgrounds = {scene.background for scene in scenes}
     found = [(d.licence, d.id) for d in catalogue.drawings if d.id in drawings]
+    fonts = sorted({block.font for scene in scenes for block in scene.printed})
+    found += [(BY_NAME[font].package.licence, font) for font in fonts]
     for licence, name in [*found, *((b.licence, b.name) for b in catalogue.backgrounds if b.name in backgrounds)]:
         licences.setdefault(licence, set()).add(name)
 

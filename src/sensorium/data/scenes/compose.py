@@ -1,7 +1,7 @@
 """Compose a picture whose truth is known: cut-outs on a background, with names, boxes and colours.
 
 A scene depends on (seed, split, number) alone, so any worker can make any scene and a broken build goes on where it
-was. What is shown is drawn first (`_plan`), then placed without crowding (`_place`), then pasted; boxes come from the
+was. What is shown is drawn first (`plan`), then placed without crowding (`place`), then pasted; boxes come from the
 pasted alpha. Nothing planned is ever dropped: things that do not fit shrink, so counts stay what the plan says.
 
 `Casting` says which names, styles and backgrounds a split may use; the rules of holding out live there.
@@ -24,8 +24,6 @@ from sensorium.data.scenes.recolour import recolour
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Box
 
-_CANVASES = ((320, 320), (320, 240), (240, 320))
-_CANVAS_SHARES = (0.4, 0.4, 0.2)
 _KINDS_SHARES = (0.10, 0.24, 0.36, 0.20, 0.10)  # one to five kinds of things in a picture
 # Of pictures with so many kinds, how many show one of them several times (three in ten of those, a second one too). Of
 # two kinds mostly neither is repeated, because relations need two single things.
@@ -38,12 +36,37 @@ _RECOLOUR_SHARE = 0.85
 LEAST_HUE_SHARE = 0.45  # of a drawing, for a try; `recolour` has a wider window of hues, and the last word
 _KEEP_COLOUR = ("food", "plant", "person", "nature", "animal")  # a green lemon is a lime, a gray fox is a wolf
 _ALIKE_SHARE = 0.35  # chance that the next kind is of a category already shown: neighbours must be told apart
-# Number of things in a picture -> smallest and largest long side, as a share of the canvas's mean side.
-_SIZES = {1: (0.36, 0.6), 2: (0.32, 0.52), 3: (0.28, 0.45), 4: (0.25, 0.4), 5: (0.23, 0.36), 6: (0.21, 0.32)}
-_SIZES[7] = (0.2, 0.29)
 _MOST_COVERED = 0.1  # of either box by another
 _SOLID = 96  # alpha from which a pixel counts as the thing, not as its soft shadow
 _LARGEST_CUTOUT = 224
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How large pictures are, and things in them.
+
+    canvases, shares: (width, height) in pixels, and how often each; sizes: number of things in a picture -> smallest
+    and largest long side, as a share of the canvas's mean side.
+    """
+
+    canvases: tuple[tuple[int, int], ...]
+    shares: tuple[float, ...]
+    sizes: dict[int, tuple[float, float]]
+
+    def canvas(self, rng: np.random.Generator) -> tuple[int, int]:
+        return self.canvases[rng.choice(len(self.canvases), p=self.shares)]
+
+
+PLAIN = Framing(
+    ((320, 320), (320, 240), (240, 320)), (0.4, 0.4, 0.2),
+    {1: (0.36, 0.6), 2: (0.32, 0.52), 3: (0.28, 0.45), 4: (0.25, 0.4), 5: (0.23, 0.36), 6: (0.21, 0.32),
+     7: (0.2, 0.29)},
+)  # fmt: skip
+# From a twentieth to a tenth of the picture: a patch of 14 pixels or less once it is shrunk to 224, several at 448.
+SMALL = Framing(
+    ((448, 448), (640, 480), (480, 640), (672, 672), (896, 672), (896, 896)), (0.2, 0.2, 0.1, 0.2, 0.1, 0.2),
+    dict.fromkeys(range(1, _MOST_THINGS + 1), (0.05, 0.1)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,7 +124,7 @@ class Casting:
 
 
 @dataclass(frozen=True)
-class _Thing:
+class Thing:
     """A thing to be pasted: what it is, its pixels, its size in the picture."""
 
     drawing: Drawing
@@ -115,19 +138,25 @@ class Composer:
     def __init__(self, catalogue: Catalogue, split: str, seed: int) -> None:
         self.catalogue, self.casting, self.seed = catalogue, Casting.of(catalogue, split), seed
 
-    def compose(self, number: int) -> tuple[Image.Image, Scene]:
-        """Scene `number` of the split: an RGB picture with a long side of 320 pixels, and its truth."""
-        rng = np.random.default_rng((self.seed, SPLITS.index(self.casting.split), number))
-        size = _CANVASES[rng.choice(len(_CANVASES), p=_CANVAS_SHARES)]
+    def compose(self, number: int, kind: str = "plain") -> tuple[Image.Image, Scene]:
+        """Scene `number` of the split, plain (a long side of 320 pixels) or small: an RGB picture, and its truth."""
+        rng, framing = self.random(number), SMALL if kind == "small" else PLAIN
+        size = framing.canvas(rng)
         background = pick(self.casting.backgrounds, rng)
-        picture = backdrop(open_backdrop(self.catalogue.root / background.path), size, rng)
-        counts = self._plan(background, rng)
-        things = self._things(counts, size, rng)
+        picture = self.backdrop(background, size, rng)
+        counts = self.plan(background, rng)
+        things = self.things(counts, size, rng, framing)
         objects = _paste(picture, things, rng)
-        image = f"images/{number // 1000:02d}/{number:06d}.jpg"
-        return picture, Scene(f"{number:06d}", image, *size, background.name, objects)
+        return picture, Scene(f"{number:06d}", image_path(number), *size, background.name, objects, kind)
 
-    def _plan(self, background: Background, rng: np.random.Generator) -> dict[str, int]:
+    def random(self, number: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, SPLITS.index(self.casting.split), number))
+
+    def backdrop(self, background: Background, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+        """A crop of the background at the canvas's size, mirrored, tinted and softened a little."""
+        return backdrop(open_backdrop(self.catalogue.root / background.path), size, rng)
+
+    def plan(self, background: Background, rng: np.random.Generator) -> dict[str, int]:
         """Name -> how many, at most seven in all; no two that might be taken for one another, or for the background."""
         n_kinds = int(rng.choice(len(_KINDS_SHARES), p=_KINDS_SHARES)) + 1
         confusable, names = self.catalogue.vocabulary.confusable, list[str]()
@@ -146,9 +175,11 @@ class Composer:
             counts[name] = max(1, min(counts[name], _MOST_THINGS - sum(counts.values()) + counts[name]))
         return counts
 
-    def _things(self, counts: dict[str, int], size: tuple[int, int], rng: np.random.Generator) -> list[_Thing]:
+    def things(
+        self, counts: dict[str, int], size: tuple[int, int], rng: np.random.Generator, framing: Framing
+    ) -> list[Thing]:
         """The cut-outs of a picture, scaled, coloured and turned."""
-        low, high = _SIZES[sum(counts.values())]
+        low, high = framing.sizes[sum(counts.values())]
         side = (size[0] * size[1]) ** 0.5
         things = []
         for name, count in counts.items():
@@ -161,7 +192,7 @@ class Composer:
                 things.append(self._thing(drawing, colour, long_side * rng.uniform(0.88, 1.12), rng))
         return things
 
-    def _thing(self, drawing: Drawing, colour: str | None, long_side: float, rng: np.random.Generator) -> _Thing:
+    def _thing(self, drawing: Drawing, colour: str | None, long_side: float, rng: np.random.Generator) -> Thing:
         cutout = open_cutout(self.catalogue.root / drawing.path)
         cutout = scaled(cutout, long_side)
         known = drawing.colour
@@ -174,7 +205,7 @@ class Composer:
             cutout = cutout.rotate(rng.uniform(-12, 12), Image.Resampling.BICUBIC, expand=True)
         light = ImageEnhance.Brightness(cutout.convert("RGB")).enhance(rng.uniform(0.88, 1.1))
         light.putalpha(cutout.getchannel("A"))
-        return _Thing(drawing, known, trimmed(light))
+        return Thing(drawing, known, trimmed(light))
 
 
 def new_colour(name: str, category: str, rng: np.random.Generator) -> str | None:
@@ -190,22 +221,38 @@ def may_be_painted(name: str, category: str) -> bool:
     return category not in _KEEP_COLOUR and not any(word in name for word in COLOURS)
 
 
-def _paste(picture: Image.Image, things: Sequence[_Thing], rng: np.random.Generator) -> tuple[SceneObject, ...]:
+def _paste(picture: Image.Image, things: Sequence[Thing], rng: np.random.Generator) -> tuple[SceneObject, ...]:
     """Paste the things where they do not crowd; returns the truth, in the order of `things`."""
     cutouts = [thing.cutout for thing in things]
-    while (places := _place([c.size for c in cutouts], picture.size, rng)) is None:
-        cutouts = [trimmed(scaled(c, max(c.size) * 0.88)) for c in cutouts]
-    objects = []
-    for thing, cutout, (x, y) in zip(things, cutouts, places, strict=True):
-        picture.paste(cutout, (x, y), cutout)
-        left, top, right, bottom = _solid_box(cutout)
-        box = Box.from_pixels(x + left, y + top, x + right - 0.01, y + bottom - 0.01, *picture.size)
-        drawing = thing.drawing
-        objects.append(SceneObject(drawing.name, box, thing.colour, drawing.id, drawing.style))
-    return tuple(objects)
+    while (places := place([c.size for c in cutouts], picture.size, rng)) is None:
+        cutouts = [smaller(c) for c in cutouts]
+    return tuple(paste(picture, *one) for one in zip(things, cutouts, places, strict=True))
 
 
-def _place(
+def paste(picture: Image.Image, thing: Thing, cutout: Image.Image, corner: tuple[int, int]) -> SceneObject:
+    """Paste a thing as that cut-out with its top-left corner there; returns the truth about it."""
+    picture.paste(cutout, corner, cutout)
+    box, drawing = box_of(_solid_box(cutout), corner, picture.size), thing.drawing
+    return SceneObject(drawing.name, box, thing.colour, drawing.id, drawing.style)
+
+
+def box_of(pixels: tuple[int, int, int, int], corner: tuple[int, int], size: tuple[int, int]) -> Box:
+    """The box of pixels (right and bottom exclusive) of what was pasted at a corner of a picture of that size."""
+    (left, top, right, bottom), (x, y) = pixels, corner
+    return Box.from_pixels(x + left, y + top, x + right - 0.01, y + bottom - 0.01, *size)
+
+
+def smaller(cutout: Image.Image) -> Image.Image:
+    """The same a little smaller, for the next try to place it."""
+    return trimmed(scaled(cutout, max(cutout.size) * 0.88))
+
+
+def image_path(number: int) -> str:
+    """Where picture `number` lies in the folder of its split."""
+    return f"images/{number // 1000:02d}/{number:06d}.jpg"
+
+
+def place(
     sizes: Sequence[tuple[int, int]], canvas: tuple[int, int], rng: np.random.Generator
 ) -> list[tuple[int, int]] | None:
     """Top-left corners, all inside and no box more than a tenth covered by another; None when that was not found.

@@ -8,7 +8,7 @@ boxed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,13 @@ class Prober:
             name = singles[int(rng.integers(len(singles)))]
             box = facts.boxes[name][0]
             yield Probe(f"{scene.id}-grounding", scene.id, scene.image, "grounding", name=name, box=box)
+
+    def small(self, scene: Scene) -> Iterator[Probe]:
+        """Of a scene of small things: whether something is there, and how many, as subsets of their own."""
+        for probe in self.write(scene):
+            if probe.subset in ("existence", "count"):
+                subset = f"small_{probe.subset}"
+                yield replace(probe, id=f"{scene.id}-{subset}", subset=subset)
 
     def _questions(self, kind: str, facts: Facts, rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
         """A true and a false claim; about the same thing, save for existence, where the false one must be absent."""

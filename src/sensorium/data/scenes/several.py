@@ -2,7 +2,7 @@
 
 Partners are drawn so that pictures often share something, since two drawn by lot hardly ever do; whatever a background
 may hold, and whatever could be called by the name that is asked about, is left alone. Yes and no are kept even over
-a split, kind by kind; therefore a writer goes through its scenes in order.
+a split by `balance`, kind by kind and name by name; therefore a writer goes through its scenes in order.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from sensorium.data.draw import pick
 from sensorium.data.records import ConversationRow, Scene
+from sensorium.data.scenes.balance import Balance, Claim
 from sensorium.data.scenes.facts import Facts, neighbours
 from sensorium.data.scenes.phrases import NUMBERS, Phrases, joined, name_words, things
 from sensorium.data.scenes.vocabulary import Vocabulary
@@ -29,31 +30,36 @@ _NAMED = 0.4  # of conversations announce each picture by its number
 _SHORT = 0.5  # of yes/no questions ask for a bare word
 _TURNS = (2, 4)
 _LARGER = 1.6  # times the area of the other: plainly larger
-_YES_NO = " Please answer yes or no."
+YES_NO = " Please answer yes or no."
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question about several pictures. kind: what is asked; about: the name, where it is about one."""
+    """A question about several pictures. kind: what is asked; about: the name, where it is about one.
+
+    truth: the answer in one word, as it is measured: Yes or No, "first", or a numeral; claim: what was asked with yes
+    or no, to be taken off the balance once it is said.
+    """
 
     kind: str
     question: str
     answer: str
     about: str = ""
+    truth: str = ""
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True)
 class SeveralWriter:
     """Writes about the scenes of one split. seed and the scenes fix everything that keeping yes and no even does not.
 
-    shows: background -> the names seen in it. lean: kind -> how many more yes than no were said.
+    shows: background -> the names seen in it.
     """
 
     vocabulary: Vocabulary
     scenes: Sequence[Scene]
     seed: int
     shows: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    lean: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def phrases(self) -> Phrases:
@@ -70,42 +76,50 @@ class SeveralWriter:
 
     def write(self, count: int) -> Iterator[ConversationRow]:
         """That many conversations, the split's scenes one after the other as first pictures."""
-        self.lean.clear()
+        balance = Balance()
         for number in range(count):
             rng = np.random.default_rng((self.seed, 7, number))
             first = number % len(self.scenes)
-            made = self._odd(first, rng) if rng.random() < _ODD else None
-            scenes, questions = made or self._pair(first, rng)
+            made = self.odd(first, rng) if rng.random() < _ODD else None
+            scenes, questions = made or self._talk(first, rng, balance)
             if questions:
                 messages = _messages(scenes, questions, rng)
                 yield ConversationRow(f"several-{number:06d}", None, "several", messages)
 
-    def ask(self, first: Scene, second: Scene, rng: np.random.Generator) -> list[Question]:
-        """All kinds of question that two scenes offer, one of each."""
+    def ask(self, first: Scene, second: Scene, rng: np.random.Generator, balance: Balance) -> list[Question]:
+        """All kinds of question that two scenes offer, one of each; yes or no as the balance deals them."""
         facts = self._facts(first), self._facts(second)
-        ways = (self._both, self._which, self._color, self._more, self._sum, self._larger, self._common)
-        return [question for way in ways if (question := way(facts, rng)) is not None]
+        asked = [way(facts, rng) for way in (self._which, self._more, self._sum, self._larger, self._common)]
+        asked += [self._both(facts, rng, balance), self._color(facts, rng, balance)]
+        return [question for question in asked if question is not None]
 
-    def _pair(self, first: int, rng: np.random.Generator) -> tuple[list[Scene], list[Question]]:
+    def pair(self, first: int, rng: np.random.Generator) -> list[Scene]:
+        """A scene and another, in either order, that mostly share a name; empty where there is no other."""
         names = [name for name in self.scenes[first].counts if len(self._with_name[name]) > 1]
         pool: Sequence[int] = range(len(self.scenes))
         if names and rng.random() < _SHARING:
             pool = self._with_name[pick(names, rng)]
         others = [number for number in (int(rng.choice(pool)) for _ in range(4)) if number != first]
         if not others:
-            return [], []
+            return []
         scenes = [self.scenes[first], self.scenes[others[0]]]
-        if rng.random() < 0.5:
-            scenes.reverse()
-        questions = self.ask(scenes[0], scenes[1], rng)
+        return scenes[::-1] if rng.random() < 0.5 else scenes
+
+    def _talk(
+        self, first: int, rng: np.random.Generator, balance: Balance
+    ) -> tuple[list[Scene], list[Question]]:
+        scenes = self.pair(first, rng)
+        if not scenes:
+            return [], []
+        questions = self.ask(scenes[0], scenes[1], rng, balance)
         order = rng.permutation(len(questions))[: int(rng.integers(_TURNS[0], _TURNS[1] + 1))]
         kept = _untold([questions[i] for i in order])
         for question in kept:
-            if question.answer.startswith(("Yes", "No")):
-                self.lean[question.kind] = self.lean.get(question.kind, 0) + (1 if question.answer[0] == "Y" else -1)
+            if question.claim:
+                balance.take(question.claim, question.kind)
         return scenes, kept
 
-    def _odd(self, first: int, rng: np.random.Generator) -> tuple[list[Scene], list[Question]] | None:
+    def odd(self, first: int, rng: np.random.Generator) -> tuple[list[Scene], list[Question]] | None:
         """Two pictures that share a name and one that plainly has nothing of it; None where that is not found."""
         names = [name for name in self.scenes[first].counts if len(self._with_name[name]) > 1]
         if not names:
@@ -121,7 +135,7 @@ class SeveralWriter:
         shown.insert(place, strangers[0])
         words = {**name_words(self.vocabulary, name), **_which(place)}
         question = Question("odd", self.phrases.say("odd.question", rng, words),
-                            self.phrases.say("odd.answer", rng, words), name)
+                            self.phrases.say("odd.answer", rng, words), name, ORDINALS[place])
         return [self.scenes[number] for number in shown], [question]
 
     def _facts(self, scene: Scene) -> Facts:
@@ -131,65 +145,66 @@ class SeveralWriter:
         """Whether nothing in a picture might be called by that name."""
         return not any(self.vocabulary.confusable(name, other) for other in (*facts.counts, *facts.shows))
 
-    def _said(self, kind: str, name: str, rng: np.random.Generator, **more: str) -> Question:
+    def _said(self, kind: str, name: str, truth: str, rng: np.random.Generator, **more: str) -> Question:
         words = {**name_words(self.vocabulary, name), **more}
         return Question(kind, self.phrases.say(f"{kind}.question", rng, words),
-                        self.phrases.say(f"{kind}.answer", rng, words), name)
+                        self.phrases.say(f"{kind}.answer", rng, words), name, truth)
 
-    def _yes_no(self, kind: str, name: str, truth: bool, rng: np.random.Generator) -> Question:
-        question = self.phrases.say(f"{kind}.question", rng, name_words(self.vocabulary, name))
-        is_short = rng.random() < _SHORT
-        return Question(kind, question + _YES_NO * is_short, ("Yes" if truth else "No") + "." * (not is_short), name)
+    def _placed(self, kind: str, name: str, place: int, rng: np.random.Generator) -> Question:
+        """A question answered by which picture it is."""
+        return self._said(kind, name, ORDINALS[place], rng, **_which(place))
 
     def _evenly(
-        self, kind: str, of_yes: Sequence[str], of_no: Sequence[str], rng: np.random.Generator
+        self, kind: str, of_yes: Sequence[str], of_no: Sequence[str], rng: np.random.Generator, balance: Balance
     ) -> Question | None:
-        """A yes or no, whichever was said less; nothing where that cannot be asked and the other was said more."""
-        lean = self.lean.get(kind, 0)
-        truth = bool(rng.integers(2)) if lean == 0 else lean < 0
-        if not (of_yes if truth else of_no):
-            if lean != 0:
-                return None
-            truth = not truth
-        names = of_yes if truth else of_no
-        return self._yes_no(kind, pick(names, rng), truth, rng) if names else None
+        """The yes or no that is dealt, about the name that has seen it least; None where it cannot be asked."""
+        truth = balance.deal(kind, rng)
+        claims = [Claim(kind, kind, truth, (name,), (name,), {}) for name in (of_yes if truth else of_no)]
+        claim = balance.choose(claims, rng)
+        if claim is None:
+            return None
+        [name], said = claim.names, "Yes" if truth else "No"
+        question = self.phrases.say(f"{kind}.question", rng, name_words(self.vocabulary, name))
+        is_short = rng.random() < _SHORT
+        return Question(kind, question + YES_NO * is_short, said + "." * (not is_short), name, said, claim)
 
-    def _both(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
+    def _both(self, facts: tuple[Facts, Facts], rng: np.random.Generator, balance: Balance) -> Question | None:
         """Only where yes and no could be asked: two pictures of nothing in common would make it always no."""
         in_both, in_one = _shared(facts), self._in_one(facts)
         if not in_both or not in_one:
             return None
-        return self._evenly("both", in_both, in_one, rng)
+        return self._evenly("both", in_both, in_one, rng, balance)
 
     def _which(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
         names = self._in_one(facts)
         if not names:
             return None
         name = pick(names, rng)
-        return self._said("which", name, rng, **_which(0 if name in facts[0].counts else 1))
+        return self._placed("which", name, 0 if name in facts[0].counts else 1, rng)
 
-    def _color(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
+    def _color(self, facts: tuple[Facts, Facts], rng: np.random.Generator, balance: Balance) -> Question | None:
         """Of single things in both; two colours that run into one another are neither the same nor different."""
         first, second = facts[0].colours, facts[1].colours
         names = [name for name in _shared(facts) if _is_single(name, facts) and {name} <= first.keys() & second.keys()]
         same = [name for name in names if first[name] == second[name]]
         other = [name for name in names if first[name] != second[name] and not neighbours(first[name], second[name])]
-        return self._evenly("color", same, other, rng)
+        return self._evenly("color", same, other, rng, balance)
 
     def _more(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
         names = [name for name in _shared(facts) if facts[0].counts[name] != facts[1].counts[name]]
         if not names:
             return None
         name = pick(names, rng)
-        return self._said("more", name, rng, **_which(int(facts[1].counts[name] > facts[0].counts[name])))
+        return self._placed("more", name, int(facts[1].counts[name] > facts[0].counts[name]), rng)
 
     def _sum(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
         totals = {name: facts[0].counts[name] + facts[1].counts[name] for name in _shared(facts)}
         names = [name for name, total in totals.items() if total < len(NUMBERS)]
         if not names:
             return None
-        name = pick(names, rng)
-        return self._said("sum", name, rng, total=things(self.vocabulary, name, totals[name], numeral=True))
+        name = pick([name for name in names if totals[name] > 2] or names, rng)  # or "two" were a good blind answer
+        total = things(self.vocabulary, name, totals[name], numeral=True)
+        return self._said("sum", name, str(totals[name]), rng, total=total)
 
     def _larger(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
         areas = {name: [of.boxes[name][0].area for of in facts] for name in _shared(facts) if _is_single(name, facts)}
@@ -197,13 +212,14 @@ class SeveralWriter:
         if not names:
             return None
         name = pick(names, rng)
-        return self._said("larger", name, rng, **_which(int(areas[name][1] > areas[name][0])))
+        return self._placed("larger", name, int(areas[name][1] > areas[name][0]), rng)
 
     def _common(self, facts: tuple[Facts, Facts], rng: np.random.Generator) -> Question | None:
         names = _shared(facts)
         if not names:
             return None
-        return self._said("common", names[0], rng, common=joined([self.vocabulary[name].one for name in names]))
+        common = joined([self.vocabulary[name].one for name in names])
+        return self._said("common", names[0], common, rng, common=common)
 
     def _in_one(self, facts: tuple[Facts, Facts]) -> list[str]:
         """Names of which one picture shows something and the other plainly nothing."""

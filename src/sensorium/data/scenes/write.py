@@ -73,8 +73,19 @@ _DRILL_SHARES = {
     "which": 0.04,
     "beside": 0.03,
 }
+# Of small things: whether they are there, how many, and where to look; a boxed answer says what was found.
+_SMALL_SHARES = {
+    "existence?": 0.3,
+    "count?": 0.16,
+    "count": 0.2,
+    "color": 0.08,
+    "where": 0.08,
+    "ground": 0.12,
+    "list": 0.06,
+}
 CHAT = Course(_CHAT_SHARES, (3, 6), ("count", "color", "where", "ground"))
 DRILL = Course(_DRILL_SHARES, (10, 14), ("count", "color", "where"))
+SMALL = Course(_SMALL_SHARES, (3, 6), ("count", "where", "ground"))
 _TRIES = 12  # draws of a kind for each turn wanted
 _DRILL_TRIES = 3  # fewer: a drill that goes on past what is there asks of the absent only
 _FOLLOW_UP_SHARE = 0.25  # of turns go on about what the last one was about
@@ -108,6 +119,14 @@ class Writer:
         for number, (task, turns) in enumerate(talks):
             yield ConversationRow(f"{scene.id}-{number}", scene.id, task, messages(turns, scene.image, rng))
 
+    def small(self, scene: Scene) -> Iterator[ConversationRow]:
+        """Chats about a scene of small things."""
+        rng = np.random.default_rng((self.seed, int(scene.id)))
+        facts, told = Facts(scene, self.shows.get(scene.background, ())), set[tuple[str, str]]()
+        for number in range(self.chats):
+            turns = self.chat(Talk(facts, told), rng, SMALL)
+            yield ConversationRow(f"{scene.id}-small{number}", scene.id, "small", messages(turns, scene.image, rng))
+
     def caption(self, facts: Facts, rng: np.random.Generator) -> list[Turn]:
         """A description as brief or full as it is asked for; sometimes every box after it."""
         phrases, words = self.speaker.phrases, {"list": listing(self.speaker.vocabulary, facts)}
@@ -126,16 +145,16 @@ class Writer:
             turns.append(Turn("ground", phrases.say("ground.everything", rng, {}), self._all_boxes(facts)))
         return turns
 
-    def chat(self, talk: Talk, rng: np.random.Generator) -> list[Turn]:
+    def chat(self, talk: Talk, rng: np.random.Generator, course: Course = CHAT) -> list[Turn]:
         """Three to six turns. Where the picture offers little, what earlier talks told may be asked again."""
-        fewest, most = CHAT.turns
+        fewest, most = course.turns
         wanted, turns, told_before = int(rng.integers(fewest, most + 1)), list[Turn](), set(talk.told)
         for attempt in range(_TRIES * wanted):
             if len(turns) == wanted:
                 break
             if attempt == _TRIES * wanted // 2 and len(turns) < fewest:
                 talk.told.difference_update(told_before)
-            if turn := self._turn(CHAT, talk, rng):
+            if turn := self._turn(course, talk, rng):
                 turns.append(turn)
         while len(turns) < fewest:
             # A picture of one thing may have been talked out. What is absent can always be asked.

@@ -29,7 +29,7 @@ _PROMPTS = {
 
 def read(data: Data, prompt: str) -> Iterator[Question]:
     for split in data.scene_splits:
-        absent = Absent(data.scenes.scenes(split))
+        absent = Absent(data.scenes.scenes(split, "plain"))
         for probe in data.scenes.probes(split, "caption"):
             names, imagined = list(probe.objects), list[str]()
             for i in range(IMAGINED):

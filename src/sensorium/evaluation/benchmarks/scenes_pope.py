@@ -25,7 +25,7 @@ _TEXT = "Is there {} in the image?"
 
 def read(data: Data, prompt: str) -> Iterator[Question]:
     for split in data.scene_splits:
-        scenes = list(data.scenes.scenes(split))
+        scenes = list(data.scenes.scenes(split, "plain"))
         rich = [scene for scene in scenes if len(scene.counts) >= NAMES]
         if not rich:
             raise SensoriumError(data.path / split, f"has no picture with {NAMES} different things.",

@@ -75,6 +75,8 @@ class Absent:
             likely = next(filter(is_free, ranked), None)
             if likely is not None:
                 return likely
+        if not self._names:  # a split of pages shows no things at all
+            return None
         for _ in range(_TRIES):
             if is_free(name := draw.choice(self._names)):
                 return name

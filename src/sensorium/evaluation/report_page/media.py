@@ -37,16 +37,16 @@ def scenes_media(run: Path, dataset: Dataset) -> Media:
         if header.get("data") != dataset.info.get("fingerprint"):
             raise _other(dataset.root, run)
         split = str(header.get("split"))
-        pictures = {probe.id: probe.image for probe in dataset.probes(split)}
+        pictures = {probe.id: probe.images for probe in dataset.probes(split)}
         for reply in replies:
             # Questions in pairs have the probe's id with /0 and /1 behind it.
-            if path_of := pictures.get(reply.id) or pictures.get(reply.id.rpartition("/")[0]):
-                found[f"{split}/{reply.id}"] = _one(path_of)
+            if paths := pictures.get(reply.id) or pictures.get(reply.id.rpartition("/")[0]):
+                found[f"{split}/{reply.id}"] = _shown(paths)
     return found
 
 
-def _one(path: str) -> Callable[[], tuple[Image | Video, ...]]:
-    return lambda: (Image(path),)
+def _shown(paths: tuple[str, ...]) -> Callable[[], tuple[Image | Video, ...]]:
+    return lambda: tuple(map(Image, paths))
 
 
 def _other(data: Path, run: Path) -> SensoriumError:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sensorium.data.records import ANSWER_SUBSETS, BOX_SUBSETS
 from sensorium.data.scenes.vocabulary import Vocabulary
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.metrics import wilson, yes_or_no
@@ -23,7 +24,8 @@ from sensorium.evaluation.report_page.view import (
     in_words,
     verdict_of,
 )
-from sensorium.evaluation.scoring import CHANCE_MEANS, ENOUGH_OVERLAP, overlap, score_scenes
+from sensorium.evaluation.scoring import ENOUGH_OVERLAP, overlap, score_scenes
+from sensorium.evaluation.short_answers import read_answer
 from sensorium.grounding import Box, parse_grounded
 
 Judged = tuple[ScenesReply, bool]
@@ -57,8 +59,7 @@ def scenes_view(folder: Path, vocabulary: Sequence[str] | None = None) -> RunVie
             samples |= {f"{split}/{reply.id}": _sample(split, reply, right, names) for reply, right in rows}
     if not seen:
         raise SensoriumError(folder, "holds no replies of a model that saw the pictures.")
-    chance = "; ".join(f"{subset}, {meaning}" for subset, meaning in CHANCE_MEANS.items())
-    note = f"Blind: every picture replaced by an even grey one of its size. Chance: {chance}."
+    note = f"Blind: every picture replaced by an even grey one of its size. Chance: {report.chance_line()}."
     # The first two columns in one: what a row is of.
     said = ((f"{split} " if len(seen) > 1 else "", measure, cells) for split, measure, *cells in report.rows())
     lines = tuple((split + measure, *cells) for split, measure, cells in said)
@@ -99,7 +100,7 @@ def _sample(split: str, reply: ScenesReply, right: bool, names: Names) -> Sample
 
 
 def _truth(reply: ScenesReply) -> tuple[tuple[tuple[str, str], ...], tuple[Any, ...]]:
-    if reply.subset == "grounding":
+    if reply.subset in BOX_SUBSETS:
         box = Box(*reply.truth)
         return (("true box", f"({box.x1},{box.y1}),({box.x2},{box.y2})"),), (box.to_unit(),)
     if reply.subset == "caption":
@@ -111,10 +112,12 @@ def _read(reply: ScenesReply, names: Names) -> str:
     """How the rules read it, "" for not at all."""
     if reply.subset == "caption":
         return ", ".join(names.find(reply.reply))
-    if reply.subset == "grounding":
+    if reply.subset in BOX_SUBSETS:
         if not parse_grounded(reply.reply):
             return ""
         return f"first box, overlap {overlap(reply):.2f} ({ENOUGH_OVERLAP} is enough)"
+    if reply.subset in ANSWER_SUBSETS:
+        return read_answer(reply.reply, reply.subset)
     label = yes_or_no(reply.reply)
     return "" if label == "other" else label
 
