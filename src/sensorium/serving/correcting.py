@@ -22,7 +22,7 @@ from sensorium.errors import SensoriumError
 from sensorium.media import image_size
 from sensorium.serving.errors import ApiError
 from sensorium.serving.pictures import Pictures
-from sensorium.serving.protocol import own_picture
+from sensorium.serving.protocol import own_medium
 from sensorium.serving.queue import FairQueue, caller_of
 from sensorium.serving.settings import ServerSettings
 
@@ -119,7 +119,7 @@ class Corrections:
 
     async def _picture(self, source: str, caller: str) -> Image:
         try:
-            part = own_picture(Image(source), "image", self._settings.allow_remote_pictures)
+            part = own_medium(Image(source), "image", self._settings.allow_remote_pictures)
         except SensoriumError as error:
             raise ApiError.of(error) from error
         fetched = await self._pictures.fetched(Conversation((Message("user", (part,)),)), caller, "image")
