@@ -104,7 +104,8 @@ def sample(
     """The frames that a plan asks for, each once; fewer where the video has fewer.
 
     lines: of the subtitles, which the method `subtitles` goes by. features: of pictures, for the method `difference`;
-    without them, their colours at a few points. max_side: larger frames are shrunk to it. check: may end the work by raising.
+    without them, their colours at a few points. max_side: larger frames are shrunk to it.
+    check: may end the work by raising.
     Raises SensoriumError when the video cannot be opened, or the plan cannot be kept to.
     """
     with open_video(video, limits, check) as reader:

@@ -18,7 +18,7 @@ from threading import Lock
 from sensorium.conversation import Conversation, Image, Part, Text, Video
 from sensorium.errors import SensoriumError
 from sensorium.media.images import encode_image
-from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, sample
+from sensorium.media.sampling import MAX_SIDE, Features, Plan, Sampled, sample
 from sensorium.media.subtitles import Line, line_at, read_subtitles
 from sensorium.media.video import DEFAULT_LIMITS, Check, VideoInfo, VideoLimits, clock, no_check, video_info
 
@@ -31,8 +31,8 @@ _Key = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Watched:
-    """info: of the video; parts: what a model is shown; times_s: of its frames; remark: what was wrong with the file, ""
-    where nothing was."""
+    """info: of the video; parts: what a model is shown; times_s: of its frames; remark: what was wrong with the file,
+    "" where nothing was."""
 
     info: VideoInfo
     parts: tuple[Text | Image, ...]
@@ -168,7 +168,8 @@ def _identity(source: str | bytes | None) -> object:
 def _parts(sampled: Sampled, lines: Sequence[Line], with_times: bool) -> tuple[Text | Image, ...]:
     """Before each frame its time and the line that is said then, if no frame before had it; each ends its line."""
     parts: list[Text | Image] = []
-    stamps = stamps_of(sampled.frames) if with_times else [""] * len(sampled.frames)
+    times = [frame.time_s for frame in sampled.frames]
+    stamps = stamps_of(times) if with_times else [""] * len(times)
     said: set[Line] = set()
     pending = ""
     for frame, stamp in zip(sampled.frames, stamps, strict=True):
@@ -185,9 +186,9 @@ def _parts(sampled: Sampled, lines: Sequence[Line], with_times: bool) -> tuple[T
     return tuple(parts)
 
 
-def stamps_of(frames: Sequence[Frame]) -> list[str]:
+def stamps_of(times_s: Sequence[float]) -> list[str]:
     """Each frame's time as text, with tenths of a second where whole ones would call two frames alike."""
-    whole = [clock(frame.time_s) for frame in frames]
+    whole = [clock(time_s) for time_s in times_s]
     if len(set(whole)) == len(whole):
         return whole
-    return [f"{clock(frame.time_s)}.{int(frame.time_s * 10 + 1e-3) % 10}" for frame in frames]
+    return [f"{clock(time_s)}.{int(time_s * 10 + 1e-3) % 10}" for time_s in times_s]

@@ -60,7 +60,7 @@ def create_app(
         from sensorium.serving.page.mount import let_in, mount_page  # Gradio takes seconds to import
 
         choice = engines or EngineChoice(engine.card.name, engine)
-        mount_page(app, choice, service.queue, service.metrics, settings, correcting)
+        mount_page(app, choice, service.queue, service.viewing, service.metrics, settings, correcting)
     app.add_middleware(Guard, settings=settings)
     if settings.page:
         let_in(app, settings)

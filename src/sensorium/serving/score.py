@@ -4,8 +4,8 @@
     -> {"object": "list", "model": NAME,
         "data": [{"object": "score", "index": 0, "logprob": -0.4, "tokens": 2}, …], "media": […]}
 
-logprob: natural, of the whole reply and the end of its turn, summed over `tokens` tokens. media: what each picture and video
-cost, as in the usage of a chat. `engine.remote` asks here.
+logprob: natural, of the whole reply and the end of its turn, summed over `tokens` tokens. media: what each picture
+and video cost, as in the usage of a chat. `engine.remote` asks here.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ class ServerSettings(BaseModel):
     header_timeout_s: for a request's first lines to come; max_connections: open at once, see `serving.server`.
     max_running, max_waiting: requests answered at once, and waiting for that; reply_timeout_s: of one reply, from when
     it is begun; max_new_tokens: of a reply whose request names no limit.
-    max_megapixels: of one picture, max_total_megapixels: of all that a request shows; video: what each of its videos may
-    be; max_frames: looked at, of all its videos together; watch_timeout_s: for decoding them; max_watching: requests
-    whose videos are decoded at once.
+    max_megapixels: of one picture, max_total_megapixels: of all that a request shows; video: what each of its videos
+    may be; max_frames: looked at, of all its videos together; watch_timeout_s: for decoding them; max_watching:
+    requests whose videos are decoded at once.
     allow_remote_pictures: fetch pictures and videos by their address, from public machines only; picture_hosts: and
     only from these hosts, if any are named; fetch_timeout_s, video_fetch_timeout_s: of one picture, of one video;
     max_fetching: requests for which something is fetched at once.

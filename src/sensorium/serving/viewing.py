@@ -1,15 +1,15 @@
 """What is shown to a server, made ready for its engine: pictures within the limits, videos as frames and words.
 
-All headers are read before anything is decoded, so that what cannot be had costs nothing. Videos are decoded in threads,
-a few requests at a time in turns of their callers, under one time limit for each request, and no further once its caller
-has left. What each picture and frame costs in visual tokens is told to whoever asks.
+All headers are read before anything is decoded, so that what cannot be had costs nothing. Videos are decoded in
+threads, a few requests at a time in turns of their callers, under one time limit for each request, and no further once
+its caller has left. What each picture and frame costs in visual tokens is told to whoever asks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ Medium = TypeVar("Medium", Image, Video)
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture, or a video's frames. message: its number; visual_tokens: of each; watched: of a video, what was seen."""
+    """A picture, or a video's frames. message: its number; visual_tokens: of each; watched: what was seen of a video."""
 
     message: int
     part: Image | Video
@@ -71,7 +71,10 @@ class Viewing:
         self._queue = FairQueue(settings.max_watching, settings.max_waiting)
 
     async def view(self, conversation: Conversation, caller: str) -> View:
-        """What the engine is to see. Raises SensoriumError for what the caller can mend, ApiError when too many wait."""
+        """What the engine is to see.
+
+        Raises SensoriumError for what the caller can mend, ApiError when too many wait.
+        """
         media = [part for message in conversation for part in message.parts if isinstance(part, Image | Video)]
         if not media:
             return View(conversation)
@@ -89,6 +92,10 @@ class Viewing:
                 left.is_over.set()
                 await asyncio.wait([working])
                 raise
+
+    def require_pictures(self, pictures: Sequence[Image]) -> None:
+        """Raises SensoriumError when one of them, or all together, are too large, by their headers."""
+        self._require_pixels([(0, picture) for picture in pictures])
 
     def _view(self, conversation: Conversation, left: _Time) -> View:
         """In a thread: first the headers of everything, then the frames of the videos."""
@@ -116,33 +123,38 @@ class Viewing:
     def _require_limits(self, conversation: Conversation, left: _Time) -> None:
         """Raises SensoriumError for what is too large, by headers; of each video one frame is decoded."""
         settings, card = self._settings, self._engine.card
-        n_pixels = n_pictures = n_frames = 0
-        for i, picture in _media(conversation, Image):
+        pictures, n_frames = list(_media(conversation, Image)), 0
+        self._require_pixels(pictures)
+        for i, video in _media(conversation, Video):
+            with _named(i, video):
+                if conversation.messages[i].role != "user":
+                    raise SensoriumError("video", "is in another turn than a user's; only users show them.")
+                expected = self._watcher.expect(video, left.check)[1]
+                n_frames += expected
+                if n_frames > settings.max_frames:
+                    before = ", with those before it" if n_frames > expected else ""
+                    what = f"takes {n_frames} frames{before}; at most {settings.max_frames} are allowed (max_frames)."
+                    raise SensoriumError("video", what, "Ask for fewer `frames`.")
+        n_tokens = (len(pictures) + n_frames) * card.visual_tokens
+        if n_frames and n_tokens > card.context_length > 0:
+            what = (f"show {len(pictures)} pictures and {n_frames} frames of {card.visual_tokens} visual tokens, "
+                    f"{n_tokens:,} in all; this model has room for {card.context_length:,}.")  # fmt: skip
+            raise SensoriumError("messages", what, "Ask for fewer `frames`.")
+
+    def _require_pixels(self, pictures: Sequence[tuple[int, Image]]) -> None:
+        settings, n_pixels = self._settings, 0
+        for i, picture in pictures:
             with _named(i, picture):
                 width, height = image_size(picture)
                 if width * height > settings.max_megapixels * 1e6:
                     what = (f"has {width * height / 1e6:,.4g} megapixels; at most {settings.max_megapixels:g} are "
                             "allowed (max_megapixels).")  # fmt: skip
                     raise SensoriumError("picture", what, "Make it smaller.")
-                n_pictures, n_pixels = n_pictures + 1, n_pixels + width * height
+                n_pixels += width * height
         if n_pixels > settings.max_total_megapixels * 1e6:
-            what = (f"have pictures of {n_pixels / 1e6:,.4g} megapixels together; at most "
+            what = (f"show {n_pixels / 1e6:,.4g} megapixels of pictures together; at most "
                     f"{settings.max_total_megapixels:g} are allowed (max_total_megapixels).")  # fmt: skip
             raise SensoriumError("messages", what, "Show fewer, or make them smaller.")
-        for i, video in _media(conversation, Video):
-            with _named(i, video):
-                if conversation.messages[i].role != "user":
-                    raise SensoriumError("video", "is in another turn than a user's; only users show them.")
-                n_frames += self._watcher.expect(video, left.check)[1]
-                if n_frames > settings.max_frames:
-                    what = (f"takes the frames to be looked at to {n_frames}; at most {settings.max_frames} are allowed "
-                            "(max_frames).")  # fmt: skip
-                    raise SensoriumError("video", what, "Ask for fewer `frames`.")
-        n_tokens = (n_pictures + n_frames) * card.visual_tokens
-        if n_frames and n_tokens > card.context_length > 0:
-            what = (f"show {n_pictures} pictures and {n_frames} frames of {card.visual_tokens} visual tokens, {n_tokens:,} in "
-                    f"all; this model has room for {card.context_length:,}.")  # fmt: skip
-            raise SensoriumError("messages", what, "Ask for fewer `frames`.")
 
 
 async def viewed(viewing: Viewing, conversation: Conversation, caller: str) -> View:
