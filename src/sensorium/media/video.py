@@ -42,6 +42,11 @@ class VideoLimits(BaseModel):
     max_seconds: float = Field(default=4 * 3600, gt=0)
     max_frames: int = Field(default=2_000_000, ge=1)
 
+    def lasting(self, max_seconds: float) -> VideoLimits:
+        """The same for videos of another length; the header of a longer one may claim as many more frames."""
+        n_frames = round(self.max_frames * max(1.0, max_seconds / self.max_seconds))
+        return self.model_copy(update={"max_seconds": max_seconds, "max_frames": n_frames})
+
 
 DEFAULT_LIMITS = VideoLimits()
 Check = Callable[[], None]  # called before each packet is read; what it raises ends the reading
@@ -273,7 +278,7 @@ class VideoReader:
         n_frames = max(self._stream.frames, duration_s * self._fps)
         if n_frames > limits.max_frames:
             what = f"claims {n_frames:,.0f} frames; at most {limits.max_frames:,} are allowed."
-            raise SensoriumError(self.where, what, "Cut out the part that matters, or raise `max_frames`.")
+            raise SensoriumError(self.where, what, "Cut out the part that matters.")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class ServerSettings(BaseModel):
     max_waiting: int = Field(default=32, ge=0)
     reply_timeout_s: float = Field(default=300, gt=0)
     max_new_tokens: int = Field(default=512, ge=1)
-    max_megapixels: float = Field(default=50, gt=0)
+    max_megapixels: float = Field(default=50, gt=0, le=100)  # beyond that no engine opens one
     max_total_megapixels: float = Field(default=200, gt=0)
     video: VideoLimits = STRANGERS
     max_frames: int = Field(default=64, ge=1, le=MAX_FRAMES)

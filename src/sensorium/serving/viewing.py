@@ -31,7 +31,7 @@ Medium = TypeVar("Medium", Image, Video)
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture, or a video's frames. message: its number; visual_tokens: of each; watched: what was seen of a video."""
+    """A picture, or a video's frames. message: its number; visual_tokens: of each; watched: what a video showed."""
 
     message: int
     part: Image | Video
@@ -133,7 +133,7 @@ class Viewing:
                 n_frames += expected
                 if n_frames > settings.max_frames:
                     before = ", with those before it" if n_frames > expected else ""
-                    what = f"takes {n_frames} frames{before}; at most {settings.max_frames} are allowed (max_frames)."
+                    what = f"takes {n_frames} frames{before}; at most {settings.max_frames} are allowed (--max-frames)."
                     raise SensoriumError("video", what, "Ask for fewer `frames`.")
         n_tokens = (len(pictures) + n_frames) * card.visual_tokens
         if n_frames and n_tokens > card.context_length > 0:
@@ -148,12 +148,12 @@ class Viewing:
                 width, height = image_size(picture)
                 if width * height > settings.max_megapixels * 1e6:
                     what = (f"has {width * height / 1e6:,.4g} megapixels; at most {settings.max_megapixels:g} are "
-                            "allowed (max_megapixels).")  # fmt: skip
+                            "allowed (--max-megapixels).")  # fmt: skip
                     raise SensoriumError("picture", what, "Make it smaller.")
                 n_pixels += width * height
         if n_pixels > settings.max_total_megapixels * 1e6:
             what = (f"show {n_pixels / 1e6:,.4g} megapixels of pictures together; at most "
-                    f"{settings.max_total_megapixels:g} are allowed (max_total_megapixels).")  # fmt: skip
+                    f"{settings.max_total_megapixels:g} are allowed (--max-total-megapixels).")  # fmt: skip
             raise SensoriumError("messages", what, "Show fewer, or make them smaller.")
 
 
@@ -175,7 +175,7 @@ class _Time:
     def check(self) -> None:
         """Raises SensoriumError when the time is over."""
         if self.is_over.is_set() or time.monotonic() > self._end:
-            what = f"takes longer than {self._seconds:g} s to decode (watch_timeout_s)."
+            what = f"takes longer than {self._seconds:g} s to decode (--watch-timeout-s)."
             raise SensoriumError("video", what, "Show a shorter or smaller one, or ask for fewer `frames`.")
 
 

@@ -32,7 +32,7 @@ def rows_of(
     messages: Sequence[Message], folder: Path, reports: Mapping[int, Report] | None = None,
     strips: Strips | None = None, language: str = "en",
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Gradio's rows: pictures, videos as strips of their frames, then words; under a reply with boxes a copy of the
+    """Gradio's rows: pictures and videos, these as strips of their frames, then words; under a reply with boxes a copy of the
     picture with the boxes in it.
 
     folder: where shown copies are kept. reports: of corrected replies, by number: struck and added words, and the boxes
@@ -42,11 +42,14 @@ def rows_of(
     rows: list[dict[str, Any]] = []
     last: Image | None = None
     for number, message in enumerate(messages):
-        content: list[Any] = [_file(copy_for_page(picture, folder)) for picture in message.images]
-        media = [part for part in message.parts if isinstance(part, Image | Video)]
-        if media:
-            last = media[-1] if isinstance(media[-1], Image) else None
-        content += [_strip(part, strips or {}, language) for part in media if isinstance(part, Video)]
+        content: list[Any] = []
+        for part in message.parts:
+            if isinstance(part, Image):
+                content.append(_file(copy_for_page(part, folder)))
+                last = part
+            elif isinstance(part, Video):
+                content.append(_strip(part, strips or {}, language))
+                last = None
         if message.role == "user":
             content += [plain(message.text)] if message.text else []
         elif reports and number in reports:
