@@ -62,7 +62,8 @@ class Watching:
         """
         for name, value in vars(self).items():
             if value is not None and not (but_limits and name.startswith("max_")):
-                raise SensoriumError(f"--{name.replace('_', '-')}", "is about a video, and there is none.", "Add --video PATH.")
+                option = f"--{name.replace('_', '-')}"
+                raise SensoriumError(option, "is about a video, and there is none.", "Add --video PATH.")
 
 
 def cost(video: Video, visual_tokens: int, context_length: int, limits: VideoLimits) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def test_paths_and_addresses_in_an_event_are_refused(client, engine, name):
         link.symlink_to("/etc/passwd")
     answer = submit(client, asked(name.replace("{folder}", str(FOLDER))))
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"] == "Pictures and videos must be uploaded; paths and addresses are not opened."
+    said = "Pictures and videos must be uploaded; paths and addresses are not opened."
+    assert answer.json()["error"]["message"] == said
     assert len(engine.asked) == n_asked
 
 

@@ -32,8 +32,8 @@ def rows_of(
     messages: Sequence[Message], folder: Path, reports: Mapping[int, Report] | None = None,
     strips: Strips | None = None, language: str = "en",
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Gradio's rows: pictures and videos, these as strips of their frames, then words; under a reply with boxes a copy of the
-    picture with the boxes in it.
+    """Gradio's rows: pictures and videos, these as strips of their frames, then words; under a reply with boxes a copy
+    of the picture with the boxes in it.
 
     folder: where shown copies are kept. reports: of corrected replies, by number: struck and added words, and the boxes
     of what was found. strips: of the videos that were watched. Boxes are about the picture shown last, as everywhere in
