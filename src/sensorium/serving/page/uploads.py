@@ -51,7 +51,7 @@ def shown_files(paths: Sequence[Path], frames: Frames) -> tuple[Part, ...]:
         return frames.of(parts)
     n_videos = sum(isinstance(part, Video) for part in parts)
     if (n_videos, len(subtitles)) != (1, 1):
-        what = f"{len(subtitles)} subtitle files came with {n_videos} videos."
+        what = f"must come with one video; videos: {n_videos}, subtitle files: {len(subtitles)}."
         raise SensoriumError(subtitles[0].name, what, "Show one video with its subtitles at a time.")
     said = str(subtitles[0])
     return frames.of([replace(part, subtitles=said) if isinstance(part, Video) else part for part in parts])
