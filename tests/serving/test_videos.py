@@ -111,6 +111,8 @@ def test_subtitles_come_with_the_request_or_not_at_all(told, serve, clip, tmp_pa
         for subtitles in (str(path), f"file://{path}", "http://127.0.0.1/a.srt"):
             assert "has subtitles that are not in the request" in _refused(address, _part(clip, subtitles=subtitles))
         assert "is not SRT" in _refused(address, _part(clip, subtitles="no\nsubtitles"))
+        said = _refused(address, _part(clip, subtitles=SRT * 30_000))
+        assert f"have {30_000 * len(SRT):,} bytes; at most 1,048,576 are allowed" in said
         assert "needs subtitles" in _refused(address, _part(clip, sampling="subtitles"))
     # The middle of 4 s is frame 20, whose line has ended: only the time is said.
     assert [c.messages[0].parts[0].text for c, _ in told.asked] == ["0:02 "] * 2

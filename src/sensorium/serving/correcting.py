@@ -19,7 +19,7 @@ from sensorium.conversation import Conversation, Image, Message
 from sensorium.correction import Budget, Corrector, Report
 from sensorium.engine import Delta
 from sensorium.errors import SensoriumError
-from sensorium.media import image_size
+from sensorium.media import ImageLimits, image_size
 from sensorium.serving.errors import ApiError
 from sensorium.serving.pictures import Pictures
 from sensorium.serving.protocol import own_medium
@@ -124,7 +124,8 @@ class Corrections:
             raise ApiError.of(error) from error
         fetched = await self._pictures.fetched(Conversation((Message("user", (part,)),)), caller, "image")
         try:
-            await asyncio.to_thread(image_size, fetched.images[0])
+            limits = ImageLimits(max_pixels=int(self._settings.max_megapixels * 1e6))
+            await asyncio.to_thread(image_size, fetched.images[0], limits)
         except SensoriumError as error:
             raise ApiError(400, f"image: {error.what} {error.remedy}".strip(), "invalid_request", "image") from error
         return fetched.images[0]

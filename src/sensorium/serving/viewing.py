@@ -26,6 +26,7 @@ from sensorium.serving.errors import ApiError
 from sensorium.serving.queue import FairQueue
 from sensorium.serving.settings import ServerSettings
 
+MOST_SUBTITLES = 2**20  # bytes: those of a long film have a tenth of that
 Medium = TypeVar("Medium", Image, Video)
 
 
@@ -129,6 +130,7 @@ class Viewing:
             with _named(i, video):
                 if conversation.messages[i].role != "user":
                     raise SensoriumError("video", "is in another turn than a user's; only users show them.")
+                _require_short(video)
                 expected = self._watcher.expect(video, left.check)[1]
                 n_frames += expected
                 if n_frames > settings.max_frames:
@@ -196,6 +198,16 @@ def _media(conversation: Conversation, kind: type[Medium]) -> Iterator[tuple[int
         for part in message.parts:
             if isinstance(part, kind):
                 yield i, part
+
+
+def _require_short(video: Video) -> None:
+    """Raises SensoriumError for subtitles that are longer than any; reading them cannot be broken off."""
+    if video.subtitles is None:
+        return
+    is_sent = isinstance(video.subtitles, bytes)
+    n_bytes = len(video.subtitles) if is_sent else Path(str(video.subtitles)).stat().st_size
+    if n_bytes > MOST_SUBTITLES:
+        raise SensoriumError("subtitles", f"have {n_bytes:,} bytes; at most {MOST_SUBTITLES:,} are allowed.")
 
 
 @contextmanager
