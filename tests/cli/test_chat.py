@@ -250,6 +250,22 @@ def test_videos_that_cannot_be_shown_are_refused_before_anything_is_loaded(senso
     assert engine.asked == []
 
 
+def test_a_video_beyond_a_limit_is_shown_where_its_option_says_so(sensorium, engine, model, film, tmp_path):
+    long = film(tmp_path / "long.mp4", [10, 200], times_s=[0, 15_000])
+    ask = ("chat", model, "-q", "What?", "--video", long)
+    said = sensorium(*ask).error
+    assert "lasts 4:10:00; at most 4:00:00 are allowed" in said and "(--max-seconds)" in said
+    assert "(--max-pixels)" in sensorium(*ask, "--max-seconds", 20_000, "--max-pixels", 3000).error
+    assert "(--max-bytes)" in sensorium(*ask, "--max-seconds", 20_000, "--max-bytes", 100).error
+    assert engine.asked == []
+    assert sensorium(*ask, "--max-seconds", 20_000, "--max-bytes", 10**6).out == "A cat.\n"
+    rows = [{"role": "user", "content": [{"type": "video", "path": str(long)}, {"type": "text", "text": "What?"}]}]
+    (tmp_path / "said.json").write_text(json.dumps(rows))
+    again = ("chat", model, "--conversation", tmp_path / "said.json")
+    assert "(--max-seconds)" in sensorium(*again).error
+    assert sensorium(*again, "--max-seconds", 20_000).out == "A cat.\n"
+
+
 @pytest.fixture
 def reads(monkeypatch):
     """`--correct` with OCR in the place of the detector: what it reads is known."""

@@ -89,6 +89,11 @@ def test_the_count_is_of_the_tokens_that_are_scored(any_engine, renderer):
         assert any_engine.count(candidate) == sum(label != -100 for label in labels)
 
 
+def test_the_visual_tokens_of_a_picture_are_those_in_its_prompt(any_engine, renderer):
+    [slot] = renderer.render(ASKED, generate=True).slots
+    assert any_engine.visual_tokens(RED) == slot.length
+
+
 def test_a_video_is_its_frames_with_their_times(any_engine, film, tmp_path):
     path = film(tmp_path / "clip.mp4", range(40, 240, 10))
     asked = Conversation((user(Video(str(path), frames=2, sampling="difference"), "What moves?"),))

@@ -85,6 +85,7 @@ def test_tiles_are_cut_and_read_as_in_torch(small_engine, gguf_folder, tmp_path)
         reference = TorchEngine(model)
         ours, theirs = reference._visual(wide).numpy(), tiled._visual(wide)
         assert theirs.shape == ours.shape == (4 * 64, 576)  # three tiles and the whole
+        assert tiled.visual_tokens(wide) == reference.visual_tokens(wide) == 4 * 64
         assert np.linalg.norm(theirs - ours) < 5e-3 * np.linalg.norm(ours)
         assert tiled.score(asked, ["Red."])[0] == pytest.approx(reference.score(asked, ["Red."])[0], rel=5e-3)
     finally:

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image as Picture
 
 from sensorium.engine import Card, Delta, Engine
+from sensorium.media.watching import Watcher
 
 pytest.importorskip("fastapi", reason="serving is an extra")
 
@@ -70,16 +71,20 @@ def read_reply(connection: socket.socket) -> bytes:
 class Told:
     """An engine that says words, each when `go` lets it; it notes what it was asked and who left early."""
 
-    card = Card("told", ("text", "image"), 1000, 64)
+    card = Card("told", ("text", "image", "video"), 1000, 64)
 
     def __init__(self, words: tuple[str, ...] = ("one ", "two ", "three")) -> None:
         self.words = words
+        self.watcher = Watcher()
         self.asked: list[Any] = []
         self.left = 0
         self.go = threading.Semaphore(10**6)
         self.error: Exception | None = None
         self.most = self._now = 0
         self._lock = threading.Lock()
+
+    def visual_tokens(self, image: Any) -> int:
+        return self.card.visual_tokens
 
     def stream(self, conversation: Any, sampling: Any) -> Iterator[Delta]:
         with self._lock:

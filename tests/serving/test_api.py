@@ -193,7 +193,7 @@ def test_the_openai_client_gets_log_probabilities_whole_and_streamed(tiny_engine
         (_shown("file:///etc/passwd"), "messages[0]", "not in the request"),
         (_shown("data:image/png;base64,@@"), None, "base64 is damaged"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA"}}]}]},
-         "messages[0]", "sees pictures only"),
+         "messages[0]", "takes pictures and videos only"),
         ({"temperature": 99}, "temperature", "less than or equal to 10"),
         ({"top_p": 0}, "top_p", "greater than 0"),
         ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),

@@ -26,11 +26,12 @@ from PIL import Image as Picture
 pytest.importorskip("gradio", reason="the page is part of the extra `serve`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright to drive a browser")
 
-from sensorium.conversation import Conversation, Image, user  # noqa: E402
+from sensorium.conversation import Conversation, Image, Text, Video, decode_data_url, user  # noqa: E402
 from sensorium.engine import YES_NO, Boxes, Card, Sampling  # noqa: E402
 from sensorium.errors import SensoriumError  # noqa: E402
 from sensorium.grounding import draw_grounded, parse_grounded  # noqa: E402
 from sensorium.media import open_image  # noqa: E402
+from sensorium.media.video import VideoLimits  # noqa: E402
 from sensorium.serving.page.engines import EngineChoice  # noqa: E402
 from sensorium.serving.page.examples import EXAMPLES  # noqa: E402
 from sensorium.serving.page.words import CHINESE, ENGLISH  # noqa: E402
@@ -156,6 +157,73 @@ def test_several_pictures_and_turns_make_one_conversation(serve, told, visit, tm
     said = [[(message.role, message.text, len(message.images)) for message in asked] for asked, _ in told.asked]
     first, reply = ("user", "First?", 2), ("assistant", "one two three", 0)
     assert said == [[first], [first, reply, ("user", "Second?", 0)], [("user", "Third?", 0)]]
+
+
+@pytest.fixture(scope="module")
+def clip(film, tmp_path_factory):
+    """Eight seconds, lighter by 3 each tenth of a second."""
+    return film(tmp_path_factory.mktemp("films") / "clip.mp4", range(5, 245, 3))
+
+
+def test_the_frames_of_a_video_are_shown_with_their_times_and_costs_before_the_answer(serve, told, visit, clip):
+    told.go = threading.Semaphore(0)
+    with serve(told, page=True) as address, visit(address) as page:
+        ask(page, "What happens?", SCENE, clip)
+        cells = page.locator("#chat .user-row .strip .frame")
+        playwright.expect(cells).to_have_count(8, timeout=1000 * WAIT_S)
+        assert cells.all_inner_texts() == [f"0:0{second} 64 tokens" for second in range(8)]
+        assert page.inner_text("#chat .watched") == "clip.mp4 · 0:08 · frames: 8 · tokens: 512"
+        sources = [cell.get_attribute("src") for cell in page.locator("#chat .strip img").all()]
+        greys = [open_image(page.request.get(address + source).body()).getpixel((9, 9))[0] for source in sources]
+        assert "one" not in page.inner_text("#chat .bot-row")
+        told.go.release(100)
+        says(page, "one two three")
+        free(page)
+        shown = [page.inner_text(f"[data-figure={kind}_tokens]") for kind in ("picture", "frame")]
+        _, text = saved(page, "#save-json")
+    assert greys == pytest.approx([5 + 3 * (10 * second + 5) for second in range(8)], abs=3)  # middles of the seconds
+    assert shown == ["64 tokens (1 × 64)", "512 tokens (8 × 64)"]
+    ((conversation, _),) = told.asked
+    assert len(conversation.images) == 9 and conversation.messages[0].text.endswith("What happens?")
+    picture, video, _ = Conversation.from_json(text).messages[0].parts
+    assert isinstance(picture, Image) and isinstance(video, Video) and video.frames == 8
+    assert decode_data_url(video.source) == clip.read_bytes()
+
+
+def test_frames_are_chosen_by_the_settings_and_a_video_has_its_subtitles(serve, told, visit, clip, tmp_path):
+    subtitles = tmp_path / "clip.srt"
+    subtitles.write_text("1\n00:00:00,000 --> 00:00:02,000\nIt begins.\n\n2\n00:00:06,000 --> 00:00:08,000\nIt ends.\n")
+    with serve(told, page=True) as address, visit(address) as page:
+        page.fill("#frames input", "3")
+        page.keyboard.press("Tab")
+        ask(page, "What happens?", clip, subtitles)
+        says(page, "one two three")
+        free(page)
+        playwright.expect(page.locator("#chat .strip .frame")).to_have_count(3, timeout=1000 * WAIT_S)
+        page.click("#sampling input")
+        page.get_by_role("option", name=ENGLISH["subtitles"]).click()
+        page.click("#chat [aria-label=Retry]")
+        playwright.expect(page.locator("#chat .strip .frame")).to_have_count(2, timeout=1000 * WAIT_S)
+        _until(lambda: len(told.asked) == 2)
+        free(page)
+        assert page.locator("#chat .strip .frame").all_inner_texts() == ["0:01 64 tokens", "0:07 64 tokens"]
+    said = [[part.text for part in asked.messages[0].parts if isinstance(part, Text)] for asked, _ in told.asked]
+    assert said[0] == ["0:01 It begins. ", "\n0:04 ", "\n0:06 It ends. ", "\n", "What happens?"]
+    assert said[1] == ["0:01 It begins. ", "\n0:07 It ends. ", "\n", "What happens?"]
+
+
+def test_a_video_that_cannot_be_shown_is_named_as_its_owner_knows_it(serve, told, visit, clip, tmp_path):
+    broken = tmp_path / "party.mp4"
+    broken.write_bytes(clip.read_bytes()[:3000])
+    with serve(told, page=True, video=VideoLimits(max_seconds=5)) as address, visit(address) as page:
+        for file, said in ((broken, r"No answer\. party\.mp4: is damaged or cut off"),
+                           (clip, r"clip\.mp4: lasts 0:08; at most 0:05 are allowed.*--max-seconds")):  # fmt: skip
+            ask(page, "What happens?", file)
+            says(page, re.compile(said))
+            assert "/tmp" not in page.inner_text("#chat")
+            page.reload()
+            page.wait_for_selector("#figures h2")
+    assert told.asked == []
 
 
 def test_settings_reach_the_engine_and_an_answer_is_made_again_with_new_ones(serve, told, visit):
@@ -518,8 +586,9 @@ def test_without_the_page_gradio_is_not_imported(told):
     code = (
         "import sys\n"
         "from sensorium.engine import Card\n"
+        "from sensorium.media.watching import Watcher\n"
         "from sensorium.serving import ServerSettings, create_app\n"
-        "engine = type('Engine', (), {'card': Card('none', ('text',), 100, 0)})()\n"
+        "engine = type('Engine', (), {'card': Card('none', ('text',), 100, 0), 'watcher': Watcher()})()\n"
         "create_app(engine, ServerSettings())\n"
         "assert 'gradio' not in sys.modules and 'pandas' not in sys.modules\n"
     )

@@ -17,7 +17,7 @@ import typer
 
 from sensorium.cli.options import ApiKeyOption, EngineOption, ModelArgument
 from sensorium.cli.terminal import Preparation, emit, emit_json, error_line, note
-from sensorium.cli.video import Frames, SamplingOf, Subtitles, Watching
+from sensorium.cli.video import Frames, MaxBytes, MaxPixels, MaxSeconds, SamplingOf, Subtitles, Watching
 from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError, did_you_mean
 
@@ -42,6 +42,9 @@ def chat(
     frames: Frames = None,
     sampling: SamplingOf = None,
     subtitles: Subtitles = None,
+    max_pixels: MaxPixels = None,
+    max_seconds: MaxSeconds = None,
+    max_bytes: MaxBytes = None,
     question: Annotated[str | None, typer.Option("--question", "-q", help="Ask this and end.")] = None,
     conversation: Annotated[
         Path | None, typer.Option(help="Go on from a conversation in a JSON file, as /save writes it.")
@@ -90,12 +93,13 @@ def chat(
     from sensorium.engine import Sampling
 
     pictures = image or []
-    before = _read_conversation(conversation) if conversation else None
-    watching = Watching(frames, sampling, subtitles)
+    watching = Watching(frames, sampling, subtitles, max_pixels, max_seconds, max_bytes)
+    before = _read_conversation(conversation, watching) if conversation else None
     videos = [watching.of(path) for path in video or []]
     _check(pictures, videos, before, question, draw, json)
+    _check_videos(videos, watching)
     if not videos and (question is not None or json):
-        watching.require_unused()
+        watching.require_unused(but_limits=before is not None and bool(_videos(before)))
     if correct and constrain is not None and constrain != "yes-no" and "|" not in constrain:
         raise SensoriumError("--correct", "changes sentences, and this reply is to keep a form.", "Leave one out.")
     allowed = _constraint(constrain) if constrain is not None else None
@@ -140,7 +144,6 @@ def _check(
 
     for path in pictures:
         image_size(path)
-    _check_videos(videos)
     ends_with_user = before is not None and before.messages[-1].role == "user"
     if ends_with_user and (pictures or videos or question is not None):
         remedy = "Leave --image, --video and --question out."
@@ -157,8 +160,8 @@ def _check(
         raise SensoriumError("--draw", "there is no picture to draw into.", "Add --image PATH.")
 
 
-def _read_conversation(path: Path) -> Conversation:
-    from sensorium.conversation import Conversation, Video
+def _read_conversation(path: Path, watching: Watching) -> Conversation:
+    from sensorium.conversation import Conversation
     from sensorium.media import image_size
 
     try:
@@ -170,16 +173,22 @@ def _read_conversation(path: Path) -> Conversation:
     conversation = Conversation.from_json(text, str(path))
     for picture in conversation.images:
         image_size(picture)
-    _check_videos([part for message in conversation for part in message.parts if isinstance(part, Video)])
+    _check_videos(_videos(conversation), watching)
     return conversation
 
 
-def _check_videos(videos: list[Video]) -> None:
+def _videos(conversation: Conversation) -> list[Video]:
+    from sensorium.conversation import Video
+
+    return [part for message in conversation for part in message.parts if isinstance(part, Video)]
+
+
+def _check_videos(videos: list[Video], watching: Watching) -> None:
     if videos:
         from sensorium.media.watching import Watcher
 
         for video in videos:
-            Watcher().expect(video)
+            Watcher(limits=watching.limits).expect(video)
 
 
 def _constraint(text: str) -> Constraint:
@@ -218,6 +227,7 @@ def _session(
 
     messages: tuple[Message, ...] = before.messages if before else ()
     found = load_engine(model, progress, engine=engine, api_key=api_key)  # type: ignore[arg-type]  # it checks names
+    found.watcher = found.watcher.under(watching.limits)
     return Session(found, sampling, messages, watching)
 
 

@@ -10,7 +10,18 @@ import typer
 
 from sensorium.cli.options import ApiKeyOption
 from sensorium.cli.terminal import Preparation, emit, emit_json
-from sensorium.cli.video import SUFFIXES, Frames, SamplingOf, Subtitles, Watching, cost, cost_lines
+from sensorium.cli.video import (
+    SUFFIXES,
+    Frames,
+    MaxBytes,
+    MaxPixels,
+    MaxSeconds,
+    SamplingOf,
+    Subtitles,
+    Watching,
+    cost,
+    cost_lines,
+)
 from sensorium.engine.names import find_model
 from sensorium.errors import SensoriumError
 
@@ -37,6 +48,9 @@ def info(
     frames: Frames = None,
     sampling: SamplingOf = None,
     subtitles: Subtitles = None,
+    max_pixels: MaxPixels = None,
+    max_seconds: MaxSeconds = None,
+    max_bytes: MaxBytes = None,
     api_key: ApiKeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
 ) -> None:
@@ -57,17 +71,17 @@ def info(
     width, height = _size(size)
     if video is None and Path(model).suffix.lower() in SUFFIXES:
         model, video = "default", Path(model)
-    watching = Watching(frames, sampling, subtitles)
+    watching = Watching(frames, sampling, subtitles, max_pixels, max_seconds, max_bytes)
     clip = None if video is None else watching.of(video)
     if clip is None:
         watching.require_unused()
     else:
-        cost(clip, 0, 0)  # a file that cannot be read is found out before the model is looked at
+        cost(clip, 0, 0, watching.limits)  # a file that cannot be read is found out before the model is looked at
     with Preparation() as preparation:
         is_ours = Path(model).suffix.lower() in RECIPES or (found := find_model(model)).kind in ("sensorium", "gguf")
         content = _collect(model, width, height, preparation) if is_ours else _card(found, api_key, preparation)
     if clip is not None:
-        seen = cost(clip, content["visual_tokens"], content["context_length"])
+        seen = cost(clip, content["visual_tokens"], content["context_length"], watching.limits)
         if json:
             emit_json(seen)
         else:

@@ -35,7 +35,15 @@ def serve(
     key: Annotated[
         list[str] | None, typer.Option(help="Callers must bring this bearer key; repeatable.", envvar="SENSORIUM_KEYS")
     ] = None,
-    max_body_mb: Annotated[float, typer.Option(min=0.001, help="Of a request, pictures included.")] = 32,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="Of a request, pictures and videos included.")] = 32,
+    max_megapixels: Annotated[float, typer.Option(min=0.001, max=100, help="Of one picture.")] = 50,
+    max_total_megapixels: Annotated[float, typer.Option(min=0.001, help="Of a request's pictures.")] = 200,
+    max_frames: Annotated[
+        int, typer.Option(min=1, max=1024, help="Looked at, of all videos of a request together.")
+    ] = 64,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of one frame of a video.")] = 2560 * 1440,
+    max_seconds: Annotated[float, typer.Option(min=1, help="Of one video.")] = 3600,
+    watch_timeout_s: Annotated[float, typer.Option(min=0.1, help="For decoding a request's videos, in seconds.")] = 20,
     max_running: Annotated[int, typer.Option(min=1, help="Requests answered at once.")] = 4,
     max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; others are told to come back.")] = 32,
     context_length: Annotated[int, typer.Option(min=64, help="Tokens of a prompt and its reply (llamacpp).")] = 4096,
@@ -45,7 +53,7 @@ def serve(
     reply_timeout_s: Annotated[float, typer.Option(min=1, help="Of one reply, in seconds.")] = 300,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a reply whose request names no limit.")] = 512,
     remote_pictures: Annotated[
-        bool, typer.Option("--remote-pictures", help="Fetch pictures by their web address, from public machines only.")
+        bool, typer.Option("--remote-pictures", help="Fetch pictures and videos by address, from public machines only.")
     ] = False,
     picture_host: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Fetch them only from here and below; repeatable.")
@@ -68,9 +76,9 @@ def serve(
     """Serve a model: a web page to talk with it, and an HTTP API for OpenAI's clients.
 
     The page is at http://127.0.0.1:8000/ and needs no other machine. The API:
-    POST /v1/chat/completions with text and pictures (as data URLs), whole or streamed, corrected where "correct" is
-    true; POST /v1/corrections with a picture and what is said about it; GET /v1/models, /health, and /metrics for
-    Prometheus. Nothing is read from this machine's disk on behalf of a request, nor fetched from elsewhere
+    POST /v1/chat/completions with text, pictures and videos (as data URLs), whole or streamed, corrected where
+    "correct" is true; POST /v1/corrections with a picture and what is said about it; GET /v1/models, /health, and
+    /metrics for Prometheus. Nothing is read from this machine's disk on behalf of a request, nor fetched from elsewhere
     unless --remote-pictures says so. Ctrl-C ends it when running replies are finished; a second Ctrl-C at once.
 
     \b
@@ -82,6 +90,7 @@ def serve(
     _require_packages(page)
     from sensorium.engine.loading import load_engine
     from sensorium.serving import ServerSettings, create_server
+    from sensorium.serving.settings import STRANGERS
 
     find_model(model)  # complains at once
     experts = _experts(verifier, correct)
@@ -97,7 +106,9 @@ def serve(
         max_running=max_running, max_waiting=max_waiting, reply_timeout_s=reply_timeout_s,
         max_new_tokens=max_new_tokens, allow_remote_pictures=remote_pictures or bool(picture_host),
         picture_hosts=tuple(picture_host or ()), allow_origins=tuple(allow_origin or ()),
-        allow_hosts=_names(place, allow_host or []), page=page,
+        allow_hosts=_names(place, allow_host or []), page=page, max_megapixels=max_megapixels,
+        max_total_megapixels=max_total_megapixels, max_frames=max_frames, watch_timeout_s=watch_timeout_s,
+        video=STRANGERS.lasting(max_seconds).model_copy(update={"max_pixels": max_pixels}),
     )  # fmt: skip
     _announce(model, place, settings)
     server = create_server(loaded, settings, _choice(loaded, model, load), _correcting(experts, loaded))

@@ -1,4 +1,4 @@
-"""What commands say about videos: the options that choose frames, and what a video will cost."""
+"""What commands say about videos: the options that choose frames and set limits, and what a video will cost."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
     from sensorium.conversation import Video
+    from sensorium.media.video import VideoLimits
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".wmv", ".ogv", ".gif")
 Frames = Annotated[int | None, typer.Option(min=1, help="Look at so many frames of a video at most; 8 if left out.")]
@@ -20,15 +21,32 @@ SamplingOf = Annotated[
     typer.Option("--sampling", metavar="uniform|fps:N|scenes|subtitles|difference", help="How frames are chosen."),
 ]
 Subtitles = Annotated[Path | None, typer.Option(help="Subtitles of the video: SRT, WebVTT or ASS.")]
+MaxPixels = Annotated[
+    int | None, typer.Option(min=1, help="Open videos with frames of so many pixels; 9,437,184 if left out.")
+]
+MaxSeconds = Annotated[float | None, typer.Option(min=1, help="Open videos that long; 14,400 if left out: four hours.")]
+MaxBytes = Annotated[int | None, typer.Option(min=1, help="Open video files that large; 8 GiB if left out.")]
 
 
 @dataclass(frozen=True)
 class Watching:
-    """The options that choose frames, as they were given."""
+    """The options about videos, as they were given: those that choose frames, and the limits."""
 
     frames: int | None = None
     sampling: str | None = None
     subtitles: Path | None = None
+    max_pixels: int | None = None
+    max_seconds: float | None = None
+    max_bytes: int | None = None
+
+    @property
+    def limits(self) -> VideoLimits:
+        """What a video may be."""
+        from sensorium.media.video import DEFAULT_LIMITS as USUAL
+
+        pixels, n_bytes = self.max_pixels or USUAL.max_pixels, self.max_bytes or USUAL.max_bytes
+        usual = USUAL.lasting(self.max_seconds or USUAL.max_seconds)
+        return usual.model_copy(update={"max_pixels": pixels, "max_bytes": n_bytes})
 
     def of(self, path: Path | str) -> Video:
         """The part of a conversation. Raises SensoriumError for a sampling that is not known."""
@@ -37,14 +55,18 @@ class Watching:
         subtitles = None if self.subtitles is None else str(self.subtitles)
         return Video(str(path), frames=self.frames, sampling=self.sampling or "uniform", subtitles=subtitles)
 
-    def require_unused(self) -> None:
-        """Raises SensoriumError when an option was given and there is no video that it could be about."""
+    def require_unused(self, but_limits: bool = False) -> None:
+        """Raises SensoriumError when an option was given and there is no video that it could be about.
+
+        but_limits: there is one, whose frames are chosen already.
+        """
         for name, value in vars(self).items():
-            if value is not None:
-                raise SensoriumError(f"--{name}", "is about a video, and there is none.", "Add --video PATH.")
+            if value is not None and not (but_limits and name.startswith("max_")):
+                option = f"--{name.replace('_', '-')}"
+                raise SensoriumError(option, "is about a video, and there is none.", "Add --video PATH.")
 
 
-def cost(video: Video, visual_tokens: int, context_length: int) -> dict[str, Any]:
+def cost(video: Video, visual_tokens: int, context_length: int, limits: VideoLimits) -> dict[str, Any]:
     """What looking at a video will take, from its header. context_length, visual_tokens: 0 where they are not known.
 
     Raises SensoriumError when it cannot be opened, or so many frames have no room.
@@ -53,7 +75,7 @@ def cost(video: Video, visual_tokens: int, context_length: int) -> dict[str, Any
 
     from sensorium.media.watching import Watcher, require_room
 
-    info, n_frames = Watcher().expect(video)
+    info, n_frames = Watcher(limits=limits).expect(video)
     if visual_tokens and context_length:
         require_room(video, n_frames, visual_tokens, context_length)
     return {

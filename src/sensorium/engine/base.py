@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sensorium.conversation import Conversation
+from sensorium.conversation import Conversation, Image
 from sensorium.engine.constraint import Constraint
 from sensorium.errors import SensoriumError
 
@@ -147,4 +147,11 @@ class Engine(Protocol):
 
     def count(self, candidate: str) -> int:
         """How many tokens `score` sums over for a candidate, those that end the turn among them."""
+        ...
+
+    def visual_tokens(self, image: Image) -> int:
+        """How many tokens a picture takes, by its header; what the card says where only the model itself could tell.
+
+        Raises SensoriumError when it is no picture.
+        """
         ...

@@ -181,6 +181,10 @@ class TorchEngine:
         """How many tokens `score` sums over for a candidate."""
         return len(scored_ids(self.renderer, candidate))
 
+    def visual_tokens(self, image: Image) -> int:
+        """How many tokens a picture takes, by its header."""
+        return self.renderer.tokens_of(image)
+
     def _prompt(self, conversation: Conversation, sampling: Sampling) -> Rendered:
         return render_prompt(self.renderer, self.watcher, conversation, sampling.max_new_tokens, self.card)
 

@@ -1,4 +1,4 @@
-"""Fetch a picture that a stranger names by its address, so that only public machines are ever asked.
+"""Fetch a picture or video that a stranger names by its address, so that only public machines are ever asked.
 
 The host is resolved here, every address it stands for is checked, and the connection goes to a checked address and to
 no name: a name server that answers otherwise a moment later changes nothing. Certificates are still verified by name.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from urllib.parse import urljoin
@@ -24,6 +25,7 @@ from sensorium import __version__
 from sensorium.errors import SensoriumError
 from sensorium.media.addresses import WebAddress, is_public, parse_web_address, shown
 from sensorium.media.images import ImageLimits, image_size
+from sensorium.media.video import VideoLimits, video_info
 
 REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 65536
@@ -33,7 +35,7 @@ _TRIED = 4  # addresses of one host
 class RemoteLimits(BaseModel):
     """hosts: if there are any, only these and what lies below them (`example.org` allows `www.example.org`).
 
-    timeout_s: from the first step to the last, redirects included; image: what is fetched, in bytes and pixels.
+    timeout_s: from the first step to the last, redirects included; image, video: what is fetched, in bytes and pixels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,13 +44,23 @@ class RemoteLimits(BaseModel):
     timeout_s: float = Field(default=10, gt=0)
     max_redirects: int = Field(default=3, ge=0)
     image: ImageLimits = ImageLimits(max_bytes=16 * 2**20)
+    video: VideoLimits = VideoLimits(max_bytes=64 * 2**20)
 
 
 @dataclass(frozen=True)
 class _Moved:
-    """Where the other side says that the picture is now."""
+    """Where the other side says that the thing is now."""
 
     location: str
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """noun: what is fetched, in errors; accept: the header's value."""
+
+    noun: str
+    accept: str
+    max_bytes: int
 
 
 async def fetch_image(url: str, limits: RemoteLimits) -> bytes:
@@ -56,11 +68,26 @@ async def fetch_image(url: str, limits: RemoteLimits) -> bytes:
 
     Raises SensoriumError for an address that may not be asked, and for whatever goes wrong on the way.
     """
+    wanted = _Wanted("picture", "image/*", limits.image.max_bytes)
+    return await _fetch(url, limits, wanted, lambda data: image_size(data, limits.image))
+
+
+async def fetch_video(url: str, limits: RemoteLimits) -> bytes:
+    """The video at an address, its header read and found within the limits; of its frames one is decoded.
+
+    Raises SensoriumError as `fetch_image` does.
+    """
+    wanted = _Wanted("video", "video/*", limits.video.max_bytes)
+    return await _fetch(url, limits, wanted, lambda data: video_info(data, limits.video))
+
+
+async def _fetch(url: str, limits: RemoteLimits, wanted: _Wanted, look: Callable[[bytes], object]) -> bytes:
+    """look: at what has come; raises SensoriumError when it is not worth keeping."""
     where = shown(url)
     try:
         async with asyncio.timeout(limits.timeout_s):
-            data = await _follow(url, limits)
-            await asyncio.to_thread(image_size, data, limits.image)  # a picture, by its bytes; else not worth keeping
+            data = await _follow(url, limits, wanted)
+            await asyncio.to_thread(look, data)  # what it is, by its bytes
             return data
     except TimeoutError:
         raise SensoriumError(where, f"did not come within {limits.timeout_s:g} s.") from None
@@ -71,10 +98,10 @@ async def fetch_image(url: str, limits: RemoteLimits) -> bytes:
         raise SensoriumError(place, error.what, error.remedy) from error
 
 
-async def _follow(url: str, limits: RemoteLimits) -> bytes:
+async def _follow(url: str, limits: RemoteLimits, wanted: _Wanted) -> bytes:
     address = parse_web_address(url)
     for _ in range(limits.max_redirects + 1):
-        found = await _ask(address, limits)
+        found = await _ask(address, limits, wanted)
         if isinstance(found, bytes):
             return found
         moved = parse_web_address(_joined(address, found.location))
@@ -91,20 +118,21 @@ def _joined(address: WebAddress, location: str) -> str:
         raise SensoriumError(shown(location), f"is no web address ({error}), and a redirect leads there.") from error
 
 
-async def _ask(address: WebAddress, limits: RemoteLimits) -> bytes | _Moved:
-    _check_host(address, limits.hosts)
+async def _ask(address: WebAddress, limits: RemoteLimits, wanted: _Wanted) -> bytes | _Moved:
+    _check_host(address, limits.hosts, wanted.noun)
     numbers = await _resolve(address)
     reader, writer = await _connect(address, numbers)
     try:
-        return await _exchange(address, reader, writer, limits.image.max_bytes)
+        return await _exchange(address, reader, writer, wanted)
     finally:
         writer.transport.abort()  # no farewell to wait for
 
 
-def _check_host(address: WebAddress, hosts: tuple[str, ...]) -> None:
+def _check_host(address: WebAddress, hosts: tuple[str, ...], noun: str) -> None:
     allowed = [host.lower().strip(".") for host in hosts]
     if allowed and not any(address.host == host or address.host.endswith(f".{host}") for host in allowed):
-        raise SensoriumError(shown(str(address)), f"is not at {' or '.join(allowed)}, where pictures may come from.")
+        what = f"is not at {' or '.join(allowed)}, where {noun}s may come from."
+        raise SensoriumError(shown(str(address)), what)
 
 
 async def _resolve(address: WebAddress) -> list[str]:
@@ -142,11 +170,11 @@ def _tls() -> ssl.SSLContext:
 
 
 async def _exchange(
-    address: WebAddress, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_bytes: int
+    address: WebAddress, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wanted: _Wanted
 ) -> bytes | _Moved:
     """One request and its answer."""
     connection = h11.Connection(h11.CLIENT)
-    headers = [("Host", address.host_header), ("User-Agent", f"sensorium/{__version__}"), ("Accept", "image/*"),
+    headers = [("Host", address.host_header), ("User-Agent", f"sensorium/{__version__}"), ("Accept", wanted.accept),
                ("Accept-Encoding", "identity"), ("Connection", "close")]
     asked = h11.Request(method="GET", target=address.target, headers=headers)
     writer.write((connection.send(asked) or b"") + (connection.send(h11.EndOfMessage()) or b""))
@@ -157,17 +185,17 @@ async def _exchange(
         if event is h11.NEED_DATA:
             connection.receive_data(await reader.read(_CHUNK))
         elif isinstance(event, h11.Response):
-            if moved := _judge(address, event, max_bytes):
+            if moved := _judge(address, event, wanted):
                 return moved
         elif isinstance(event, h11.Data):
             data += event.data
-            if len(data) > max_bytes:
-                raise _too_large(address, max_bytes)
+            if len(data) > wanted.max_bytes:
+                raise _too_large(address, wanted)
         elif isinstance(event, h11.EndOfMessage):
             return bytes(data)
 
 
-def _judge(address: WebAddress, answer: h11.Response, max_bytes: int) -> _Moved | None:
+def _judge(address: WebAddress, answer: h11.Response, wanted: _Wanted) -> _Moved | None:
     """What the head of an answer says: go on reading (None), or where else to ask. Raises SensoriumError."""
     headers = {name.decode(): value.decode(errors="replace").strip() for name, value in answer.headers}
     where, status = shown(str(address)), answer.status_code
@@ -179,13 +207,14 @@ def _judge(address: WebAddress, answer: h11.Response, max_bytes: int) -> _Moved 
         # Unpacking could make a gigabyte of a few bytes; pictures are packed already.
         raise SensoriumError(where, "came packed though that was not asked for.")
     length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > max_bytes:
-        raise _too_large(address, max_bytes)
+    if length.isdigit() and int(length) > wanted.max_bytes:
+        raise _too_large(address, wanted)
     return None
 
 
-def _too_large(address: WebAddress, max_bytes: int) -> SensoriumError:
-    return SensoriumError(shown(str(address)), f"has more than {max_bytes:,} bytes.", "Make the picture smaller.")
+def _too_large(address: WebAddress, wanted: _Wanted) -> SensoriumError:
+    what = f"has more than {wanted.max_bytes:,} bytes."
+    return SensoriumError(shown(str(address)), what, f"Make the {wanted.noun} smaller.")
 
 
 def _reason(error: Exception) -> str:

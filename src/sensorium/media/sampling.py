@@ -19,7 +19,17 @@ from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.media.change import Rows, most_different, scene_times
 from sensorium.media.container import Source
 from sensorium.media.subtitles import Line, read_subtitles
-from sensorium.media.video import DEFAULT_LIMITS, Frame, VideoInfo, VideoLimits, VideoReader, clock, open_video
+from sensorium.media.video import (
+    DEFAULT_LIMITS,
+    Check,
+    Frame,
+    VideoInfo,
+    VideoLimits,
+    VideoReader,
+    clock,
+    no_check,
+    open_video,
+)
 
 Method = Literal["uniform", "uniform-inner", "uniform-ends", "fps", "scenes", "subtitles", "difference"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -89,14 +99,16 @@ def sample(
     features: Features | None = None,
     max_side: int | None = MAX_SIDE,
     limits: VideoLimits = DEFAULT_LIMITS,
+    check: Check = no_check,
 ) -> Sampled:
     """The frames that a plan asks for, each once; fewer where the video has fewer.
 
     lines: of the subtitles, which the method `subtitles` goes by. features: of pictures, for the method `difference`;
     without them, their colours at a few points. max_side: larger frames are shrunk to it.
+    check: may end the work by raising.
     Raises SensoriumError when the video cannot be opened, or the plan cannot be kept to.
     """
-    with open_video(video, limits) as reader:
+    with open_video(video, limits, check) as reader:
         times = _times(reader, plan, reader.info.duration_s, lines, features)
         frames = list(reader.frames_at(times, max_side))
         last_s = reader.ended_at_s

@@ -56,4 +56,5 @@ def _check_bytes(where: str, n_bytes: int, noun: str, max_bytes: int) -> None:
         raise SensoriumError(where, "is empty.", "Get the file again.")
     if n_bytes > max_bytes:
         what = f"has {n_bytes:,} bytes; at most {max_bytes:,} are allowed."
-        raise SensoriumError(where, what, f"Make the {noun} smaller, or raise `max_bytes`.")
+        option = " (--max-bytes)" if noun == "video" else ""  # of the commands that show videos
+        raise SensoriumError(where, what, f"Make the {noun} smaller, or raise `max_bytes`{option}.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,8 +42,14 @@ class VideoLimits(BaseModel):
     max_seconds: float = Field(default=4 * 3600, gt=0)
     max_frames: int = Field(default=2_000_000, ge=1)
 
+    def lasting(self, max_seconds: float) -> VideoLimits:
+        """The same for videos of another length; the header of a longer one may claim as many more frames."""
+        n_frames = round(self.max_frames * max(1.0, max_seconds / self.max_seconds))
+        return self.model_copy(update={"max_seconds": max_seconds, "max_frames": n_frames})
+
 
 DEFAULT_LIMITS = VideoLimits()
+Check = Callable[[], None]  # called before each packet is read; what it raises ends the reading
 
 
 @dataclass(frozen=True)
@@ -77,20 +83,26 @@ class Frame:
         return PILImage.fromarray(self.pixels)
 
 
-def video_info(video: Source, limits: VideoLimits = DEFAULT_LIMITS) -> VideoInfo:
+def no_check() -> None:
+    """The check of who has time."""
+
+
+def video_info(video: Source, limits: VideoLimits = DEFAULT_LIMITS, check: Check = no_check) -> VideoInfo:
     """What the header says, and one frame, so that a file of which nothing can be decoded is found out.
 
     Raises SensoriumError when it is missing, no video, beyond the limits, or holds no frame that can be decoded.
     """
-    with open_video(video, limits) as reader:
+    with open_video(video, limits, check) as reader:
         return reader.info
 
 
 @contextmanager
-def open_video(video: Source, limits: VideoLimits = DEFAULT_LIMITS) -> Iterator[VideoReader]:
-    """A reader of the video's frames. Raises SensoriumError as `video_info` does."""
+def open_video(
+    video: Source, limits: VideoLimits = DEFAULT_LIMITS, check: Check = no_check
+) -> Iterator[VideoReader]:
+    """A reader of the video's frames. Raises SensoriumError as `video_info` does, and what the check raises."""
     with opened(video, "video", limits.max_bytes, _ffmpeg_limits(limits)) as (where, container):
-        yield VideoReader(where, container, limits)
+        yield VideoReader(where, container, limits, check)
 
 
 def _ffmpeg_limits(limits: VideoLimits) -> dict[str, str]:
@@ -104,8 +116,8 @@ class VideoReader:
     info: see VideoInfo. ended_at_s: when the last frame appears, once the end of what can be decoded has been met.
     """
 
-    def __init__(self, where: str, container: Any, limits: VideoLimits) -> None:
-        self.where, self._container, self._limits = where, container, limits
+    def __init__(self, where: str, container: Any, limits: VideoLimits, check: Check = no_check) -> None:
+        self.where, self._container, self._limits, self._check = where, container, limits, check
         self._stream = stream = _picture_stream(where, container)
         self._tick_s = float(stream.time_base or 1)
         self._converter = pyav().video.reformatter.VideoReformatter()
@@ -221,6 +233,7 @@ class VideoReader:
     def _packets(self) -> Iterator[Any]:
         packets = self._container.demux(self._stream)
         while True:
+            self._check()
             try:
                 yield next(packets)
             except StopIteration:
@@ -257,14 +270,15 @@ class VideoReader:
         width, height = context.width, context.height
         if width * height > limits.max_pixels:
             what = f"has frames of {width:,} x {height:,} pixels; at most {limits.max_pixels:,} pixels are allowed."
-            raise SensoriumError(self.where, what, "Make the video smaller, or raise `max_pixels`.")
+            raise SensoriumError(self.where, what, "Make the video smaller, or raise `max_pixels` (--max-pixels).")
         if duration_s > limits.max_seconds:
             what = f"lasts {clock(duration_s)}; at most {clock(limits.max_seconds)} are allowed."
-            raise SensoriumError(self.where, what, "Cut out the part that matters, or raise `max_seconds`.")
+            remedy = "Cut out the part that matters, or raise `max_seconds` (--max-seconds)."
+            raise SensoriumError(self.where, what, remedy)
         n_frames = max(self._stream.frames, duration_s * self._fps)
         if n_frames > limits.max_frames:
             what = f"claims {n_frames:,.0f} frames; at most {limits.max_frames:,} are allowed."
-            raise SensoriumError(self.where, what, "Cut out the part that matters, or raise `max_frames`.")
+            raise SensoriumError(self.where, what, "Cut out the part that matters.")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -17,62 +18,98 @@ from threading import Lock
 from sensorium.conversation import Conversation, Image, Part, Text, Video
 from sensorium.errors import SensoriumError
 from sensorium.media.images import encode_image
-from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, sample
+from sensorium.media.sampling import MAX_SIDE, Features, Plan, Sampled, sample
 from sensorium.media.subtitles import Line, line_at, read_subtitles
-from sensorium.media.video import DEFAULT_LIMITS, VideoInfo, VideoLimits, clock, video_info
+from sensorium.media.video import DEFAULT_LIMITS, Check, VideoInfo, VideoLimits, clock, no_check, video_info
 
 REMEMBERED_BYTES = 256 * 2**20
+_LOOK_S = 0.1  # between two looks at whether one who waits still wants to
 _QUALITY = 95  # of the JPEGs that frames become; what a video's own compression left survives it
+
+_Key = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class Watched:
-    """info: of the video; parts: what a model is shown; remark: what was wrong with the file, "" where nothing was."""
+    """info: of the video; parts: what a model is shown; times_s: of its frames; remark: what was wrong with the file,
+    "" where nothing was."""
 
     info: VideoInfo
     parts: tuple[Text | Image, ...]
+    times_s: tuple[float, ...]
     remark: str
 
     @property
+    def frames(self) -> tuple[Image, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Image))
+
+    @property
     def n_frames(self) -> int:
-        return sum(isinstance(part, Image) for part in self.parts)
+        return len(self.times_s)
 
     @property
     def n_bytes(self) -> int:
-        return sum(len(part.source) for part in self.parts if isinstance(part, Image))
+        return sum(len(frame.source) for frame in self.frames)
 
 
 class Watcher:
-    """Watches videos for one engine.
+    """Watches videos for one engine, several at once where several threads ask.
 
     features: of pictures, by the engine's own vision encoder where it has one in hand; see `media.sampling`.
     """
 
     def __init__(self, features: Features | None = None, limits: VideoLimits = DEFAULT_LIMITS) -> None:
         self.features, self._limits = features, limits
-        self._remembered: OrderedDict[tuple[object, ...], Watched] = OrderedDict()
-        self._watching = Lock()
+        self._remembered: OrderedDict[_Key, Watched] = OrderedDict()
+        self._under_way: dict[_Key, Future[None]] = {}
+        self._looking_up = Lock()
 
-    def watch(self, video: Video) -> Watched:
-        """The video's frames and words. Raises SensoriumError when it or its subtitles cannot be opened."""
+    def under(self, limits: VideoLimits) -> Watcher:
+        """Another one with the same eyes and other limits, which remembers for itself."""
+        return Watcher(self.features, limits)
+
+    def watch(self, video: Video, check: Check = no_check) -> Watched:
+        """The video's frames and words. check: called again and again meanwhile; what it raises ends the work.
+
+        Raises SensoriumError when it or its subtitles cannot be opened.
+        """
         plan = Plan.of(video)
         key = (_identity(video.source), _identity(video.subtitles), plan, video.timestamps)
-        with self._watching:
-            if key not in self._remembered:
-                lines = () if video.subtitles is None else read_subtitles(video.subtitles)
-                sampled = sample(video, plan, lines, self.features, MAX_SIDE, self._limits)
-                self._remember(key, Watched(sampled.info, _parts(sampled, lines, video.timestamps), sampled.remark))
-            self._remembered.move_to_end(key)
-            return self._remembered[key]
+        while True:
+            with self._looking_up:
+                if key in self._remembered:
+                    self._remembered.move_to_end(key)
+                    return self._remembered[key]
+                others = self._under_way.get(key)
+                if others is None:
+                    mine = self._under_way[key] = Future()
+                    break
+            check()
+            wait([others], timeout=_LOOK_S)  # another thread decodes the very same; if it gives up, we begin
+        try:
+            watched = self._watch(video, plan, check)
+            with self._looking_up:
+                self._remember(key, watched)
+            return watched
+        finally:
+            with self._looking_up:
+                del self._under_way[key]
+            mine.set_result(None)
 
-    def expect(self, video: Video) -> tuple[VideoInfo, int]:
+    def _watch(self, video: Video, plan: Plan, check: Check) -> Watched:
+        lines = () if video.subtitles is None else read_subtitles(video.subtitles)
+        sampled = sample(video, plan, lines, self.features, MAX_SIDE, self._limits, check)
+        times_s = tuple(frame.time_s for frame in sampled.frames)
+        return Watched(sampled.info, _parts(sampled, lines, video.timestamps), times_s, sampled.remark)
+
+    def expect(self, video: Video, check: Check = no_check) -> tuple[VideoInfo, int]:
         """What the header says, and how many frames will be shown at most, decoding one of them.
 
         Raises SensoriumError as `watch` does, but for damage behind the first frame.
         """
         if video.subtitles is not None:
             read_subtitles(video.subtitles)
-        info = video_info(video, self._limits)
+        info = video_info(video, self._limits, check)
         return info, Plan.of(video).count(info.duration_s)
 
     def shown(self, conversation: Conversation, visual_tokens: int = 0, context_length: int = 0) -> Conversation:
@@ -99,7 +136,7 @@ class Watcher:
             messages.append(replace(message, parts=tuple(parts)))
         return Conversation(tuple(messages))
 
-    def _remember(self, key: tuple[object, ...], watched: Watched) -> None:
+    def _remember(self, key: _Key, watched: Watched) -> None:
         self._remembered[key] = watched
         while len(self._remembered) > 1 and sum(one.n_bytes for one in self._remembered.values()) > REMEMBERED_BYTES:
             self._remembered.popitem(last=False)
@@ -131,7 +168,8 @@ def _identity(source: str | bytes | None) -> object:
 def _parts(sampled: Sampled, lines: Sequence[Line], with_times: bool) -> tuple[Text | Image, ...]:
     """Before each frame its time and the line that is said then, if no frame before had it; each ends its line."""
     parts: list[Text | Image] = []
-    stamps = stamps_of(sampled.frames) if with_times else [""] * len(sampled.frames)
+    times = [frame.time_s for frame in sampled.frames]
+    stamps = stamps_of(times) if with_times else [""] * len(times)
     said: set[Line] = set()
     pending = ""
     for frame, stamp in zip(sampled.frames, stamps, strict=True):
@@ -148,9 +186,9 @@ def _parts(sampled: Sampled, lines: Sequence[Line], with_times: bool) -> tuple[T
     return tuple(parts)
 
 
-def stamps_of(frames: Sequence[Frame]) -> list[str]:
+def stamps_of(times_s: Sequence[float]) -> list[str]:
     """Each frame's time as text, with tenths of a second where whole ones would call two frames alike."""
-    whole = [clock(frame.time_s) for frame in frames]
+    whole = [clock(time_s) for time_s in times_s]
     if len(set(whole)) == len(whole):
         return whole
-    return [f"{clock(frame.time_s)}.{int(frame.time_s * 10 + 1e-3) % 10}" for frame in frames]
+    return [f"{clock(time_s)}.{int(time_s * 10 + 1e-3) % 10}" for time_s in times_s]

@@ -204,6 +204,11 @@ class Renderer:
         out.ids.extend(ids)
         out.labels.extend(ids[:n_supervised] + [IGNORE] * (len(ids) - n_supervised))
 
+    def tokens_of(self, image: Image) -> int:
+        """How many visual tokens a picture takes, by its header. Raises SensoriumError when it is none."""
+        views = self.visual_tokens if self._views is None else self._views(image)
+        return views if isinstance(views, int) else len(views.layout)
+
     def _append_slot(self, out: Rendered, image: Image) -> None:
         views = self.visual_tokens if self._views is None else self._views(image)
         if isinstance(views, Views):

@@ -39,6 +39,7 @@ from sensorium.serving.replies import Chunks, EventStream, event, stream_reply, 
 from sensorium.serving.score import Scoring
 from sensorium.serving.settings import ServerSettings
 from sensorium.serving.size import check_size
+from sensorium.serving.viewing import View, Viewing, viewed
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def create_app(
         from sensorium.serving.page.mount import let_in, mount_page  # Gradio takes seconds to import
 
         choice = engines or EngineChoice(engine.card.name, engine)
-        mount_page(app, choice, service.queue, service.metrics, settings, correcting)
+        mount_page(app, choice, service.queue, service.viewing, service.metrics, settings, correcting)
     app.add_middleware(Guard, settings=settings)
     if settings.page:
         let_in(app, settings)
@@ -72,8 +73,9 @@ def create_app(
     app.add_exception_handler(Exception, _server_error)
     app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"], response_model=None,
                       responses=errors(400, 404, 501, 504) | {200: EVENTS})
-    app.add_api_route("/v1/score", Scoring(engine, service.queue, service.pictures, settings).score, methods=["POST"],
-                      response_model=ScoreReply, responses=errors(400, 404))
+    scoring = Scoring(engine, service.queue, service.pictures, service.viewing, settings)
+    app.add_api_route("/v1/score", scoring.score, methods=["POST"], response_model=ScoreReply,
+                      responses=errors(400, 404))
     if correcting is not None:
         corrections = Corrections(correcting, service.queue, service.pictures, settings)
         app.add_api_route("/v1/corrections", corrections.correct, methods=["POST"], response_model=Report,
@@ -106,7 +108,7 @@ class _Service:
     def __init__(self, engine: Engine, settings: ServerSettings, correcting: Correcting | None = None) -> None:
         self.engine, self.settings, self.correcting = engine, settings, correcting
         self.queue = FairQueue(settings.max_running, settings.max_waiting)
-        self.pictures = Pictures(settings)
+        self.pictures, self.viewing = Pictures(settings), Viewing(engine, settings)
         self.metrics = Metrics(self.queue)
         self.started = int(time.time())
 
@@ -138,12 +140,12 @@ class _Service:
         begun = time.perf_counter()
         check_size(asked.messages, self.engine.card)
         sampling = asked.sampling(self.settings.max_new_tokens)
-        conversation = asked.conversation(self.settings.allow_remote_pictures)
+        conversation = await asyncio.to_thread(asked.conversation, self.settings.allow_remote_pictures)
         conversation = await self.pictures.fetched(conversation, caller)
         corrected = self._corrected(asked, conversation)
-        n_image_tokens = len(conversation.images) * self.engine.card.visual_tokens
+        view = await viewed(self.viewing, conversation, caller)
         await self.queue.enter(caller)  # and the place is free when the engine is, not when the caller leaves
-        reply = stream_reply(self.engine, conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
+        reply = stream_reply(self.engine, view.conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
         async with AsyncExitStack() as stack:
             deltas = await stack.enter_async_context(aclosing(reply))
             limited = self._limited(self.metrics.timed(deltas, begun), asked)
@@ -153,12 +155,12 @@ class _Service:
             chunks = Chunks(self.engine.card.name, sampling.logprobs is not None)
             if asked.stream:
                 wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
-                events = self._events(chunks, first, limited, n_image_tokens, wants_usage, corrected)
+                events = self._events(chunks, first, limited, view, wants_usage, corrected)
                 return EventStream(events, stack.pop_all(), self.settings.reply_timeout_s)
             whole = Reply.of([first, *[delta async for delta in limited]])
             self.metrics.answered(whole)
             report = corrected.report if corrected else None
-            return JSONResponse(chunks.whole(whole, usage_of(whole, n_image_tokens), report))
+            return JSONResponse(chunks.whole(whole, usage_of(whole, view), report))
 
     def _corrected(self, asked: ChatRequest, conversation: Conversation) -> CorrectedReply | None:
         """What corrects the reply, where that is asked for. Raises ApiError when nothing does."""
@@ -175,7 +177,7 @@ class _Service:
         chunks: Chunks,
         first: Delta,
         deltas: AsyncIterator[Delta],
-        n_image_tokens: int,
+        view: View,
         wants_usage: bool,
         corrected: CorrectedReply | None,
     ) -> AsyncGenerator[str, None]:
@@ -197,7 +199,7 @@ class _Service:
             return
         yield chunks.last(last.finish or "stop", corrected.report if corrected else None)
         if wants_usage:
-            yield chunks.usage(usage_of(last, n_image_tokens))
+            yield chunks.usage(usage_of(last, view))
         yield "data: [DONE]\n\n"
         self.metrics.answered(last)
 
@@ -223,8 +225,7 @@ class _Service:
     def _described(self) -> dict[str, Any]:
         card = self.engine.card
         return {"id": card.name, "object": "model", "created": self.started, "owned_by": "sensorium",
-                "modalities": [name for name in card.modalities if name != "video"],  # requests hold pictures
-                "context_length": card.context_length,
+                "modalities": list(card.modalities), "context_length": card.context_length,
                 "visual_tokens": card.visual_tokens, "licence": card.licence}
 
     async def health(self) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from sensorium.conversation import Conversation, Image, Message
 from sensorium.correction import Budget, Corrector, Report
 from sensorium.engine import Delta
 from sensorium.errors import SensoriumError
-from sensorium.media import image_size
+from sensorium.media import ImageLimits, image_size
 from sensorium.serving.errors import ApiError
 from sensorium.serving.pictures import Pictures
-from sensorium.serving.protocol import own_picture
+from sensorium.serving.protocol import own_medium
 from sensorium.serving.queue import FairQueue, caller_of
 from sensorium.serving.settings import ServerSettings
 
@@ -119,12 +119,13 @@ class Corrections:
 
     async def _picture(self, source: str, caller: str) -> Image:
         try:
-            part = own_picture(Image(source), "image", self._settings.allow_remote_pictures)
+            part = own_medium(Image(source), "image", self._settings.allow_remote_pictures)
         except SensoriumError as error:
             raise ApiError.of(error) from error
         fetched = await self._pictures.fetched(Conversation((Message("user", (part,)),)), caller, "image")
         try:
-            await asyncio.to_thread(image_size, fetched.images[0])
+            limits = ImageLimits(max_pixels=int(self._settings.max_megapixels * 1e6))
+            await asyncio.to_thread(image_size, fetched.images[0], limits)
         except SensoriumError as error:
             raise ApiError(400, f"image: {error.what} {error.remedy}".strip(), "invalid_request", "image") from error
         return fetched.images[0]

@@ -32,6 +32,24 @@ class ErrorReply(_Described):
 class PromptDetails(_Described):
     cached_tokens: int
     image_tokens: int
+    video_tokens: int
+
+
+class SampledFrame(_Described):
+    time_s: float
+    visual_tokens: int
+
+
+class ShownMedium(_Described):
+    """A picture or a video that was shown, and what it cost; of a video, which frames were looked at."""
+
+    type: Literal["image", "video"]
+    message: int  # its number
+    visual_tokens: int
+    duration_s: float | None = None
+    sampling: str | None = None
+    frames: list[SampledFrame] | None = None
+    remark: str | None = None  # what was wrong with the file
 
 
 class Usage(_Described):
@@ -39,6 +57,7 @@ class Usage(_Described):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
+    media: list[ShownMedium] | None = None  # our own; where anything was shown
 
 
 class SaidMessage(_Described):
@@ -93,6 +112,7 @@ class ScoreReply(_Described):
     object: Literal["list"]
     model: str
     data: list[Score]
+    media: list[ShownMedium] = []
 
 
 class Health(_Described):
@@ -131,11 +151,24 @@ _TEXT = {"type": "object", "required": ["type", "text"], "additionalProperties":
 _ADDRESS = {"type": "object", "required": ["url"],
             "properties": {"url": {"type": "string", "description": "data:image/png;base64,…, or a web address where "
                                    "the server fetches them."}, "detail": {"type": "string"}}}  # fmt: skip
+_RATE = {"type": "number", "exclusiveMinimum": 0, "maximum": 999}
+_CHOICES = {
+    "frames": {"type": "integer", "minimum": 1, "description": "At most; 8 if left out."},
+    "fps": _RATE | {"description": "Frames a second, instead of `sampling`."},
+    "sampling": {"type": "string", "description": "uniform, fps:0.5, scenes, subtitles or difference."},
+    "subtitles": {"type": "string", "description": "SRT, WebVTT or ASS: the text itself, or a data URL."},
+    "timestamps": {"type": "boolean", "description": "Whether each frame's time is said before it."},
+}
+_CLIP = _ADDRESS | {"properties": {"url": {"type": "string", "description": "data:video/mp4;base64,…, or a web address "
+                                           "where the server fetches them."}}}  # fmt: skip
+_VIDEO = {"type": "object", "required": ["type", "video_url"],
+          "properties": {"type": {"const": "video_url"}, "video_url": _CLIP, **_CHOICES}}  # fmt: skip
 _PICTURE = {"type": "object", "required": ["type", "image_url"],
             "properties": {"type": {"const": "image_url"}, "image_url": _ADDRESS}}  # fmt: skip
 # Hugging Face's and other spellings of media parts are read as well, see `sensorium.conversation`.
-_OTHER = {"type": "object", "required": ["type"], "properties": {"type": {"enum": ["image", "image_url"]}}}
-_PARTS = {"anyOf": [_TEXT, _PICTURE, _OTHER]}
+_OTHERS = ["image", "image_url", "video", "video_url"]
+_OTHER = {"type": "object", "required": ["type"], "properties": {"type": {"enum": _OTHERS}}}
+_PARTS = {"anyOf": [_TEXT, _PICTURE, _VIDEO, _OTHER]}
 MESSAGES = {
     "type": "array",
     "minItems": 1,

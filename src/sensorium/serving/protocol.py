@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import groupby
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, WithJsonSchema, field_validator
 
-from sensorium.conversation import Conversation, Image, Message, Part, Text, decode_data_url
+from sensorium.conversation import Conversation, Image, Message, Part, Text, Video, decode_data_url
 from sensorium.engine import YES_NO, Boxes, Constraint, JsonSchema, OneOf, Sampling
 from sensorium.engine.base import MAX_LOGPROBS
 from sensorium.errors import SensoriumError
@@ -20,6 +20,7 @@ from sensorium.serving.described import MESSAGES
 from sensorium.serving.errors import ApiError, unsupported
 
 MAX_STOPS = 16
+Medium = TypeVar("Medium", Image, Video)
 
 
 Messages = Annotated[list[dict[str, Any]], FailFast(), WithJsonSchema(MESSAGES), Field(min_length=1)]
@@ -178,7 +179,7 @@ class ChatRequest(BaseModel):
             raise unsupported("correct", "the words of a corrected reply are not the model's: it has no logprobs.")
 
     def conversation(self, allow_remote: bool = False) -> Conversation:
-        """What is said. allow_remote: leave web addresses of pictures as they are, for `serving.pictures` to fetch.
+        """What is said. allow_remote: leave web addresses of media as they are, for `serving.pictures` to fetch.
 
         Raises ApiError naming the message and part at fault.
         """
@@ -209,24 +210,39 @@ def _own(part: Part, where: str, allow_remote: bool) -> Part:
     """The part with its bytes in it, or a web address where these are allowed; a caller far away names no files."""
     if isinstance(part, Text):
         return part
+    if isinstance(part, Video):
+        return replace(own_medium(part, where, allow_remote), subtitles=_own_subtitles(part, where))
     if not isinstance(part, Image):
         what = type(part).__name__.lower()
-        raise SensoriumError(where, f"has {what}; this model sees pictures only.")
-    return own_picture(part, where, allow_remote)
+        raise SensoriumError(where, f"has {what}; this server takes pictures and videos only.")
+    return own_medium(part, where, allow_remote)
 
 
-def own_picture(part: Image, where: str, allow_remote: bool) -> Image:
-    """The same of a picture. Raises SensoriumError when it is not in the request."""
+def own_medium(part: Medium, where: str, allow_remote: bool) -> Medium:
+    """The same of a picture or a video. Raises SensoriumError when it is not in the request."""
     assert isinstance(part.source, str)
     is_web = part.source[:8].lower().startswith(("http://", "https://"))
     if is_web and allow_remote:
         return part
     if not part.source.startswith("data:"):
-        remedy = "Send it as a data URL: data:image/png;base64,…"
+        noun, kind = ("video", "video/mp4") if isinstance(part, Video) else ("picture", "image/png")
+        remedy = f"Send it as a data URL: data:{kind};base64,…"
         if is_web:
             remedy += " (this server fetches none; `sensorium serve --remote-pictures` does)."
-        raise SensoriumError(where, "has a picture that is not in the request.", remedy)
-    return Image(decode_data_url(part.source))
+        raise SensoriumError(where, f"has a {noun} that is not in the request.", remedy)
+    return replace(part, source=decode_data_url(part.source), extra=())
+
+
+def _own_subtitles(video: Video, where: str) -> bytes | None:
+    """Those in the request: as a data URL, or their text, which has several lines where a path has one."""
+    if video.subtitles is None:
+        return None
+    assert isinstance(video.subtitles, str)
+    if video.subtitles.startswith("data:"):
+        return decode_data_url(video.subtitles)
+    if "\n" not in video.subtitles:
+        raise SensoriumError(where, "has subtitles that are not in the request.", "Send their text, or a data URL.")
+    return video.subtitles.encode(errors="replace")  # half a surrogate pair, which JSON allows, is no character
 
 
 def _joined(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -14,9 +14,10 @@ from uuid import uuid4
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sensorium.conversation import Conversation
+from sensorium.conversation import Conversation, Image, Video
 from sensorium.correction.records import Report
 from sensorium.engine import Delta, Engine, Logprob, Reply, Sampling
+from sensorium.serving.viewing import View
 
 SPARE_S = 10.0  # beyond a reply's own time, for a caller to read what has been said
 
@@ -151,8 +152,9 @@ def event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-def usage_of(last: Delta | Reply, n_image_tokens: int) -> dict[str, Any]:
-    """OpenAI's counts, and how many of the prompt's tokens were pictures."""
-    details = {"cached_tokens": last.n_cached, "image_tokens": n_image_tokens}
-    return {"prompt_tokens": last.n_prompt, "completion_tokens": last.n_tokens,
-            "total_tokens": last.n_prompt + last.n_tokens, "prompt_tokens_details": details}
+def usage_of(last: Delta | Reply, view: View) -> dict[str, Any]:
+    """OpenAI's counts, how many of the prompt's tokens were pictures and frames, and what each of these cost."""
+    details = {"cached_tokens": last.n_cached, "image_tokens": view.tokens(Image), "video_tokens": view.tokens(Video)}
+    told = {"prompt_tokens": last.n_prompt, "completion_tokens": last.n_tokens,
+            "total_tokens": last.n_prompt + last.n_tokens, "prompt_tokens_details": details}  # fmt: skip
+    return told | ({"media": [one.to_json() for one in view.shown]} if view.shown else {})

@@ -2,9 +2,10 @@
 
     {"model": NAME, "messages": […], "candidates": ["Yes", "No"]}
     -> {"object": "list", "model": NAME,
-        "data": [{"object": "score", "index": 0, "logprob": -0.4, "tokens": 2}, …]}
+        "data": [{"object": "score", "index": 0, "logprob": -0.4, "tokens": 2}, …], "media": […]}
 
-logprob: natural, of the whole reply and the end of its turn, summed over `tokens` tokens. `engine.remote` asks here.
+logprob: natural, of the whole reply and the end of its turn, summed over `tokens` tokens. media: what each picture
+and video cost, as in the usage of a chat. `engine.remote` asks here.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sensorium.serving.protocol import ChatRequest, Messages
 from sensorium.serving.queue import FairQueue, caller_of
 from sensorium.serving.settings import ServerSettings
 from sensorium.serving.size import check_size
+from sensorium.serving.viewing import Viewing, viewed
 
 MAX_CANDIDATES = 256
 
@@ -39,8 +41,11 @@ class ScoreRequest(BaseModel):
 class Scoring:
     """Scores by an engine; a request waits for its turn like any other."""
 
-    def __init__(self, engine: Engine, queue: FairQueue, pictures: Pictures, settings: ServerSettings) -> None:
+    def __init__(
+        self, engine: Engine, queue: FairQueue, pictures: Pictures, viewing: Viewing, settings: ServerSettings
+    ) -> None:
         self._engine, self._queue, self._pictures, self._settings = engine, queue, pictures, settings
+        self._viewing = viewing
 
     async def score(self, asked: ScoreRequest, request: Request) -> dict[str, Any]:
         """The log probability of each candidate. Raises ApiError for what the caller can mend."""
@@ -51,11 +56,12 @@ class Scoring:
         check_size(asked.messages, self._engine.card)
         caller = caller_of(request, self._settings)
         chat = ChatRequest(model=asked.model, messages=asked.messages)
-        conversation = chat.conversation(self._settings.allow_remote_pictures)
+        conversation = await asyncio.to_thread(chat.conversation, self._settings.allow_remote_pictures)
         conversation = await self._pictures.fetched(conversation, caller)
+        view = await viewed(self._viewing, conversation, caller)
         async with self._queue.turn(caller):
             # Shielded: a caller that leaves gives its turn up only when the engine is done, or its work would pile up.
-            working = asyncio.ensure_future(asyncio.to_thread(self._score, conversation, asked.candidates))
+            working = asyncio.ensure_future(asyncio.to_thread(self._score, view.conversation, asked.candidates))
             try:
                 rows = await asyncio.shield(working)
             except asyncio.CancelledError:
@@ -64,7 +70,7 @@ class Scoring:
             except SensoriumError as error:
                 raise ApiError.of(error) from error
         data = [{"object": "score", "index": i, "logprob": p, "tokens": n} for i, (p, n) in enumerate(rows)]
-        return {"object": "list", "model": name, "data": data}
+        return {"object": "list", "model": name, "data": data, "media": [one.to_json() for one in view.shown]}
 
     def _score(self, conversation: Conversation, candidates: list[str]) -> list[tuple[float, int]]:
         counts = [self._engine.count(candidate) for candidate in candidates]

@@ -12,7 +12,7 @@ CHARACTERS_A_TOKEN = 128  # more than any text has; a megabyte takes a tokenizer
 
 
 def check_size(messages: Sequence[dict[str, Any]], card: Card) -> None:
-    """Each message and each part takes a token at least, a picture what the card says. Raises ApiError."""
+    """Each message and each part takes a token at least, a picture or frame what the card says. Raises ApiError."""
     n_parts = n_pictures = n_characters = 0
     for message in messages:
         content = message.get("content")
@@ -23,12 +23,12 @@ def check_size(messages: Sequence[dict[str, Any]], card: Card) -> None:
                 continue
             if isinstance(text := part.get("text"), str):
                 n_characters += len(text)
-            elif "image" in str(part.get("type"))[:20]:
-                n_pictures += 1
+            elif str(part.get("type"))[:20] in ("image", "image_url", "video", "video_url"):
+                n_pictures += 1  # a video has a frame at least
     room = card.context_length
     if room < 1:  # not known of an engine that is elsewhere
         return
-    counts = ((n_parts, "messages and parts", 1), (n_pictures, "pictures", 1 / max(1, card.visual_tokens)),
+    counts = ((n_parts, "messages and parts", 1), (n_pictures, "pictures and videos", 1 / max(1, card.visual_tokens)),
               (n_characters, "characters", CHARACTERS_A_TOKEN))
     for count, name, per_token in counts:
         if count > room * per_token:

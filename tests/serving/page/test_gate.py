@@ -30,7 +30,8 @@ def submit(client: Any, *pictures: dict[str, Any], tab: str = "tab1") -> Any:
     """The event of a question, handmade from what the page tells every browser about itself."""
     config = json.loads(client.get("/").text.split("window.gradio_config = ", 1)[1].split(";</script>", 1)[0])
     submits = [one for one in config["dependencies"] if [target[1] for target in one["targets"]] == ["submit"]]
-    data = [{"text": "What is it?", "files": list(pictures)}, "told", "free", 0, 1, 16, 0, False]
+    data = [{"text": "What is it?", "files": list(pictures)}, "told", "free", 0, 1, 16, 0, False, 8,
+            "uniform"]
     return client.post("/gradio_api/queue/join", json={"data": data, "fn_index": submits[0]["id"], "session_hash": tab})
 
 
@@ -83,7 +84,8 @@ def test_paths_and_addresses_in_an_event_are_refused(client, engine, name):
         link.symlink_to("/etc/passwd")
     answer = submit(client, asked(name.replace("{folder}", str(FOLDER))))
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"] == "A picture must be uploaded; paths and addresses are not opened."
+    said = "Pictures and videos must be uploaded; paths and addresses are not opened."
+    assert answer.json()["error"]["message"] == said
     assert len(engine.asked) == n_asked
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image as Picture
 
-from sensorium.conversation import Conversation, Image, assistant, user
+from sensorium.conversation import Conversation, Image, Video, assistant, decode_data_url, user
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.serving.page.talk import Talks, as_json, as_markdown
@@ -28,9 +28,22 @@ def test_a_saved_conversation_is_read_again(tmp_path):
     read = Conversation.from_json(as_json(said))
     assert [(m.role, m.text) for m in read] == [(m.role, m.text) for m in said]
     assert open_image(read.images[0]).size == (30, 20)
-    markdown = as_markdown(said, "Du", "default", "Bild")
+    markdown = as_markdown(said, "Du", "default", "Bild", "Film")
     assert [line for line in markdown.splitlines() if line.startswith("## ")] == ["## Du", "## default"] * 2
     assert "![Bild 1][Bild-1]" in markdown and "\n[Bild-1]: data:image/png;base64," in markdown
+
+
+def test_a_saved_video_has_its_subtitles_and_how_it_was_looked_at(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x20ftypisom a video")
+    (tmp_path / "a.srt").write_bytes(b"subtitles")
+    video = Video(str(tmp_path / "a.mp4"), frames=3, sampling="scenes", subtitles=str(tmp_path / "a.srt"))
+    said = (user(video, "What?"), assistant("That."))
+    read, _ = Conversation.from_json(as_json(said)).messages[0].parts
+    assert (read.frames, read.sampling) == (3, "scenes")
+    assert decode_data_url(read.source) == b"\0\0\0\x20ftypisom a video"
+    assert decode_data_url(read.subtitles) == b"subtitles"
+    markdown = as_markdown(said, "Du", "default", "Bild", "Film")
+    assert "\n[Film 1][Film-1]\n" in markdown and "[Film-1]: data:video/mp4;base64," in markdown
 
 
 def test_a_picture_that_is_gone_is_said(tmp_path):

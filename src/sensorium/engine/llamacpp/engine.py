@@ -105,6 +105,10 @@ class LlamaCppEngine:
         """How many tokens `score` sums over for a candidate."""
         return len(scored_ids(self.renderer, candidate))
 
+    def visual_tokens(self, image: Image) -> int:
+        """How many tokens a picture takes, by its header."""
+        return self.renderer.tokens_of(image)
+
     def load(self) -> tuple[int, int]:
         """Replies being written, and replies waiting for a slot."""
         return self._decoder.load()

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sensorium.conversation import Conversation
+from sensorium.conversation import Conversation, Image
 from sensorium.engine.base import GREEDY, Card, Delta, Engine, Reply, Sampling
 
 _WORD = re.compile(r"\w+")
@@ -64,6 +64,9 @@ class Consistent:
 
     def count(self, candidate: str) -> int:
         return self.engine.count(candidate)
+
+    def visual_tokens(self, image: Image) -> int:
+        return self.engine.visual_tokens(image)
 
 
 def agreed(texts: Sequence[str]) -> int:

@@ -112,6 +112,10 @@ class RemoteEngine:
             self._score(Conversation((user("a"),)), [candidate])
         return self._counts[candidate]
 
+    def visual_tokens(self, image: Image) -> int:
+        """What the server tells of pictures; 0 where it tells nothing."""
+        return self.card.visual_tokens
+
     def close(self) -> None:
         """Close the connections."""
         self._endpoint.client.close()

@@ -133,6 +133,10 @@ class TransformersEngine:
         """How many tokens `score` sums over for a candidate."""
         return len(self._tail(candidate))
 
+    def visual_tokens(self, image: Image) -> int:
+        """What a usual picture takes: processors tell it of a picture only by preparing it."""
+        return self.card.visual_tokens
+
     def _tail(self, candidate: str) -> list[int]:
         return self.chat.encode_reply(candidate) + self.chat.turn_end
 

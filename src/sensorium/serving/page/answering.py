@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sensorium.conversation import Conversation, Image, assistant
+from sensorium.conversation import Conversation, Image, Video, assistant
 from sensorium.correction.records import Report
 from sensorium.engine import Card, Delta, Sampling
 from sensorium.errors import SensoriumError
@@ -21,11 +21,14 @@ from sensorium.serving.correcting import Correcting, bounded
 from sensorium.serving.errors import ApiError
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.page.engines import EngineChoice
+from sensorium.serving.page.quiet_gradio import FOLDER
+from sensorium.serving.page.strips import strips_of
 from sensorium.serving.page.talk import Talk
 from sensorium.serving.page.words import say
 from sensorium.serving.queue import FairQueue
 from sensorium.serving.replies import stream_reply
 from sensorium.serving.settings import ServerSettings
+from sensorium.serving.viewing import View, Viewing
 
 LOOK_S = 0.05
 ALIVE_S = 1.0  # between two looks at which the page hears something, so that a closed tab is noticed
@@ -38,13 +41,15 @@ class Refusal(Exception):
 @dataclass
 class Answer:
     """A reply under way. status: what goes on, in the words of the page; times in seconds of `time.perf_counter`.
-    report: what was found out about it, where it is to be corrected; unmended: why nothing was.
+    view: what the engine was shown. report: what was found out about the reply, where it is to be corrected; unmended:
+    why nothing was.
 
     asked_at: when the engine was, which those who wait for their turn are not to blame it for.
     """
 
     asked_at: float
     status: str = ""
+    view: View | None = None
     text: str = ""
     last: Delta | None = None
     first_at: float | None = None
@@ -75,11 +80,11 @@ class Desk:
     """Where the page's questions are answered."""
 
     def __init__(
-        self, engines: EngineChoice, queue: FairQueue, metrics: Metrics, settings: ServerSettings,
+        self, engines: EngineChoice, queue: FairQueue, viewing: Viewing, metrics: Metrics, settings: ServerSettings,
         correcting: Correcting | None = None,
     ) -> None:  # fmt: skip
         self.engines, self.queue, self.metrics, self.settings = engines, queue, metrics, settings
-        self.correcting = correcting
+        self.viewing, self.correcting = viewing, correcting
 
     @property
     def card(self) -> Card:
@@ -95,7 +100,8 @@ class Desk:
         """
         self._check(conversation, language)
         answer = Answer(time.perf_counter())
-        task = asyncio.ensure_future(self._work(answer, conversation, engine, sampling, caller, language, correct))
+        work = self._work(answer, talk, conversation, engine, sampling, caller, language, correct)
+        task = asyncio.ensure_future(work)
         talk.answering = task
         try:
             seen, quiet_s = "", 0.0
@@ -119,7 +125,7 @@ class Desk:
         yield answer
 
     async def _work(
-        self, answer: Answer, conversation: Conversation, engine_name: str, sampling: Sampling, caller: str,
+        self, answer: Answer, talk: Talk, conversation: Conversation, engine_name: str, sampling: Sampling, caller: str,
         language: str, correct: bool,
     ) -> None:  # fmt: skip
         def loading(what: str, done: int, total: int) -> None:
@@ -129,11 +135,15 @@ class Desk:
         begun = answer.asked_at
         try:
             engine = await self.engines.get(engine_name, loading)
+            answer.status = say(language, "watching") if videos_of(conversation) else answer.status
+            answer.view = await self.viewing.view(conversation, caller)
+            talk.strips |= await asyncio.to_thread(strips_of, answer.view, FOLDER)
             answer.status = say(language, "waiting")
             await self.queue.enter(caller)
             answer.status = say(language, "thinking")
             answer.asked_at = time.perf_counter()
-            reply = stream_reply(engine, conversation, sampling, self.settings.reply_timeout_s, self.queue.leave)
+            shown, limit_s = answer.view.conversation, self.settings.reply_timeout_s
+            reply = stream_reply(engine, shown, sampling, limit_s, self.queue.leave)
             async with aclosing(reply) as deltas:
                 async for delta in self.metrics.timed(deltas, begun):
                     answer.take(delta)
@@ -161,11 +171,11 @@ class Desk:
 
     def _check(self, conversation: Conversation, language: str) -> None:
         """What the API would refuse of such a conversation, and what only a page can have."""
-        pictures = conversation.images
-        if pictures and "image" not in self.card.modalities:
+        media: list[Image | Video] = [*conversation.images, *videos_of(conversation)]
+        if media and "image" not in self.card.modalities:
             raise Refusal(say(language, "no_pictures"))
         try:
-            n_bytes = sum(_bytes(picture) for picture in pictures)
+            n_bytes = sum(map(_bytes, media))
         except OSError:
             raise Refusal(say(language, "expired")) from None
         if n_bytes > self.settings.max_body_mb * 1e6:
@@ -180,6 +190,11 @@ class Desk:
         return Refusal(say(language, "failed")) if isinstance(error, RuntimeError) else error
 
 
-def _bytes(picture: Image) -> int:
-    assert isinstance(picture.source, str)
-    return Path(picture.source).stat().st_size
+def videos_of(conversation: Conversation) -> list[Video]:
+    """All videos, in the order in which they are shown."""
+    return [part for message in conversation for part in message.parts if isinstance(part, Video)]
+
+
+def _bytes(medium: Image | Video) -> int:
+    assert isinstance(medium.source, str)
+    return Path(medium.source).stat().st_size

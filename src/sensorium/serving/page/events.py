@@ -10,10 +10,11 @@ import asyncio
 import html
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sensorium.conversation import Conversation, Message, Part, Text
+from sensorium.conversation import Conversation, Image, Message, Text
 from sensorium.engine import YES_NO, Boxes, Constraint, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.serving.page.answering import Answer, Desk, Refusal
@@ -22,6 +23,7 @@ from sensorium.serving.page.figures import figures
 from sensorium.serving.page.quiet_gradio import FOLDER, gradio
 from sensorium.serving.page.shown import checked, coloured, plain, rows_of, settled
 from sensorium.serving.page.talk import Talk, Talks, as_json, as_markdown
+from sensorium.serving.page.uploads import Frames, shown_files
 from sensorium.serving.page.words import language_of, say
 
 LONGEST_QUESTION = 100_000  # characters: far beyond what any model reads, well below what fills a server
@@ -34,8 +36,8 @@ Updates = list[Any]  # of the text field, the chat, the figures
 
 
 class Events:
-    """settings, in each event: engine, form, temperature, top p, longest reply, seed, and whether the answer is to be
-    corrected, as they stand on the page."""
+    """settings, in each event: engine, form, temperature, top p, longest reply, seed, whether the answer is to be
+    corrected, and how many frames of a video are looked at and how they are chosen, as they stand on the page."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk, self.talks = desk, Talks(MOST_TALKS)
@@ -54,19 +56,36 @@ class Events:
         key = "sees" if "image" in card.modalities else "reads"
         line = say(language, key, visual=card.visual_tokens, context=card.context_length)
         forms = gradio.update(choices=[(say(language, name), name) for name in self.forms])
-        return html.escape(line), figures(None, 0, card, language), forms
+        return html.escape(line), figures(None, card, language), forms
 
     async def ask(self, request: gradio.Request, box: dict[str, Any], *settings: Any) -> AsyncIterator[Updates]:
-        """What was written, about the pictures that came with it."""
+        """What was written, about the pictures and videos that came with it."""
         talk = self._talk(request)
         try:
             paths = [Path(name) for name in box["files"]]
-            question = await asyncio.to_thread(_question, box["text"], paths, _language(request))
+            frames = _frames(*settings[7:9])
+            question = await asyncio.to_thread(self._question, box["text"], paths, frames, _language(request))
         except (Refusal, SensoriumError) as refusal:
             yield [gradio.skip(), await self._refused(talk, box["text"], refusal, request), gradio.skip()]
             return
         async for update in self._answer(request, talk, (*talk.messages, question), settings, box):
             yield update
+
+    def _question(self, text: str, paths: list[Path], frames: Frames, language: str) -> Message:
+        """The user's turn. Raises Refusal for one without words, SensoriumError for a picture that cannot be read.
+
+        Videos are opened when their turn comes.
+        """
+        parts = shown_files(paths, frames)
+        pictures = [part for part in parts if isinstance(part, Image)]
+        self.desk.viewing.require_pictures(pictures)
+        for picture in pictures:
+            checked(Path(str(picture.source)))
+        if not text.strip():
+            raise Refusal(say(language, "no_question"))
+        if len(text) > LONGEST_QUESTION:
+            raise Refusal(say(language, "too_long", most=f"{LONGEST_QUESTION:,}"))
+        return Message("user", (*parts, Text(text.strip())))
 
     async def ask_example(
         self, request: gradio.Request, chosen: gradio.SelectData, *settings: Any
@@ -74,7 +93,7 @@ class Events:
         """One of the examples, by its number: what it holds is ours to know."""
         talk = self._talk(request)
         example = EXAMPLES[int(chosen.index) % len(EXAMPLES)]
-        question = _question(example.question, [example.picture], _language(request))
+        question = self._question(example.question, [example.picture], Frames(), _language(request))
         async for update in self._answer(request, talk, (*talk.messages, question), settings):
             yield update
 
@@ -82,7 +101,13 @@ class Events:
         """The last question once more, with the settings as they are now; if that fails, the old reply stands."""
         talk = self._talk(request)
         if talk.messages:
-            async for update in self._answer(request, talk, talk.messages[:-1], settings):
+            *before, asked = talk.messages[:-1]
+            try:
+                asked = replace(asked, parts=_frames(*settings[7:9]).of(asked.parts))
+            except SensoriumError as refusal:
+                yield [gradio.skip(), await self._refused(talk, "", refusal, request), gradio.skip()]
+                return
+            async for update in self._answer(request, talk, (*before, asked), settings):
                 yield update
 
     async def _answer(
@@ -94,7 +119,7 @@ class Events:
             yield [gradio.skip()] * 3
             return
         language, conversation = _language(request), Conversation(messages)
-        rows = await self._rows(talk, messages, say(language, "thinking"))
+        rows = await self._rows(talk, messages, language, say(language, "thinking"))
         yield [gradio.update(value=None, **_BUSY), rows, gradio.skip()]
         key = request.headers.get("authorization") if self.desk.settings.keys else None
         caller = key or (request.client.host if request.client else "")
@@ -107,8 +132,8 @@ class Events:
                     if self._talk(request) is not talk:  # a new conversation was begun meanwhile
                         return
                     is_checked = correct and answer.last is not None and answer.last.finish is not None
-                    rows = await self._rows(talk, messages, answer.status, answer.text, is_checked)
-                    told = figures(answer, len(conversation.images), self.desk.card, language)
+                    rows = await self._rows(talk, messages, language, answer.status, answer.text, is_checked)
+                    told = figures(answer, self.desk.card, language)
                     yield [gradio.skip(), rows, told]
         except (Refusal, SensoriumError) as refusal:
             back = gradio.update(value=box, **_FREE) if box else gradio.update(**_FREE)
@@ -117,13 +142,14 @@ class Events:
         yield [gradio.update(**_FREE), await self._finished(talk, answer, sampling, language), gradio.skip()]
 
     async def _rows(
-        self, talk: Talk, messages: tuple[Message, ...], status: str, text: str = "", is_checked: bool = False
-    ) -> list[dict[str, Any]]:
+        self, talk: Talk, messages: tuple[Message, ...], language: str, status: str, text: str = "",
+        is_checked: bool = False,
+    ) -> list[dict[str, Any]]:  # fmt: skip
         """The chat's rows: what was said, and what has come of the reply, or what it waits for.
 
         is_checked: whether the reply has come and waits to be corrected.
         """
-        rows = await asyncio.to_thread(rows_of, messages, FOLDER, talk.reports)
+        rows = await asyncio.to_thread(rows_of, messages, FOLDER, talk.reports, talk.strips, language)
         said = coloured(settled(text)) if text else f"*{plain(status)}*"
         if text and is_checked:
             said += f"\n\n*{plain(status)}*"
@@ -131,7 +157,7 @@ class Events:
 
     async def _finished(self, talk: Talk, answer: Answer, sampling: Sampling, language: str) -> list[dict[str, Any]]:
         """The rows at the end, with a word about a reply that ended before its time."""
-        rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER, talk.reports)
+        rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER, talk.reports, talk.strips, language)
         if answer.report is not None or answer.unmended:
             rows.append({"role": "assistant", "content": f"*{plain(_told(answer, language))}*"})
         if answer.is_stopped:
@@ -146,10 +172,11 @@ class Events:
         self, talk: Talk, asked: str, refusal: Exception, request: gradio.Request
     ) -> list[dict[str, Any]]:
         """The conversation as it was; below it what was asked, and why there is no answer to that."""
-        rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER, talk.reports)
+        language = _language(request)
+        rows = await asyncio.to_thread(rows_of, talk.messages, FOLDER, talk.reports, talk.strips, language)
         if asked.strip():
             rows.append({"role": "user", "content": plain(asked)})
-        said = f"⚠️ **{say(_language(request), 'cannot_answer')}** {plain(str(refusal))}"
+        said = f"⚠️ **{say(language, 'cannot_answer')}** {plain(str(refusal))}"
         return [*rows, {"role": "assistant", "content": said}]
 
     async def stop(self, request: gradio.Request) -> None:
@@ -159,7 +186,7 @@ class Events:
     async def begin(self, request: gradio.Request) -> Updates:
         """A new conversation in the same tab."""
         self.talks.end(str(request.session_hash))
-        empty = figures(None, 0, self.desk.card, _language(request))
+        empty = figures(None, self.desk.card, _language(request))
         return [gradio.update(value=None, **_FREE), [], empty]
 
     def json(self, request: gradio.Request) -> str:
@@ -169,9 +196,9 @@ class Events:
 
     def markdown(self, request: gradio.Request) -> str:
         """The conversation as a Markdown file's text."""
-        you, picture = (say(_language(request), key) for key in ("you", "picture"))
+        you, picture, video = (say(_language(request), key) for key in ("you", "picture", "video"))
         messages = self._talk(request).messages
-        return _file(request, messages, lambda: as_markdown(messages, you, self.desk.card.name, picture))
+        return _file(request, messages, lambda: as_markdown(messages, you, self.desk.card.name, picture, video))
 
 
 def _file(request: gradio.Request, messages: tuple[Message, ...], write: Callable[[], str]) -> str:
@@ -194,14 +221,12 @@ def _told(answer: Answer, language: str) -> str:
     return say(language, outcome, claims=len(values), **counts)
 
 
-def _question(text: str, paths: list[Path], language: str) -> Message:
-    """The user's turn. Raises Refusal for one without words, SensoriumError for a picture that cannot be read."""
-    pictures: list[Part] = [checked(path) for path in paths]
-    if not text.strip():
-        raise Refusal(say(language, "no_question"))
-    if len(text) > LONGEST_QUESTION:
-        raise Refusal(say(language, "too_long", most=f"{LONGEST_QUESTION:,}"))
-    return Message("user", (*pictures, Text(text.strip())))
+def _frames(n: float | None, sampling: str) -> Frames:
+    """Raises SensoriumError for what no field of the page gives."""
+    try:
+        return Frames(int(n or Frames.n), str(sampling))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SensoriumError("settings", "are not numbers.", "Fill the empty ones in.") from error
 
 
 def _sampling(form: str, temperature: float, top_p: float, max_new_tokens: float, seed: float | None) -> Sampling:

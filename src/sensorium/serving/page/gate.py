@@ -71,7 +71,7 @@ class Gate:
         if path.startswith(_FILE) and not self._is_ours(path.removeprefix(_FILE)):
             raise ApiError(403, "This file is not one of the page's.", "forbidden")
         if _UPLOAD.fullmatch(path) and _tidied(self.folder) > self.most_bytes:
-            raise ApiError(507, "The server holds as many pictures as it may; try again later.", "no_room")
+            raise ApiError(507, "The server holds as much as it may; try again later.", "no_room")
         return await self._checked_event(receive) if _EVENTS.fullmatch(path) else receive
 
     async def _checked_event(self, receive: Receive) -> Receive:
@@ -87,7 +87,7 @@ class Gate:
             raise ApiError(400, "This is not an event of the page.", "invalid_request") from None
         for name in _paths(event):
             if not isinstance(name, str) or not self._is_ours(name):
-                what = "A picture must be uploaded; paths and addresses are not opened."
+                what = "Pictures and videos must be uploaded; paths and addresses are not opened."
                 raise ApiError(400, what, "invalid_request")
         parts = [{"type": "http.request", "body": body, "more_body": False}]
 

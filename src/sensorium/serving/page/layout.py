@@ -13,9 +13,11 @@ from sensorium.serving.page.gate import EXAMPLES_FOLDER
 from sensorium.serving.page.look import DOWNLOAD, ICON
 from sensorium.serving.page.quiet_gradio import FOLDER, gradio
 from sensorium.serving.page.shown import copy_for_page
+from sensorium.serving.page.uploads import TYPES, Frames
 from sensorium.serving.page.words import TRANSLATIONS, say
 
 I18N = gradio.I18n(**TRANSLATIONS)
+SAMPLINGS = ("uniform", "scenes", "difference", "subtitles")
 _Text: Any = I18N  # Gradio's own types allow translated text in fewer places than Gradio does
 
 
@@ -50,7 +52,7 @@ class _Widgets:
                 )  # fmt: skip
                 self.box = gradio.MultimodalTextbox(
                     elem_id="ask", show_label=False, label=_Text(ask), placeholder=_Text(ask), autofocus=True,
-                    file_count="multiple", file_types=["image"], sources=["upload"] if sees else [], max_lines=6,
+                    file_count="multiple", file_types=TYPES, sources=["upload"] if sees else [], max_lines=6,
                     max_plain_text_length=LONGEST_QUESTION,
                 )  # fmt: skip
             with gradio.Column(scale=1, min_width=260, elem_id="side"):
@@ -69,7 +71,7 @@ class _Widgets:
         self.file = gradio.Textbox(visible="hidden", elem_id="file")
 
     def _settings(self) -> list[Any]:
-        """Engine, form of the answer, temperature, top p, longest reply, seed, correction."""
+        """Engine, form of the answer, temperature, top p, longest reply, seed, correction, a video's frames."""
         names = self.desk.engines.names
         longest = self.desk.card.context_length
         with gradio.Accordion(_Text("settings"), open=True, elem_id="settings"):
@@ -84,11 +86,19 @@ class _Widgets:
                     label=_Text("max_tokens"), elem_id="max-tokens", min_width=100,
                 )  # fmt: skip
                 seed = gradio.Number(0, precision=0, minimum=0, label=_Text("seed"), elem_id="seed", min_width=100)
+            with gradio.Row(visible="image" in self.desk.card.modalities):
+                most = self.desk.settings.max_frames
+                frames = gradio.Number(min(Frames.n, most), precision=0, minimum=1, maximum=most, label=_Text("frames"),
+                                       elem_id="frames", min_width=100)  # fmt: skip
+                sampling = gradio.Dropdown(
+                    [(_Text(name), name) for name in SAMPLINGS], value=SAMPLINGS[0], label=_Text("sampling"),
+                    elem_id="sampling", min_width=100,
+                )  # fmt: skip
             correct = gradio.Checkbox(
                 False, label=_Text("correct"), info=_Text("correct_info"), elem_id="correct",
                 visible=self.desk.correcting is not None and "image" in self.desk.card.modalities,
             )  # fmt: skip
-        return [engine, self.form, temperature, top_p, n_tokens, seed, correct]
+        return [engine, self.form, temperature, top_p, n_tokens, seed, correct, frames, sampling]
 
     def connect(self, events: Events) -> None:
         """Which click is which event. Our own queue decides who waits, so Gradio's lets everything through."""

@@ -19,19 +19,20 @@ from sensorium.serving.page.quiet_gradio import FOLDER, gradio
 from sensorium.serving.page.sign_in import PATH, SignIn, sign_in
 from sensorium.serving.queue import FairQueue
 from sensorium.serving.settings import ServerSettings
+from sensorium.serving.viewing import Viewing
 
-MOST_BYTES = 2 * 10**9  # of pictures kept for the page, all visitors together
+MOST_BYTES = 2 * 10**9  # of what is kept for the page, all visitors together
 
 
 def mount_page(
-    app: FastAPI, engines: EngineChoice, queue: FairQueue, metrics: Metrics, settings: ServerSettings,
+    app: FastAPI, engines: EngineChoice, queue: FairQueue, viewing: Viewing, metrics: Metrics, settings: ServerSettings,
     correcting: Correcting | None = None,
 ) -> None:  # fmt: skip
     """Serve the page at `/` of the API's application. To be called before the guard is added, which stands outside.
 
     With keys, `SignIn` must stand outside of the guard as well: see `let_in`.
     """
-    blocks = build_page(Desk(engines, queue, metrics, settings, correcting))
+    blocks = build_page(Desk(engines, queue, viewing, metrics, settings, correcting))
     blocks.queue(default_concurrency_limit=None, api_open=False)
     blocks.state_session_capacity = MOST_TALKS
     page = gradio.mount_gradio_app(

@@ -15,12 +15,13 @@ from typing import Any
 
 from PIL import Image as PILImage
 
-from sensorium.conversation import Image, Message
+from sensorium.conversation import Image, Message, Video
 from sensorium.correction.difference import numbered_boxes, pieces, said
 from sensorium.correction.records import Report
 from sensorium.errors import SensoriumError
 from sensorium.grounding import BOX_CLOSE, BOX_OPEN, REF_OPEN, Grounded, colours_of, draw_grounded, parse_grounded
 from sensorium.media import open_image, save_image
+from sensorium.serving.page.strips import Strips
 
 LONG_SIDE = 1024  # at most, of a picture on the page; what the model sees stays as it came
 DRAWN_SIDE = 640  # at least, of the long side where boxes are drawn
@@ -28,18 +29,27 @@ _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.S)
 
 
 def rows_of(
-    messages: Sequence[Message], folder: Path, reports: Mapping[int, Report] | None = None
-) -> list[dict[str, Any]]:
-    """Gradio's rows: pictures, then words; under a reply with boxes a copy of the picture with the boxes in it.
+    messages: Sequence[Message], folder: Path, reports: Mapping[int, Report] | None = None,
+    strips: Strips | None = None, language: str = "en",
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Gradio's rows: pictures and videos, these as strips of their frames, then words; under a reply with boxes a copy
+    of the picture with the boxes in it.
 
     folder: where shown copies are kept. reports: of corrected replies, by number: struck and added words, and the boxes
-    of what was found. Boxes are about the picture shown last, as everywhere in Sensorium.
+    of what was found. strips: of the videos that were watched. Boxes are about the picture shown last, as everywhere in
+    Sensorium; after a video nobody knows which frame they mean.
     """
     rows: list[dict[str, Any]] = []
     last: Image | None = None
     for number, message in enumerate(messages):
-        content: list[Any] = [_file(copy_for_page(picture, folder)) for picture in message.images]
-        last = message.images[-1] if message.images else last
+        content: list[Any] = []
+        for part in message.parts:
+            if isinstance(part, Image):
+                content.append(_file(copy_for_page(part, folder)))
+                last = part
+            elif isinstance(part, Video):
+                content.append(_strip(part, strips or {}, language))
+                last = None
         if message.role == "user":
             content += [plain(message.text)] if message.text else []
         elif reports and number in reports:
@@ -55,6 +65,10 @@ def rows_of(
                 content.append(_file(drawn))
         rows.append({"role": message.role, "content": content})
     return rows
+
+
+def _strip(video: Video, strips: Strips, language: str) -> str:
+    return strips[video].html(language) if video in strips else plain(Path(str(video.source)).name)
 
 
 def coloured(reply: str) -> str:

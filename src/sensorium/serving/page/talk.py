@@ -8,23 +8,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sensorium.conversation import Conversation, Image, Message, Text
+from sensorium.conversation import Conversation, Image, Message, Part, Text, Video
 from sensorium.correction.records import Report
 from sensorium.errors import SensoriumError
+from sensorium.serving.page.strips import Strip
 
 
 @dataclass
 class Talk:
     """messages: said and answered, in turns. answering: the task of the reply under way, for whoever stops it.
 
-    reports: of corrected replies, by the number of their message.
+    reports: of corrected replies, by the number of their message. strips: what was seen of the videos.
     """
 
     messages: tuple[Message, ...] = ()
     reports: dict[int, Report] = field(default_factory=dict)
+    strips: dict[Video, Strip] = field(default_factory=dict)
     answering: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def note(self, report: Report | None) -> None:
@@ -62,31 +64,36 @@ class Talks:
 
 
 def with_bytes(messages: tuple[Message, ...]) -> Conversation:
-    """The same conversation with its pictures in it, for a file that means something elsewhere.
+    """The same conversation with its pictures and videos in it, for a file that means something elsewhere.
 
-    Raises SensoriumError when nothing was said or a picture is no longer there.
+    Raises SensoriumError when nothing was said or one of them is no longer there.
     """
-    return Conversation(tuple(
-        Message(message.role, tuple(_with_bytes(part) if isinstance(part, Image) else part for part in message.parts))
-        for message in messages
-    ))  # fmt: skip
+    return Conversation(tuple(Message(message.role, tuple(map(_with_bytes, message.parts))) for message in messages))
 
 
-def _with_bytes(picture: Image) -> Image:
-    assert isinstance(picture.source, str)
+def _with_bytes(part: Part) -> Part:
     try:
-        return Image(Path(picture.source).read_bytes())
+        if isinstance(part, Video):
+            subtitles = None if part.subtitles is None else _read(part.subtitles)
+            return replace(part, source=_read(part.source), subtitles=subtitles)
+        return Image(_read(part.source)) if isinstance(part, Image) else part
     except OSError as error:
-        raise SensoriumError("picture", "is no longer kept.", "Begin a new conversation.") from error
+        noun = "video" if isinstance(part, Video) else "picture"
+        raise SensoriumError(noun, "is no longer kept.", "Begin a new conversation.") from error
+
+
+def _read(source: str | bytes) -> bytes:
+    assert isinstance(source, str)
+    return Path(source).read_bytes()
 
 
 def as_json(messages: tuple[Message, ...]) -> str:
-    """Content parts, pictures as data URLs; `sensorium chat --conversation FILE` goes on with it."""
+    """Content parts, pictures and videos as data URLs; `sensorium chat --conversation FILE` goes on with it."""
     return json.dumps(with_bytes(messages).to_json(), ensure_ascii=False, indent=2) + "\n"
 
 
-def as_markdown(messages: tuple[Message, ...], you: str, model: str, picture: str) -> str:
-    """Headings for who speaks, pictures by number, their data at the end where it disturbs nobody."""
+def as_markdown(messages: tuple[Message, ...], you: str, model: str, picture: str, video: str) -> str:
+    """Headings for who speaks, pictures and videos by number, their data at the end where it disturbs nobody."""
     lines: list[str] = []
     data: list[str] = []
     for message, row in zip(messages, with_bytes(messages).to_json(), strict=True):
@@ -95,6 +102,7 @@ def as_markdown(messages: tuple[Message, ...], you: str, model: str, picture: st
             if isinstance(part, Text):
                 lines.append(part.text)
             else:
-                data.append(f"[{picture}-{len(data) + 1}]: {written['image_url']['url']}")
-                lines.append(f"![{picture} {len(data)}][{picture}-{len(data)}]")
+                noun, kind, mark = (video, "video_url", "") if isinstance(part, Video) else (picture, "image_url", "!")
+                data.append(f"[{noun}-{len(data) + 1}]: {written[kind]['url']}")
+                lines.append(f"{mark}[{noun} {len(data)}][{noun}-{len(data)}]")
     return "\n\n".join([*lines, "\n".join(data)]).rstrip() + "\n"
