@@ -8,6 +8,9 @@ when all was imported (as Linux tells it). Frames of both sides are compared, so
 
 `every frame`: all frames as RGB, one after the other. `sampled`: so many frames from the whole length, by seeking where
 that helps. `hour`: the same of an hour, on our side as an engine gets them: shrunk, encoded, with their times.
+
+`answers`, with --model: a question about the hour, from the file to the first token of the reply, then another one; for
+several numbers of frames, so that latency stands beside visual tokens; memory is above what the loaded model holds.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,9 @@ SAME = 3.0  # grey levels that two programs' conversions of colours may differ b
 
 def main() -> None:
     options = _options()
+    if options.side == "answers":
+        print(json.dumps(answers(Path(options.film), options.model, options.engine, options.frames)))
+        return
     if options.side is not None:
         print(json.dumps(measure(options.side, options.task, Path(options.film), options.frames)))
         return
@@ -48,6 +54,8 @@ def main() -> None:
                       for _ in range(options.rounds)]  # fmt: skip
             found[task] = compared(rounds, sides)
             report(task, found[task])
+        if options.model:
+            found["answers"] = answered(hour, options)
     if options.json:
         print(json.dumps(found))
 
@@ -103,6 +111,48 @@ def measure(side: str, task: str, film: Path, n_frames: int) -> dict[str, Any]:
     colours = read(film, n_frames)
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "frames": len(colours), "bytes": _bytes("VmHWM") - before, "colours": colours}
+
+
+def answers(film: Path, model: str, engine: str, n_frames: int) -> dict[str, Any]:
+    """In a process of its own: tokens of the prompt, those read before, and seconds to the reply's first token, of two
+    questions about n frames of the film; memory above the loaded model in bytes.
+    """
+    from sensorium.conversation import Conversation, Image, Video, user
+    from sensorium.engine import Sampling
+    from sensorium.engine.loading import load_engine
+    from sensorium.media import encode_image
+
+    asked = load_engine(model, engine=engine)  # type: ignore[arg-type]
+    from PIL import Image as Picture
+
+    small = Image(encode_image(Picture.new("RGB", (64, 64))))
+    asked.answer([Conversation((user(small, "Hello"),))], Sampling(max_new_tokens=1))  # what is set up once
+    Path("/proc/self/clear_refs").write_text("5")
+    before, found = _bytes("VmRSS"), []
+    for question in ("What happens?", "Which colours are seen?"):
+        started = time.perf_counter()
+        shown = Conversation((user(Video(str(film), frames=n_frames), question),))
+        [reply] = asked.answer([shown], Sampling(max_new_tokens=1))
+        seconds = time.perf_counter() - started
+        found.append({"seconds": seconds, "prompt": reply.n_prompt, "cached": reply.n_cached})
+    return {"visual_tokens": n_frames * asked.card.visual_tokens, "first": found[0], "second": found[1],
+            "bytes": _bytes("VmHWM") - before}  # fmt: skip
+
+
+def answered(film: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Of a quarter, a half and all of the frames: the round with the median first answer."""
+    rows = []
+    print(f"answers ({options.model}, {options.engine})")
+    for n_frames in sorted({max(1, options.frames // part) for part in (4, 2, 1)}):
+        more = ["--model", options.model, "--engine", options.engine]
+        rounds = [_in_process("answers", "answers", film, n_frames, more) for _ in range(options.rounds)]
+        row = sorted(rounds, key=lambda one: one["first"]["seconds"])[len(rounds) // 2] | {"frames": n_frames}
+        first, second = row["first"], row["second"]
+        print(f"  {n_frames:4} frames, {row['visual_tokens']:6} visual tokens: {first['seconds']:7.2f} s, then "
+              f"{second['seconds']:6.2f} s ({second['cached']} of {second['prompt']} tokens were read before), "
+              f"{row['bytes'] / 1e6:.0f} MB above the model")  # fmt: skip
+        rows.append(row)
+    return rows
 
 
 def _sensorium(task: str) -> Callable[[Path, int], list[float]]:
@@ -181,8 +231,9 @@ def _bytes(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith(f"{name}:"))
 
 
-def _in_process(side: str, task: str, film: Path, n_frames: int) -> dict[str, Any]:
-    words = [sys.executable, __file__, "--side", side, "--task", task, "--film", str(film), "--frames", str(n_frames)]
+def _in_process(side: str, task: str, film: Path, n_frames: int, more: Sequence[str] = ()) -> dict[str, Any]:
+    words = [sys.executable, __file__, "--side", side, "--task", task, "--film", str(film), "--frames", str(n_frames),
+             *more]  # fmt: skip
     return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -220,6 +271,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hour-seconds", type=int, default=3600, help="of the long one")
     parser.add_argument("--frames", type=int, default=128, help="that are sampled")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", help="also time answers about the hour, by this model, as `default`")
+    parser.add_argument("--engine", default="auto", choices=("auto", "llamacpp", "torch"))
     parser.add_argument("--json", action="store_true")
     for hidden in ("--side", "--task", "--film"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)

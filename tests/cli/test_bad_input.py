@@ -28,9 +28,9 @@ stages:
 """
 
 
-def huge_header() -> bytes:
-    """A PNG whose header claims 60,000 x 60,000 pixels."""
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+def claimed(width: int, height: int) -> bytes:
+    """A PNG whose header claims that size."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
@@ -49,7 +49,7 @@ def noise() -> bytes:
 PICTURES = {
     "empty": (b"", "empty"),
     "truncated": (noise()[:2000], "damaged"),
-    "huge": (huge_header(), "more pixels"),
+    "huge": (claimed(60_000, 60_000), "more pixels"),
     "mislabelled": (b"%PDF-1.7\n1 0 obj", "PDF"),
     "a web page": (b"<!doctype html><html></html>", "HTML"),
 }
@@ -67,6 +67,17 @@ def test_a_picture_that_is_none(sensorium, engine, model, tmp_path, kind):
     error = sensorium("chat", model, "-i", path, "-q", "What?", "--draw", out).error
     assert error.startswith(f"{path}: ") and said in error
     assert engine.asked == [] and not out.exists()
+
+
+def test_forty_pictures_of_fifty_megapixels_are_refused_by_their_headers(sensorium, engine, model, tmp_path):
+    """Files of a few bytes that only claim to be so large: decoding any of them would tell that it is damaged."""
+    paths = [tmp_path / f"{k}.png" for k in range(40)]
+    for path in paths:
+        path.write_bytes(claimed(8660, 5774))
+    shown = [word for path in paths for word in ("-i", path)]
+    said = "40 pictures: are 2,000,113,600 pixels together; at most 650,000,000"  # 40 * 8660 * 5774
+    assert sensorium("chat", model, *shown, "-q", "What?").error.startswith(said)
+    assert engine.asked == []
 
 
 def test_more_pictures_than_the_context_holds(sensorium, model_folder, small_engine, picture, monkeypatch):

@@ -112,7 +112,7 @@ def test_a_file_that_ends_like_a_video_is_one(sensorium, film, tmp_path):
 def test_a_video_that_has_no_room_is_refused_with_what_to_change(sensorium, recipe, film, tmp_path):
     clip = film(tmp_path / "clip.mp4", [40, 80])
     said = sensorium("info", recipe, "--video", clip, "--frames", 1000).error
-    assert "takes 1000 frames of 16 visual tokens, 16,000 in all" in said and "(--frames) below 512" in said
+    assert "takes 1000 frames of 16 visual tokens, 16,000 in all" in said and "(--frames) at most 511" in said
     assert "--frames: is about a video" in sensorium("info", recipe, "--frames", 4).error
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import threading
+import zlib
 from typing import Any
 
 import pytest
@@ -131,6 +133,16 @@ def test_only_a_users_turn_is_answered(any_engine, last):
     conversation = ASKED + last if last else Conversation((system("Be brief."),))
     with pytest.raises(SensoriumError, match="nothing to answer"):
         any_engine.answer([conversation])
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_pictures_of_too_many_pixels_together_are_refused_by_their_headers(any_engine):
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 10_000, 10_000, 8, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b""))
+    hundred_million = Image(b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    ))
+    with pytest.raises(SensoriumError, match="7 pictures: are 700,000,000 pixels together; at most 650,000,000"):
+        any_engine.answer([Conversation((user(*[hundred_million] * 7, "What?"),))], Sampling(max_new_tokens=1))
 
 
 def test_a_picture_that_does_not_open_is_named(any_engine, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sensorium.conversation import Conversation, Image, assistant, user
-from sensorium.engine import JsonSchema, OneOf, Sampling
+from sensorium.engine import JsonSchema, OneOf, Reply, Sampling
 from sensorium.engine.torch import TorchEngine
 from sensorium.model.checkpoint import save_model
 from sensorium.model.language import LoraConfig
@@ -23,6 +23,11 @@ def engine(tiny_model) -> TorchEngine:
     return TorchEngine(tiny_model, "tiny")
 
 
+def fresh(engine: TorchEngine, conversation: Conversation, sampling: Sampling) -> Reply:
+    """What an engine says that has read nothing before."""
+    return TorchEngine(engine.model).answer([conversation], sampling)[0]
+
+
 def _reply(engine: TorchEngine, conversation: Conversation, **options: object) -> str:
     return engine.answer([conversation], Sampling(**options))[0].text
 
@@ -33,7 +38,7 @@ def test_a_batch_answers_what_each_alone_answers_in_order(engine, options, batch
     sampling = Sampling(max_new_tokens=24, **options)
     engine = TorchEngine(engine.model, batch_size=batch_size)
     together = engine.answer(SEVERAL, sampling)
-    assert together == [engine.answer([conversation], sampling)[0] for conversation in SEVERAL]
+    assert together == [fresh(engine, conversation, sampling) for conversation in SEVERAL]
     assert len({reply.text for reply in together}) > 1
     assert engine.answer([], sampling) == []
 
@@ -146,7 +151,7 @@ def test_replies_that_are_over_leave_the_batch_and_change_nothing_for_the_others
     engine._step = lambda embeddings, *rest: sizes.append(len(embeddings)) or step(embeddings, *rest)
     together = engine.answer(SEVERAL, sampling)
     assert sizes[0] == len(SEVERAL) and len(set(sizes)) > 1 and sizes == sorted(sizes, reverse=True)
-    assert together == [engine.answer([conversation], sampling)[0] for conversation in SEVERAL]
+    assert together == [fresh(engine, conversation, sampling) for conversation in SEVERAL]
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.8, "seed": 5}])

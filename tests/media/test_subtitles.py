@@ -71,7 +71,8 @@ def test_any_bytes_become_text_and_lines_or_one_error(data):
     ("data", "said"),
     [(b"", "is empty"), (b"just words", "is not SRT, WebVTT or ASS|holds no subtitles"),
      (b"1\n00:00:02,000 --> 00:00:01,000\nbackwards\n", "holds no subtitles"), (b"WEBVTT\n", "holds no subtitles"),
-     (b"\x00\x01\x02" * 50, "is not SRT|holds no subtitles")],
+     (b"\x00\x01\x02" * 50, "is not SRT|holds no subtitles"),
+     (SRT.encode() * 50_000, "has 5,100,000 bytes; at most 4,194,304")],
 )  # fmt: skip
 def test_what_holds_no_lines_is_refused(data, said):
     with pytest.raises(SensoriumError, match=said):

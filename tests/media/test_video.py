@@ -189,15 +189,40 @@ def test_a_broken_tail_leaves_what_is_before_it(film, tmp_path, suffix):
         assert [frame.time_s for frame in frames] == pytest.approx([0, 1, reader.ended_at_s], abs=2e-3)
 
 
+@pytest.fixture(scope="module")
+def containers(film, clip, tmp_path_factory):
+    """The bytes of one clip in four containers."""
+    folder = tmp_path_factory.mktemp("containers")
+    others = [(".mkv", "libx264"), (".ts", "libx264"), (".avi", "mpeg4")]
+    return [path.read_bytes() for path in (clip, *(film(folder / f"c{end}", GREYS, codec=of) for end, of in others))]
+
+
+def test_a_stream_whose_clock_is_lost_is_read_in_its_order_and_again_from_its_start(film, tmp_path):
+    data = bytearray(film(tmp_path / "clip.ts", GREYS).read_bytes())
+    place, n_packets = -1, 0
+    while (place := data.find(b"\0\0\1\xe0", place + 1)) >= 0:  # the head of each picture's packet
+        data[place + 7] &= 0x3F  # says that it has neither of its two times
+        n_packets += 1
+    assert n_packets == len(GREYS)
+    with open_video(bytes(data)) as reader:
+        forwards = list(reader.frames_at([k / 1000 for k in range(100)]))
+        assert numbers(forwards) == sorted(numbers(forwards)) and len(forwards) > 10
+        assert [frame.time_s for frame in forwards] == sorted({frame.time_s for frame in forwards})
+        assert (numbers(forwards)[0], numbers(forwards)[-1]) == (0, 49)
+        assert numbers(reader.frames_at([0, 60])) == [0, 49]
+        assert [frame.time_s for frame in reader.frames_at([0])] == [0]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_damaged_bytes_are_read_or_refused_in_one_line(clip, data):
-    damaged = bytearray(clip.read_bytes())
+def test_damaged_bytes_are_read_or_refused_in_one_line(containers, data):
+    damaged = bytearray(data.draw(st.sampled_from(containers)))
     for _ in range(data.draw(st.integers(1, 12))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
-        for frame in read(bytes(damaged), [0, 1, 2, 3, 4]):
-            assert frame.picture.mode == "RGB"
+        with open_video(bytes(damaged)) as reader:
+            for frame in [*reader.frames_at([0, 1, 2, 3, 4]), *reader.frames_at([0.5, 4.5])]:
+                assert frame.picture.mode == "RGB"
     except SensoriumError as error:
         assert "\n" not in str(error)
 

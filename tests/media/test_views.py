@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
-from transformers.image_processing_utils import select_best_resolution
+from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     GotOcr2ImageProcessorPil,
     get_optimal_tiled_canvas,
 )
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
@@ -22,6 +23,8 @@ from sensorium.media.tiles import AnyResTiles, InternVLTiles, NanoVLMTiles
 from sensorium.media.views import WHOLE, Corners, Views
 
 SIZES = [(w, h) for w in range(20, 2000, 97) for h in range(20, 2000, 113)]  # 20 x 18 shapes, thin strips among them
+SMALL = [(w, h) for w in range(7, 200, 7) for h in range(10, 200, 13)]
+ONEVISION = tuple((columns, rows) for columns in range(1, 7) for rows in range(1, 7))
 SIDE, TOKEN = 28, 14  # a view of 2 x 2 visual tokens
 
 sides = st.integers(1, 3000)
@@ -44,11 +47,12 @@ def pixels(views: Views, picture: Image.Image) -> np.ndarray:
     return np.stack([np.asarray(view) for view in views.cut(picture)])
 
 
-@pytest.mark.parametrize("most", [1, 6, 12])
-def test_internvl_chooses_the_grid_that_transformers_chooses(most):
-    tiles = InternVLTiles(max_tiles=most)
+@pytest.mark.parametrize(("least", "most"), [(1, 1), (1, 6), (1, 12), (3, 12)])
+def test_internvl_chooses_the_grid_that_transformers_chooses(least, most):
+    tiles = InternVLTiles(min_tiles=least, max_tiles=most)
     for width, height in SIZES:
-        assert tiles.best_grid((width, height), 448) == get_optimal_tiled_canvas((height, width), (448, 448), 1, most)
+        theirs = get_optimal_tiled_canvas((height, width), (448, 448), least, most)
+        assert tiles.best_grid((width, height), 448) == theirs
 
 
 def test_of_two_shapes_equally_near_internvl_takes_the_larger_where_the_picture_fills_half_of_it():
@@ -75,17 +79,22 @@ def test_internvl_shows_the_whole_last_and_only_beside_several_tiles():
     ]
     assert len(seen(ViewsConfig(tiles=InternVLTiles()), 20, 20)) == 1
     assert views.layout == tuple(range(4 * 4))
+    assert len(seen(ViewsConfig(tiles=InternVLTiles(thumbnail=False)), 60, 20)) == 3
 
 
-def test_anyres_chooses_the_grid_that_transformers_chooses():
-    tiles = AnyResTiles()
-    resolutions = [(rows * 336, columns * 336) for columns, rows in tiles.grids]
-    for width, height in SIZES:
-        columns, rows = tiles.best_grid((width, height), 336)
-        assert (rows * 336, columns * 336) == select_best_resolution((height, width), resolutions)
+@pytest.mark.parametrize(("grids", "side"), [(AnyResTiles().grids, 336), (AnyResTiles().grids, 7), (ONEVISION, 384)])
+def test_anyres_chooses_the_grid_and_the_size_within_it_that_transformers_chooses(grids, side):
+    tiles = AnyResTiles(grids=grids)
+    resolutions = [(rows * side, columns * side) for columns, rows in tiles.grids]
+    for width, height in SIZES + SMALL:
+        columns, rows = tiles.best_grid((width, height), side)
+        assert (rows * side, columns * side) == select_best_resolution((height, width), resolutions)
+        canvas = tiles.views((width, height), side, 1, (1, 1)).canvases[1]
+        theirs = get_patch_output_size(np.zeros((height, width, 3)), (rows * side, columns * side), "channels_last")
+        assert canvas.placed[2:] == theirs[::-1]
 
 
-@pytest.mark.parametrize("size", [(90, 50), (50, 90), (57, 23), (28, 28), (300, 40)])
+@pytest.mark.parametrize("size", [(90, 50), (50, 90), (57, 23), (28, 28), (300, 40), (20, 23), (25, 50), (80, 20)])
 def test_anyres_cuts_the_pixels_that_transformers_cuts(size):
     grids = AnyResTiles().grids
     square = {"height": SIDE, "width": SIDE}
@@ -98,6 +107,8 @@ def test_anyres_cuts_the_pixels_that_transformers_cuts(size):
 
 
 @given(st.integers(5, 900), st.integers(5, 900))
+@example(82, 205)  # the ratio times the side is a whole number but for its last bit
+@example(47, 282)
 def test_anyres_keeps_the_tokens_that_transformers_keeps(width, height):
     import torch
 
@@ -134,6 +145,20 @@ def test_nanovlm_rounds_up_to_squares_and_announces_each_tile():
     assert set(views.layout) - {*range(6)} <= set(tiles.added_tokens())
 
 
+def test_nanovlm_takes_the_least_squares_that_hold_the_picture():
+    """By search and in whole numbers: the longer side at most four squares, the shorter one in its proportion."""
+    tiles = NanoVLMTiles(max_side=2048)
+    for picture in SIZES:
+        longer = next(n for n in (1, 2, 3, 4) if n == 4 or n * 512 >= max(picture))
+        shorter = next(n for n in (1, 2, 3, 4) if n * max(picture) >= longer * min(picture))
+        sides = (longer * 512, shorter * 512)
+        assert tiles.resized(picture, 512) == (sides if picture[0] >= picture[1] else sides[::-1])
+
+
+def test_a_square_larger_than_the_longest_side_is_one_view():
+    assert NanoVLMTiles(max_side=14).views((50, 20), 28, 4, (2, 2)).layout == ("<global>", 0, 1, 2, 3)
+
+
 @given(sides)
 def test_a_square_stays_square_under_nanovlms_rule(side):
     assert len(set(NanoVLMTiles(max_side=SIDE * 8).resized((side, side), SIDE))) == 1
@@ -142,11 +167,29 @@ def test_a_square_stays_square_under_nanovlms_rule(side):
 def test_nanovlm_has_no_token_for_a_ninth_row():
     with pytest.raises(SensoriumError, match="Set at most 224"):
         NanoVLMTiles(max_side=28 * 9).views((50, 50), 28, 4, (2, 2))
+    assert len(NanoVLMTiles(max_side=28 * 9 - 1).views((500, 500), 28, 4, (2, 2))) == 1 + 8 * 8
+
+
+def test_fewer_tiles_are_the_next_fewer_and_one_is_the_least():
+    assert InternVLTiles(min_tiles=5, max_tiles=5).fewer(28) == InternVLTiles(min_tiles=4, max_tiles=4)
+    assert InternVLTiles(max_tiles=5).fewer(28) == InternVLTiles(max_tiles=4)
+    assert InternVLTiles(max_tiles=1).fewer(28) is None
+    assert AnyResTiles().fewer(28) == AnyResTiles(grids=((1, 2), (2, 1), (3, 1), (1, 3)))
+    assert AnyResTiles(grids=((1, 2), (2, 1))).fewer(28) is None
+    assert NanoVLMTiles(max_side=28 * 3 + 5).fewer(28) == NanoVLMTiles(max_side=28 * 2)
+    assert NanoVLMTiles(max_side=28).fewer(28) is None
+
+
+def test_half_the_pixels_are_fewer_down_to_one_token():
+    sight = Sight(ViewsConfig(fit="native", min_pixels=800, max_pixels=1000), SIDE, TOKEN)
+    assert (sight.fewer().config.min_pixels, sight.fewer().config.max_pixels) == (500, 500)
+    assert sight.fewer().fewer().config.max_pixels == 250
+    assert sight.fewer().fewer().fewer() is None, "125 pixels are less than the 196 of a token"
 
 
 def test_native_rounds_as_qwen2_vl_does():
     config = ViewsConfig(fit="native", min_pixels=56 * 56, max_pixels=28 * 28 * 40)
-    for width, height in SIZES:
+    for width, height in SIZES + SMALL:
         views = Sight(config, 224, 28).views((width, height))
         assert views.size[::-1] == smart_resize(height, width, 28, 56 * 56, 28 * 28 * 40)
         assert views.n_tokens == views.size[0] * views.size[1] // 28**2
@@ -165,6 +208,22 @@ def test_letterbox_keeps_the_shape_and_every_border_is_ground():
     assert (colours[:7] == (255, 0, 0)).all() and (colours[21:] == (255, 0, 0)).all()
     assert (colours[7:21] == (0, 0, 255)).all()
     assert views.to_picture((0, 0.25, 1, 0.75), 0) == pytest.approx((0, 0, 1, 1))
+
+
+def test_letterbox_puts_an_odd_pixel_below_and_leaves_a_thin_strip_one():
+    views = seen(ViewsConfig(fit="letterbox"), 56, 26)
+    assert views.canvases[0].placed == (0, 7, 28, 13)  # 7 rows above, 8 below
+    assert seen(ViewsConfig(fit="letterbox"), 3000, 1).canvases[0].placed == (0, 13, 28, 1)
+
+
+@pytest.mark.parametrize("size", [(90, 50), (50, 91), (33, 34), (28, 28), (300, 40)])
+def test_pad_makes_the_pixels_that_transformers_makes_for_llava(size):
+    square = {"height": SIDE, "width": SIDE}
+    processor = LlavaImageProcessorPil(do_pad=True, size=square, crop_size=square, do_normalize=False, do_rescale=False)
+    expected = processor(noise(*size), return_tensors="np")["pixel_values"]
+    config = ViewsConfig(fit="pad", mean=tuple(processor.image_mean))
+    found = pixels(seen(config, *size), noise(*size)).transpose(0, 3, 1, 2)
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
 
 
 def test_pad_maps_a_box_of_the_square_back_to_the_picture():
@@ -202,6 +261,12 @@ def test_a_visual_token_covers_the_pixels_its_part_of_the_view_was_made_of(confi
         assert green == pytest.approx((top + bottom) / 2, abs=0.06)
 
 
+def test_tokens_without_a_place_stand_for_their_whole_view():
+    views = Sight(ViewsConfig(tiles=InternVLTiles()), SIDE, TOKEN, queries=3).views((60, 20))
+    assert (views.n_tokens, views.grid) == (3, None)
+    assert [views.covers(token) for token in (0, 2, 9)] == [views.to_picture(WHOLE, 0)] * 2 + [WHOLE]
+
+
 @given(schemes, sides, sides)
 def test_every_token_of_the_layout_is_one_that_a_view_makes_and_none_stands_twice(config, width, height):
     if max(width, height) > 200 * min(width, height):
@@ -211,3 +276,8 @@ def test_every_token_of_the_layout_is_one_that_a_view_makes_and_none_stands_twic
     assert set(views.order) <= set(range(len(views) * views.n_tokens))
     named = {item for item in views.layout if isinstance(item, str)}
     assert named <= set(config.added_tokens)
+    assert views.is_plain == (not named and len(views.order) == len(views) * views.n_tokens)
+    if not config.depends_on_size:
+        assert len(views.layout) == len(seen(config, 640, 480).layout)
+    if config.has_one_size:
+        assert views.size == (SIDE, SIDE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -85,8 +86,20 @@ def test_frames_that_have_no_room_are_refused_with_the_number_that_has(clip):
     said = r"20 frames of 64 visual tokens, 1,280 in all; this model has room for 1,000"
     with pytest.raises(SensoriumError, match=said) as caught:
         Watcher().shown(conversation, 64, 1000)
-    assert "below 15" in caught.value.remedy
+    assert "`frames` (--frames) at most 14; or at fewer visual tokens" in caught.value.remedy
     assert len(Watcher().shown(conversation, 64, 1280).images) == 20
+
+
+def test_videos_and_pictures_share_the_room_and_nothing_is_decoded_before_all_fit(clip):
+    picture, watcher = Image(b"not opened here"), Watcher()
+    eight, seven = Video(str(clip), frames=8), Video(clip.read_bytes(), frames=7)
+    conversation = Conversation((user(eight, picture, seven, "What?"),))
+    with pytest.raises(SensoriumError, match=r"video: takes 7 frames .* 448 in all; this model has room for 384"):
+        watcher.shown(conversation, 64, 960)  # 15 pictures: 8 frames, the picture, and 6 more
+    assert not watcher._remembered
+    with pytest.raises(SensoriumError, match=r"Look at fewer visual tokens of each \(--visual-tokens\), or begin"):
+        watcher.shown(conversation, 64, 640)
+    assert len(watcher.shown(conversation, 64, 1024).images) == 16
 
 
 def test_videos_are_users_and_within_the_limits(clip):
@@ -101,3 +114,28 @@ def test_what_a_video_costs_is_known_from_its_header(clip):
     assert (n_frames, info.width) == (16, 64)
     with pytest.raises(SensoriumError, match="holds no subtitles"):
         Watcher().expect(Video(str(clip), subtitles=b"WEBVTT\n"))
+
+
+def test_frames_are_held_encoded_and_never_all_decoded(film, tmp_path):
+    pictures = [PILImage.new("RGB", (640, 480), (4 * k,) * 3) for k in range(60)]
+    path = film(tmp_path / "large.mp4", pictures)
+    tracemalloc.start()
+    try:
+        watched = Watcher().watch(Video(str(path), frames=60))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert watched.n_frames == 60
+    assert peak < 15 * 640 * 480 * 3, "of sixty frames, fewer than fifteen stood in memory decoded"
+
+
+def test_an_hour_is_watched_by_as_many_frames_as_asked_and_what_is_seen_for_ten_seconds_is_found(film, tmp_path):
+    slides = [PILImage.new("RGB", (64, 48), (60 + k // 20,) * 3) for k in range(720)]  # one each five seconds
+    slides[500:502] = [PILImage.new("RGB", (64, 48), (200, 30, 30))] * 2
+    path = str(film(tmp_path / "hour.mp4", slides, times_s=[5.0 * k for k in range(720)]))
+    even = Watcher().watch(Video(path, frames=128))
+    assert even.info.duration_s == pytest.approx(3595, abs=6) and even.n_frames == 128
+    assert even.parts[-3].text == "\n59:40 ", "the middle of the last of 128 stretches is 59:41"
+    stamps = [part.text.strip() for part in Watcher().watch(Video(path, frames=16, sampling="difference")).parts
+              if isinstance(part, Text)]  # fmt: skip
+    assert "41:40" in stamps  # 2,500 s

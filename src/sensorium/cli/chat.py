@@ -139,11 +139,12 @@ def _check(
     json: bool,
 ) -> None:
     """Find what is wrong with the options and media by looking at headers only. Raises SensoriumError."""
-    from sensorium.media import image_size
+    from sensorium.media import image_size, require_pixels
     from sensorium.media.images import SUFFIXES
 
     for path in pictures:
         image_size(path)
+    require_pixels(pictures)
     ends_with_user = before is not None and before.messages[-1].role == "user"
     if ends_with_user and (pictures or videos or question is not None):
         remedy = "Leave --image, --video and --question out."
@@ -162,7 +163,7 @@ def _check(
 
 def _read_conversation(path: Path, watching: Watching) -> Conversation:
     from sensorium.conversation import Conversation
-    from sensorium.media import image_size
+    from sensorium.media import image_size, require_pixels
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -173,6 +174,7 @@ def _read_conversation(path: Path, watching: Watching) -> Conversation:
     conversation = Conversation.from_json(text, str(path))
     for picture in conversation.images:
         image_size(picture)
+    require_pixels(conversation.images)
     _check_videos(_videos(conversation), watching)
     return conversation
 

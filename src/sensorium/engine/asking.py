@@ -5,6 +5,7 @@ from __future__ import annotations
 from sensorium.conversation import Conversation, Image, Text, Video
 from sensorium.engine.base import Card
 from sensorium.errors import SensoriumError
+from sensorium.media import require_pixels
 from sensorium.media.watching import Watcher
 
 
@@ -17,8 +18,10 @@ def require_question(conversation: Conversation) -> None:
 def with_frames(conversation: Conversation, watcher: Watcher, card: Card) -> Conversation:
     """The conversation with its videos as frames and words, which is how every model sees them.
 
-    Raises SensoriumError when a video cannot be opened, or the model sees nothing or has no room for so many frames.
+    Raises SensoriumError when a video cannot be opened, the model sees nothing or has no room for so many frames, or
+    the pictures have too many pixels together.
     """
+    require_pixels(conversation.images)
     if "image" not in card.modalities and any(isinstance(part, Video) for m in conversation for part in m.parts):
         raise SensoriumError("conversation", "has a video; this model takes text only.", "Use a model that sees.")
     return watcher.shown(conversation, card.visual_tokens, card.context_length)
@@ -44,5 +47,6 @@ def require_room(n_tokens: int, n_pictures: int, max_new_tokens: int, card: Card
             "conversation",
             f"has {n_tokens} tokens ({n_pictures} pictures of {card.visual_tokens}); with "
             f"{max_new_tokens} for the reply that is more than the {card.context_length} there is room for.",
-            "Show fewer pictures or frames (--frames), start anew, or lower max_new_tokens.",
+            "Show fewer pictures or frames (--frames), fewer visual tokens of each (--visual-tokens), start anew, or "
+            "lower max_new_tokens.",
         )

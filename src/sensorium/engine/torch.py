@@ -1,8 +1,9 @@
 """The reference engine: our checkpoints in PyTorch, exactly as they were trained.
 
 A prompt is rendered by the training renderer, its pictures are encoded once each (and remembered for the next
-question), then tokens are drawn one by one with the language model's key-value cache. A decoding method may add a
-second branch to each prompt (see `engine.methods`): both stand in one batch and grow by the same tokens.
+question), then tokens are drawn one by one with the language model's key-value cache. Of a prompt that begins like one
+before it, as a second question about a video does, only the rest is read (see `engine.reuse`). A decoding method may
+add a second branch to each prompt (see `engine.methods`): both stand in one batch and grow by the same tokens.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from sensorium.engine.base import GREEDY, SEES, Card, Delta, Reply, Sampling
 from sensorium.engine.grammar import Grammars
 from sensorium.engine.methods.base import Method
 from sensorium.engine.prompting import GrowingReply, deltas, make_samplers, render_prompt, scored_ids
+from sensorium.engine.reuse import ReadBefore, Reading, batches
 from sensorium.engine.sampler import Chosen, TokenSampler
 from sensorium.media import open_image
 from sensorium.media.sight import USUAL_PICTURE
 from sensorium.media.views import Views
 from sensorium.media.watching import Watcher
-from sensorium.model.attention import use_grouped_attention
+from sensorium.model.attention import is_plain, use_grouped_attention
 from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import load_model, read_config
 from sensorium.model.compressors import Compression
@@ -87,6 +89,8 @@ class TorchEngine:
         self.method: Method | None = None
         self._grammars = Grammars(self.renderer)
         self._pictures: OrderedDict[str, Tensor] = OrderedDict()
+        # Windows and recurrent states cannot be cut back to where two prompts part.
+        self._read_before = ReadBefore() if is_plain(model.language) else None
         length = int(getattr(model.language.config, "max_position_embeddings", 2048))  # type: ignore[union-attr]
         parts = (model.config.vision.part, model.config.language.part)
         licence = "; ".join(f"{part}: {licence_of(part)}" for part in parts if licence_of(part))
@@ -117,6 +121,7 @@ class TorchEngine:
         """
         other = copy(self)
         other.method, other._pictures = method, OrderedDict()
+        other._read_before = None if self._read_before is None else ReadBefore()
         about = {key: value for key, value in self.card.provenance.items() if key != "method"}
         other.card = replace(self.card, provenance=about | ({"method": method.spec} if method else {}))
         return other
@@ -125,17 +130,18 @@ class TorchEngine:
         """The reply, piece by piece."""
         prompt = self._branches(conversation, sampling)
         samplers = make_samplers(self._grammars, sampling)
-        tokens = (chosen for [(_, chosen)] in self._generate([prompt], samplers, lambda _: False))
-        for delta in deltas(tokens, self.renderer, sampling):
-            yield replace(delta, n_prompt=len(prompt[0])) if delta.finish else delta
+        with self._reading([prompt]) as reading:
+            tokens = (chosen for [(_, chosen)] in self._generate([prompt], samplers, lambda _: False, reading))
+            for delta in deltas(tokens, self.renderer, sampling):
+                n_prompt, n_cached = len(prompt[0]), reading.n_before
+                yield replace(delta, n_prompt=n_prompt, n_cached=n_cached) if delta.finish else delta
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
-        """Replies in the order of the conversations, computed in batches of similar prompt length."""
+        """Replies in the order of the conversations, computed in batches of similar prompt length; questions about one
+        long video one after another, so that it is read once."""
         prompts = [self._branches(conversation, sampling) for conversation in conversations]
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i][0]))
         replies: dict[int, Reply] = {}
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        for chosen in batches([prompt for prompt, *_ in prompts], self.batch_size):
             replies |= zip(chosen, self._answer([prompts[i] for i in chosen], sampling), strict=True)
         return [replies[i] for i in range(len(prompts))]
 
@@ -143,11 +149,15 @@ class TorchEngine:
         growing = [GrowingReply(self.renderer, sampling) for _ in prompts]
         pieces: list[list[Delta]] = [[] for _ in prompts]
         samplers = make_samplers(self._grammars, sampling, len(prompts))
-        for tokens in self._generate(prompts, samplers, lambda i: growing[i].finish is not None):
-            for i, chosen in tokens:
-                if growing[i].finish is None and (delta := growing[i].push(chosen)):
-                    pieces[i].append(delta)
-        last = [replace(growing[i].end(), n_prompt=len(prompt)) for i, (prompt, *_) in enumerate(prompts)]
+        with self._reading(prompts) as reading:
+            for tokens in self._generate(prompts, samplers, lambda i: growing[i].finish is not None, reading):
+                for i, chosen in tokens:
+                    if growing[i].finish is None and (delta := growing[i].push(chosen)):
+                        pieces[i].append(delta)
+        last = [
+            replace(growing[i].end(), n_prompt=len(prompt), n_cached=reading.n_before)
+            for i, (prompt, *_) in enumerate(prompts)
+        ]
         return [Reply.of([*before, end]) for before, end in zip(pieces, last, strict=True)]
 
     @torch.inference_mode()
@@ -249,29 +259,39 @@ class TorchEngine:
         slots = batch.input_ids == self.model.slot_id
         return fuse(embeddings, tokens, slots), batch.attention_mask, slots
 
+    def _reading(self, prompts: list[Branches]) -> Reading:
+        """Of a prompt that runs alone, what begins it may have been read before; of others everything is read.
+
+        So it is where tokens are dropped: then each layer holds other positions.
+        """
+        is_alone = len(prompts) == len(prompts[0]) == 1 and self.dropping is None
+        return Reading(self._read_before if is_alone else None)
+
     def _generate(
-        self, prompts: list[Branches], samplers: list[TokenSampler], is_over: Callable[[int], bool]
+        self, prompts: list[Branches], samplers: list[TokenSampler], is_over: Callable[[int], bool], reading: Reading
     ) -> Iterator[list[tuple[int, Chosen]]]:
         """(number of the prompt, its next token) of every prompt that still runs, again and again.
 
         is_over: of a prompt's number, as whoever iterates sees it. Those that are leave the batch when they are half of
         it, so that a few long replies do not carry the rest along; until then their last token is repeated. Second
-        branches stand behind all the prompts, in the same order.
+        branches stand behind all the prompts, in the same order. reading: of a prompt that runs alone.
         """
         n_branches = len(prompts[0])
         with torch.inference_mode():
             rows = [prompt[branch] for branch in range(n_branches) for prompt in prompts]
             embeddings, mask, visual = self._embed(rows, left=True, n_plain=len(prompts))
             shortening = None if self.dropping is None else Shortening(self.model.decoder, self.dropping, mask, visual)
+            cache = reading.begin(embeddings)
         running = list(range(len(prompts)))
         alive, tokens = list(running), [0] * len(prompts)  # rows of the first branch, and the last token of each
         replies: list[list[int]] = [[] for _ in prompts]
-        positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
-        cache: Any = None
+        positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, reading.n_before :]
+        embeddings = embeddings[:, reading.n_before :]
         for _ in range(samplers[0].sampling.max_new_tokens):
             # Entered anew for every token: a generator must not leave inference mode switched on for its caller.
             with torch.inference_mode():
                 states, cache = self._step(embeddings, mask, positions, cache, shortening)
+                reading.grew(embeddings, cache)
                 logits = self._logits(states[:, _in_branches(alive, len(running), n_branches)], len(alive))
             numbers = [running[row] for row in alive]
             chosen = _choose(logits, [samplers[i] for i in numbers], [replies[i] for i in numbers])

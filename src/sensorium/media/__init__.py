@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from sensorium.media.images import ImageLimits, encode_image, image_size, open_image, save_image
+from sensorium.media.images import ImageLimits, encode_image, image_size, open_image, require_pixels, save_image
 
-__all__ = ["ImageLimits", "encode_image", "image_size", "open_image", "save_image"]
+__all__ = ["ImageLimits", "encode_image", "image_size", "open_image", "require_pixels", "save_image"]

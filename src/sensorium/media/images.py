@@ -15,7 +15,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -68,6 +68,7 @@ class ImageLimits(BaseModel):
 
 Source = Image | str | Path | bytes
 DEFAULT_LIMITS = ImageLimits()
+TOGETHER = 650_000_000  # pixels of all pictures of a conversation: six of the largest, fifty of a telephone's
 
 
 def open_image(image: Source, limits: ImageLimits = DEFAULT_LIMITS) -> PILImage.Image:
@@ -99,6 +100,22 @@ def image_size(image: Source, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[int
             return (height, width) if _orientation(picture, stream) >= 5 else (width, height)
         except _DAMAGE as error:
             raise _damaged(where, error) from error
+
+
+def require_pixels(images: Sequence[Source], most: int = TOGETHER) -> None:
+    """Raises SensoriumError when the headers of pictures that are shown together claim more pixels than that.
+
+    Some engines hold all of them decoded, three bytes a pixel; and every one takes its time.
+    """
+    if len(images) * DEFAULT_LIMITS.max_pixels <= most:
+        return  # no header need be read
+    n_pixels = 0
+    for image in images:
+        width, height = image_size(image)
+        n_pixels += width * height
+    if n_pixels > most:
+        what = f"are {n_pixels:,} pixels together; at most {most:,} are looked at in one conversation."
+        raise SensoriumError(f"{len(images)} pictures", what, "Show fewer, or make them smaller.")
 
 
 @contextmanager

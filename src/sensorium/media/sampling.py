@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 from PIL import Image as PILImage
@@ -34,6 +34,7 @@ from sensorium.media.video import (
 Method = Literal["uniform", "uniform-inner", "uniform-ends", "fps", "scenes", "subtitles", "difference"]
 METHODS: tuple[Method, ...] = get_args(Method)
 # Pictures -> [n, d]; the Euclidean distance of two rows says how much two pictures differ.
+Kept = TypeVar("Kept")
 Features = Callable[[Sequence[PILImage.Image]], "np.ndarray[Any, Any]"]
 
 FRAMES = 8  # where nobody says how many
@@ -74,11 +75,11 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """Frames in order. remark: what was wrong with the file, "" where nothing was."""
+class Sampled(Generic[Kept]):
+    """Frames in order, or what was made of each. remark: what was wrong with the file, "" where nothing was."""
 
     info: VideoInfo
-    frames: tuple[Frame, ...]
+    frames: tuple[Kept, ...]
     remark: str = ""
 
 
@@ -100,7 +101,7 @@ def sample(
     max_side: int | None = MAX_SIDE,
     limits: VideoLimits = DEFAULT_LIMITS,
     check: Check = no_check,
-) -> Sampled:
+) -> Sampled[Frame]:
     """The frames that a plan asks for, each once; fewer where the video has fewer.
 
     lines: of the subtitles, which the method `subtitles` goes by. features: of pictures, for the method `difference`;
@@ -108,14 +109,29 @@ def sample(
     check: may end the work by raising.
     Raises SensoriumError when the video cannot be opened, or the plan cannot be kept to.
     """
+    return sample_as(lambda frame: frame, video, plan, lines, features, max_side, limits, check)
+
+
+def sample_as(
+    keep: Callable[[Frame], Kept],
+    video: Source,
+    plan: Plan,
+    lines: Sequence[Line] = (),
+    features: Features | None = None,
+    max_side: int | None = MAX_SIDE,
+    limits: VideoLimits = DEFAULT_LIMITS,
+    check: Check = no_check,
+) -> Sampled[Kept]:
+    """As `sample`, but of each frame only what `keep` makes of it is held: a thousand as JPEGs take a tenth."""
     with open_video(video, limits, check) as reader:
         times = _times(reader, plan, reader.info.duration_s, lines, features)
-        frames = list(reader.frames_at(times, max_side))
+        frames = [keep(frame) for frame in reader.frames_at(times, max_side)]
         last_s = reader.ended_at_s
         if last_s is not None and last_s < reader.info.duration_s - _CUT_OFF_S and last_s < times[-1] - _CUT_OFF_S:
             # Planned by a length that the file does not have: what there is deserves all the frames.
             end_s = last_s + (1 / reader.info.fps if reader.info.fps else 0)
-            frames = list(reader.frames_at(_times(reader, plan, end_s, lines, features), max_side))
+            times = _times(reader, plan, end_s, lines, features)
+            frames = [keep(frame) for frame in reader.frames_at(times, max_side)]
         return Sampled(reader.info, tuple(frames), _remark(reader))
 
 

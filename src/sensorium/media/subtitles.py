@@ -17,7 +17,7 @@ from typing import Any
 from sensorium.errors import SensoriumError
 from sensorium.media.sources import open_source
 
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 4 * 2**20  # the words of a four-hour film take a tenth; the parser, a second for each 300 kB
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),

@@ -152,7 +152,7 @@ class NanoVLMTiles(Tiling):
         top = self.most(size) * size
         long = top if self.always_max else min(top, math.ceil(longest / size) * size)
         # In whole numbers: the last bit of a ratio would round a square up to a row more than it has columns.
-        short = max(size, -(-shortest * long // (longest * size)) * size)
+        short = -(-shortest * long // (longest * size)) * size
         return (long, short) if picture[0] >= picture[1] else (short, long)
 
     def views(self, picture: Size, size: int, n_tokens: int, grid: tuple[int, int] | None) -> Views:

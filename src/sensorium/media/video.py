@@ -123,6 +123,9 @@ class VideoReader:
         self._converter = pyav().video.reformatter.VideoReformatter()
         self._start = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
         self._fps = _positive(stream.average_rate or stream.guessed_rate)
+        self._shown: _Timed | None = None
+        self._next: _Timed | None = None
+        self._has_clock = True
         self._damaged: set[int | None] = set()  # packets by their time, since a leap back meets them again
         self.ended_at_s: float | None = None
         duration = self._duration()
@@ -131,7 +134,6 @@ class VideoReader:
         context.options = _ffmpeg_limits(limits)
         context.thread_type, context.thread_count = "AUTO", min(_THREADS, os.cpu_count() or 1)
         self._frames = self._decoded()
-        self._shown: _Timed | None = None
         self._next = next(self._frames, None)
         if self._next is None:
             what = f"holds no picture that can be decoded, or none of at most {limits.max_pixels:,} pixels."
@@ -196,7 +198,7 @@ class VideoReader:
         if self._shown is not None and time_s < self._shown.time_s:
             return True  # back
         here = self._next
-        if here is None or time_s - here.time_s < _NEAR_S:
+        if here is None or time_s - here.time_s < _NEAR_S or not self._has_clock:
             return False
         index = self._stream.index_entries
         if not index:
@@ -206,13 +208,24 @@ class VideoReader:
         return place >= 0 and index[place].timestamp > self._ticks(here.time_s)
 
     def _seek(self, time_s: float) -> None:
-        self._shown = None
+        self._shown = self._next = None
         try:
             self._container.seek(max(self._ticks(time_s), 0), stream=self._stream, backward=True)
         except damage():
-            self._container.seek(0, stream=self._stream, backward=True)
+            self._rewind()
         self._frames = self._decoded()
         self._next = next(self._frames, None)
+
+    def _rewind(self) -> None:
+        """Back to the first packet. Raises SensoriumError where a damaged file does not even allow that."""
+        try:
+            self._container.seek(0)
+        except damage():
+            try:
+                self._container.seek(0, unsupported_byte_offset=True)  # a file without a clock has places, not times
+            except damage() as error:
+                what = "is damaged: it cannot be read again from its start."
+                raise SensoriumError(self.where, what, "Get the file again.") from error
 
     def _ticks(self, time_s: float) -> int:
         return round((time_s + self._start) / self._tick_s)
@@ -245,6 +258,7 @@ class VideoReader:
     def _time(self, frame: Any) -> float:
         if frame.time is not None:
             return float(frame.time) - self._start
+        self._has_clock = False
         before = self._next or self._shown  # without a clock of its own, the frame rate is its clock
         return before.time_s + 1 / (self._fps or 25) if before else 0.0
 
@@ -261,7 +275,7 @@ class VideoReader:
                 last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._start)
             if last > self._limits.max_seconds:
                 break
-        self._container.seek(0)
+        self._rewind()
         self._damaged.clear()
         return last
 

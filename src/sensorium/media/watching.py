@@ -18,7 +18,7 @@ from threading import Lock
 from sensorium.conversation import Conversation, Image, Part, Text, Video
 from sensorium.errors import SensoriumError
 from sensorium.media.images import encode_image
-from sensorium.media.sampling import MAX_SIDE, Features, Plan, Sampled, sample
+from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, sample_as
 from sensorium.media.subtitles import Line, line_at, read_subtitles
 from sensorium.media.video import DEFAULT_LIMITS, Check, VideoInfo, VideoLimits, clock, no_check, video_info
 
@@ -98,7 +98,7 @@ class Watcher:
 
     def _watch(self, video: Video, plan: Plan, check: Check) -> Watched:
         lines = () if video.subtitles is None else read_subtitles(video.subtitles)
-        sampled = sample(video, plan, lines, self.features, MAX_SIDE, self._limits, check)
+        sampled = sample_as(_encoded, video, plan, lines, self.features, MAX_SIDE, self._limits, check)
         times_s = tuple(frame.time_s for frame in sampled.frames)
         return Watched(sampled.info, _parts(sampled, lines, video.timestamps), times_s, sampled.remark)
 
@@ -116,10 +116,18 @@ class Watcher:
         """The conversation with each video as pictures and text.
 
         visual_tokens: of one picture; context_length: tokens there is room for; 0 where that is not known.
-        Raises SensoriumError when a video cannot be opened, is not a user's, or its frames alone have no room.
+        Raises SensoriumError when a video cannot be opened, is not a user's, or has no room beside the other videos and
+        pictures; all are looked at for that before the first is decoded.
         """
-        if not any(isinstance(part, Video) for message in conversation for part in message.parts):
+        videos = [part for message in conversation for part in message.parts if isinstance(part, Video)]
+        if not videos:
             return conversation
+        if visual_tokens and context_length:
+            room = context_length - visual_tokens * len(conversation.images)
+            for video in videos:
+                n_frames = self.expect(video)[1]
+                require_room(video, n_frames, visual_tokens, room)
+                room -= n_frames * visual_tokens
         messages = []
         for i, message in enumerate(conversation):
             parts: list[Part] = []
@@ -130,8 +138,6 @@ class Watcher:
                 if message.role != "user":
                     what = f"has a video in a turn of the {message.role}; only users show them."
                     raise SensoriumError(f"messages[{i}]", what)
-                if visual_tokens and context_length:
-                    require_room(part, self.expect(part)[1], visual_tokens, context_length)
                 parts += self.watch(part).parts
             messages.append(replace(message, parts=tuple(parts)))
         return Conversation(tuple(messages))
@@ -142,14 +148,17 @@ class Watcher:
             self._remembered.popitem(last=False)
 
 
-def require_room(video: Video, n_frames: int, visual_tokens: int, context_length: int) -> None:
-    """Raises SensoriumError when a video's frames alone are more than a model has room for."""
-    room = context_length // visual_tokens
-    if n_frames > room:
+def require_room(video: Video, n_frames: int, visual_tokens: int, room: int) -> None:
+    """Raises SensoriumError when a video's frames alone take more than so many tokens."""
+    if n_frames * visual_tokens > room:
         where = video.source if isinstance(video.source, str) and not video.source.startswith("data:") else "video"
         what = (f"takes {n_frames} frames of {visual_tokens} visual tokens, {n_frames * visual_tokens:,} in all; "
-                f"this model has room for {context_length:,}.")  # fmt: skip
-        raise SensoriumError(where, what, f"Look at fewer frames: `frames` (--frames) below {room}.")
+                f"this model has room for {max(0, room):,}.")  # fmt: skip
+        # Words need room as well, so one frame less than would fit.
+        most, fewer = room // visual_tokens - 1, "fewer visual tokens of each (--visual-tokens)"
+        remedy = f"Look at fewer frames: `frames` (--frames) at most {most}; or at {fewer}." if most > 0 else (
+            f"Look at {fewer}, or begin a new conversation.")  # fmt: skip
+        raise SensoriumError(where, what, remedy)
 
 
 def _identity(source: str | bytes | None) -> object:
@@ -165,7 +174,19 @@ def _identity(source: str | bytes | None) -> object:
     return str(Path(source).absolute()), state.st_size, state.st_mtime_ns
 
 
-def _parts(sampled: Sampled, lines: Sequence[Line], with_times: bool) -> tuple[Text | Image, ...]:
+@dataclass(frozen=True)
+class _Encoded:
+    """A frame as a model is shown it."""
+
+    time_s: float
+    image: Image
+
+
+def _encoded(frame: Frame) -> _Encoded:
+    return _Encoded(frame.time_s, Image(encode_image(frame.picture, "JPEG", _QUALITY)))
+
+
+def _parts(sampled: Sampled[_Encoded], lines: Sequence[Line], with_times: bool) -> tuple[Text | Image, ...]:
     """Before each frame its time and the line that is said then, if no frame before had it; each ends its line."""
     parts: list[Text | Image] = []
     times = [frame.time_s for frame in sampled.frames]
@@ -180,7 +201,7 @@ def _parts(sampled: Sampled, lines: Sequence[Line], with_times: bool) -> tuple[T
             words = f"{stamp} {line.text}".strip()
         if words:
             parts.append(Text(f"{pending}{words} "))
-        parts.append(Image(encode_image(frame.picture, "JPEG", _QUALITY)))
+        parts.append(frame.image)
         pending = "\n"
     parts.append(Text("\n"))
     return tuple(parts)
