@@ -7,7 +7,6 @@ second branch to each prompt (see `engine.methods`): both stand in one batch and
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
@@ -25,8 +24,8 @@ from sensorium.engine.grammar import Grammars
 from sensorium.engine.methods.base import Method
 from sensorium.engine.prompting import GrowingReply, deltas, make_samplers, render_prompt, scored_ids
 from sensorium.engine.sampler import Chosen, TokenSampler
+from sensorium.engine.seeing import Remembered, Run, make_renderer, runs_of
 from sensorium.media import open_image
-from sensorium.media.sight import USUAL_PICTURE
 from sensorium.media.views import Views
 from sensorium.media.watching import Watcher
 from sensorium.model.attention import use_grouped_attention
@@ -39,9 +38,9 @@ from sensorium.model.multimodal import MultimodalModel, fuse
 from sensorium.model.views import make_views
 from sensorium.parts import licence_of
 from sensorium.progress import ProgressCallback
-from sensorium.rendering import Rendered, Renderer
+from sensorium.rendering import Rendered
+from sensorium.rendering.renderer import Slot
 
-REMEMBERED_PICTURES = 256  # a video of so many frames is encoded once
 Precision = Literal["float32", "bfloat16"]
 WHOLE = {"fit": "squash", "tiles": None}  # one view, of whatever scheme, to compare pictures by
 Branches = tuple[Rendered, ...]  # of one conversation: its prompt, and a method's second branch if it has one
@@ -69,20 +68,18 @@ class TorchEngine:
         if model.device.type == "cpu":
             use_grouped_attention(model.language)
         self.compression = compression
-        self.renderer = Renderer.of(model)
-        if compression is not None:
-            count = compression.count
-            self.renderer = Renderer(model.tokenizer, count(model.sight.views(USUAL_PICTURE)),
-                                     views=lambda image: count(model.sight.views_of(image)))
+        self.renderer = make_renderer(model.tokenizer, model.sight, compression)
         self.batch_size = batch_size
         self.method: Method | None = None
         self._grammars = Grammars(self.renderer)
-        self._pictures: OrderedDict[str, Tensor] = OrderedDict()
+        self._pictures: Remembered[tuple[Tensor, Views]] = Remembered()
+        self._compressed: Remembered[list[Tensor]] = Remembered()
         length = int(getattr(model.language.config, "max_position_embeddings", 2048))  # type: ignore[union-attr]
         parts = (model.config.vision.part, model.config.language.part)
         licence = "; ".join(f"{part}: {licence_of(part)}" for part in parts if licence_of(part))
         self.watcher = Watcher(self._features)
-        self.card = Card(name, SEES, length, self.renderer.visual_tokens, licence, provenance or {})
+        about = (provenance or {}) | ({"compression": compression.spec} if compression is not None else {})
+        self.card = Card(name, SEES, length, self.renderer.visual_tokens, licence, about)
 
     @classmethod
     def load(
@@ -104,7 +101,7 @@ class TorchEngine:
         Its pictures are remembered apart, so that what a method costs can be measured.
         """
         other = copy(self)
-        other.method, other._pictures = method, OrderedDict()
+        other.method, other._pictures, other._compressed = method, Remembered(), Remembered()
         about = {key: value for key, value in self.card.provenance.items() if key != "method"}
         other.card = replace(self.card, provenance=about | ({"method": method.spec} if method else {}))
         return other
@@ -168,27 +165,46 @@ class TorchEngine:
         beside = None if self.method is None else self.method.beside(conversation)
         return (prompt,) if beside is None else (prompt, self._prompt(beside, sampling))
 
-    @torch.inference_mode()
-    def _visual(self, image: Image, method: Method | None = None) -> Tensor:
-        """Visual tokens [t', d] of a picture, remembered by its content. method: whose second branch looks."""
-        key = image.digest if method is None else f"{image.digest} {method.spec}"
-        if key not in self._pictures:
-            picture, sight = open_image(image), self.model.sight
-            views = sight.views(picture.size)
-            pixels = make_views(picture, sight, views).to(self.model.added_embeddings)
-            if method is not None:
-                pixels = method.disturb(pixels, image.digest)
-            self._pictures[key] = self._fewer(self.model.visual_tokens(pixels).flatten(0, 1), views)
-            if len(self._pictures) > REMEMBERED_PICTURES:
-                self._pictures.popitem(last=False)
-        self._pictures.move_to_end(key)
-        return self._pictures[key]
+    def _shown(self, slots: Sequence[Slot], method: Method | None = None) -> list[Tensor]:
+        """Visual tokens [t', d] of each slot, compressed where that is wanted. method: whose second branch looks."""
+        if self.compression is None:
+            return [self._visual(slot.image, method) for slot in slots]
+        whose = "" if method is None else f" {method.spec}"
+        runs = runs_of(slots, self.compression)
+        return [
+            tokens
+            for run in runs
+            for tokens in self._compressed.get(run.key + whose, lambda run=run: self._compress(run, method))  # type: ignore[misc]
+        ]
 
-    def _fewer(self, tokens: Tensor, views: Views) -> Tensor:
-        """Of all views' visual tokens those that stand in the prompt, compressed where there are too many."""
-        if self.compression is None or not self.compression.is_needed(views):
-            return tokens[torch.tensor(views.order, device=tokens.device)]
-        return torch.from_numpy(self.compression.apply(tokens.float().cpu().numpy(), views)).to(tokens)
+    @torch.inference_mode()
+    def _compress(self, run: Run, method: Method | None) -> list[Tensor]:
+        assert self.compression is not None
+        encoded = [self._encoded(image, method) for image in run.images]
+        question = None
+        if run.question and (ids := self.renderer.encode_text(run.question)):
+            question = self.model.embed_ids(torch.tensor([ids], device=self.model.device))[0].float().mean(0).cpu().numpy()
+        pictures = [(tokens.float().cpu().numpy(), views) for tokens, views in encoded]
+        return [torch.from_numpy(kept).to(encoded[0][0]) for kept in self.compression.apply(pictures, question)]
+
+    def _visual(self, image: Image, method: Method | None = None) -> Tensor:
+        """Visual tokens [t', d] of a picture as the prompt shows them, none left out."""
+        tokens, views = self._encoded(image, method)
+        return tokens if views.is_plain else tokens[torch.tensor(views.order, device=tokens.device)]
+
+    def _encoded(self, image: Image, method: Method | None) -> tuple[Tensor, Views]:
+        """Visual tokens [views * n_tokens, d] of all views of a picture, remembered by its content."""
+        key = image.digest if method is None else f"{image.digest} {method.spec}"
+        return self._pictures.get(key, lambda: self._encode(image, method))
+
+    @torch.inference_mode()
+    def _encode(self, image: Image, method: Method | None) -> tuple[Tensor, Views]:
+        picture, sight = open_image(image), self.model.sight
+        views = sight.views(picture.size)
+        pixels = make_views(picture, sight, views).to(self.model.added_embeddings)
+        if method is not None:
+            pixels = method.disturb(pixels, image.digest)
+        return self.model.visual_tokens(pixels).flatten(0, 1), views
 
     @torch.inference_mode()
     def _features(self, pictures: Sequence[PILImage]) -> np.ndarray[Any, Any]:
@@ -212,8 +228,8 @@ class TorchEngine:
             mask[i, place] = True
         batch = Batch(ids, mask).to(self.model.device)
         visual = [
-            self._visual(image, None if n_plain is None or i < n_plain else self.method)
-            for i, row in enumerate(rows) for image in row.images
+            tokens for i, row in enumerate(rows)
+            for tokens in self._shown(row.slots, None if n_plain is None or i < n_plain else self.method)
         ]  # fmt: skip
         embeddings = self.model.embed_ids(batch.input_ids)
         tokens = torch.cat(visual) if visual else embeddings.new_zeros(0, embeddings.shape[-1])

@@ -14,7 +14,7 @@ from sensorium.parts.package import sha256_of
 def engine_identity(name: str, card: Card, precision: str) -> str:
     """name: as `load_engine` takes it. An address shows no weights; there it is the address and the model's name."""
     found = find_model(name)
-    method = f"-{card.provenance['method']}" if "method" in card.provenance else ""
+    method = "".join(f"-{card.provenance[way]}" for way in ("compression", "method") if way in card.provenance)
     if found.kind == "remote":
         return f"{hashlib.sha256(f'{found.base_url} {card.name}'.encode()).hexdigest()}-remote{method}"
     digest = weights_digest(found.folder or hub_folder(found.name))
