@@ -1,4 +1,4 @@
-"""Compressed pictures are the same on every engine that compresses, and what is remembered knows what it was made of."""
+"""Compressed pictures are the same on every engine that compresses, and what is remembered knows what it is of."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import pytest
 from sensorium.conversation import Conversation, Image, assistant, user
 from sensorium.engine import Sampling
 from sensorium.engine.seeing import Remembered, Run, runs_of
-from sensorium.engine.torch import TorchEngine
 from sensorium.evaluation.identity import engine_identity
 from sensorium.model.compressors import COMPRESSORS, Compression
 from sensorium.rendering.renderer import Slot
 
-from .conftest import ASKED, BLUE, RED, picture
+from .conftest import BLUE, RED, picture
 from .test_llamacpp import scribble
 
 GREEN = picture((10, 200, 10))
@@ -45,24 +44,13 @@ def test_what_was_asked_for_longest_ago_is_forgotten():
     assert made == ["a", "b", "c", "b"] and "b" in kept and "c" not in kept and len(kept) == 2
 
 
-@pytest.fixture(scope="module")
-def both(small_engine: Any, llamacpp_engine: Any, gguf_folder: Any) -> Any:
-    """The torch and the llamacpp engine of one model with a compression each, by its method and budget.
-
-    llama.cpp's weights are loaded once: what differs between the engines is what they show it.
-    """
-    from copy import copy
-
-    from sensorium.engine.seeing import make_renderer
+@pytest.fixture
+def both(small_engine: Any, llamacpp_engine: Any) -> Any:
+    """The torch and the llamacpp engine of one model with a compression each, by its method and budget."""
 
     def make(method: str, budget: int) -> tuple[Any, Any]:
         compression = Compression(budget, method)
-        reference = TorchEngine(small_engine.model, compression=compression)
-        other = copy(llamacpp_engine)
-        other.compression, other._compressed = compression, Remembered()
-        other.renderer = make_renderer(llamacpp_engine.renderer.tokenizer, llamacpp_engine._sight, compression)
-        other.card = replace(llamacpp_engine.card, visual_tokens=other.renderer.visual_tokens)
-        return reference, other
+        return small_engine.compressing(compression), llamacpp_engine.compressing(compression)
 
     return make
 
@@ -116,9 +104,22 @@ def test_another_question_on_the_same_picture_does_not_go_on_from_the_first_ones
         assert engine.score(asked, ["Yes."]) == pytest.approx(reference.score(asked, ["Yes."]), rel=5e-3)
 
 
-def test_replies_of_two_compressions_are_never_taken_for_each_other(model_folder, gguf_folder, small_engine):
+def test_compressions_that_share_a_memory_do_not_share_what_they_read(both, llamacpp_engine):
+    """Two of one budget: were their pictures one to llama.cpp, the second would go on from the first one's tokens."""
+    shown = scribble()
+    asked = Conversation((user(shown, "What is it?"),))
+    for method in ("random", "tome", "random"):
+        reference, engine = both(method, 16)
+        found = engine.answer([asked], Sampling(max_new_tokens=2))[0]
+        assert engine.score(asked, ["A cat."]) == pytest.approx(reference.score(asked, ["A cat."]), rel=1e-2)
+        assert engine.card.provenance["compression"] == f"{method}:16" and engine.card.visual_tokens == 16
+    assert found.n_cached == found.n_prompt - 1  # the third time, it was read the first time
+    assert engine.compressing(None).card == llamacpp_engine.card
+
+
+def test_replies_of_two_compressions_are_never_taken_for_each_other(model_folder, small_engine):
     plain = small_engine.card
-    cards = [plain, *(TorchEngine(small_engine.model, provenance=plain.provenance, compression=one).card
-                      for one in (Compression(16), Compression(8), Compression(16, "tome")))]  # fmt: skip
+    kinds = (Compression(16), Compression(8), Compression(16, "tome"))
+    cards = [plain, *(small_engine.compressing(one).card for one in kinds)]
     identities = {engine_identity(str(model_folder), card, "float32") for card in cards}
     assert len(identities) == 4 and [card.visual_tokens for card in cards] == [64, 16, 6, 16]

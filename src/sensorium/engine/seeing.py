@@ -1,12 +1,12 @@
-"""What engines that run a model themselves share of its pictures: how many visual tokens each takes in the prompt, which
-of them are compressed together, and the memory of what was encoded once.
+"""What engines that run a model themselves share of its pictures: how many visual tokens each takes in the prompt,
+which of them are compressed together, and the memory of what was encoded once.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -74,6 +74,12 @@ def make_renderer(tokenizer: Any, sight: Sight, compression: Compression | None)
     shown = compression.shown
     by_size = (lambda image: shown(sight.views_of(image))) if sight.config.depends_on_size else None
     return Renderer(tokenizer, compression.count(usual), views=by_size)
+
+
+def about(provenance: Mapping[str, Any], compression: Compression | None) -> dict[str, Any]:
+    """The same with what is compressed, and how."""
+    plain = {key: value for key, value in provenance.items() if key != "compression"}
+    return plain if compression is None else plain | {"compression": compression.spec}
 
 
 def runs_of(slots: Sequence[Slot], compression: Compression | None) -> list[Run]:

@@ -24,7 +24,7 @@ from sensorium.engine.grammar import Grammars
 from sensorium.engine.methods.base import Method
 from sensorium.engine.prompting import GrowingReply, deltas, make_samplers, render_prompt, scored_ids
 from sensorium.engine.sampler import Chosen, TokenSampler
-from sensorium.engine.seeing import Remembered, Run, make_renderer, runs_of
+from sensorium.engine.seeing import Remembered, Run, about, make_renderer, runs_of
 from sensorium.media import open_image
 from sensorium.media.views import Views
 from sensorium.media.watching import Watcher
@@ -78,8 +78,7 @@ class TorchEngine:
         parts = (model.config.vision.part, model.config.language.part)
         licence = "; ".join(f"{part}: {licence_of(part)}" for part in parts if licence_of(part))
         self.watcher = Watcher(self._features)
-        about = (provenance or {}) | ({"compression": compression.spec} if compression is not None else {})
-        self.card = Card(name, SEES, length, self.renderer.visual_tokens, licence, about)
+        self.card = Card(name, SEES, length, self.renderer.visual_tokens, licence, about(provenance or {}, compression))
 
     @classmethod
     def load(
@@ -102,8 +101,17 @@ class TorchEngine:
         """
         other = copy(self)
         other.method, other._pictures, other._compressed = method, Remembered(), Remembered()
-        about = {key: value for key, value in self.card.provenance.items() if key != "method"}
-        other.card = replace(self.card, provenance=about | ({"method": method.spec} if method else {}))
+        plain = {key: value for key, value in self.card.provenance.items() if key != "method"}
+        other.card = replace(self.card, provenance=plain | ({"method": method.spec} if method else {}))
+        return other
+
+    def compressing(self, compression: Compression | None) -> TorchEngine:
+        """The same model, its pictures compressed so, or not at all; they are remembered apart."""
+        other = copy(self)
+        other.compression, other._pictures, other._compressed = compression, Remembered(), Remembered()
+        other.renderer = make_renderer(self.model.tokenizer, self.model.sight, compression)
+        other.card = replace(self.card, visual_tokens=other.renderer.visual_tokens,
+                             provenance=about(self.card.provenance, compression))  # fmt: skip
         return other
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
@@ -183,7 +191,8 @@ class TorchEngine:
         encoded = [self._encoded(image, method) for image in run.images]
         question = None
         if run.question and (ids := self.renderer.encode_text(run.question)):
-            question = self.model.embed_ids(torch.tensor([ids], device=self.model.device))[0].float().mean(0).cpu().numpy()
+            words = self.model.embed_ids(torch.tensor([ids], device=self.model.device))[0]
+            question = words.float().mean(0).cpu().numpy()
         pictures = [(tokens.float().cpu().numpy(), views) for tokens, views in encoded]
         return [torch.from_numpy(kept).to(encoded[0][0]) for kept in self.compression.apply(pictures, question)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -25,12 +26,12 @@ from sensorium.engine.llamacpp.threads import idle_cores
 from sensorium.engine.llamacpp.vision import PictureEncoder
 from sensorium.engine.llamacpp.words import WordVectors
 from sensorium.engine.prompting import deltas, make_samplers, render_prompt, scored_ids
-from sensorium.engine.seeing import Remembered, Run, make_renderer, runs_of
+from sensorium.engine.seeing import Remembered, Run, about, make_renderer, runs_of
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.media.fits import squash
-from sensorium.media.watching import Watcher
 from sensorium.media.views import Views
+from sensorium.media.watching import Watcher
 from sensorium.model.compressors import Compression
 from sensorium.model.gguf_folder import GgufFolder
 from sensorium.rendering.renderer import Slot
@@ -64,10 +65,8 @@ class LlamaCppEngine:
         self.renderer = make_renderer(files.tokenizer(), sight, compression)
         self._grammars = Grammars(self.renderer)
         length = min(context_length or files.context_length, files.context_length)
-        about = files.provenance | {"quantization": files.quantization}
-        if compression is not None:
-            about["compression"] = compression.spec
-        self.card = Card(name or folder.name, SEES, length, self.renderer.visual_tokens, files.licence, about)
+        made = about(files.provenance | {"quantization": files.quantization}, compression)
+        self.card = Card(name or folder.name, SEES, length, self.renderer.visual_tokens, files.licence, made)
         self._decoder = Decoder(files.text, length, slots, threads, shelf_mb)
         try:
             self._encoder = PictureEncoder(files.vision, self._decoder.model, self._decoder.width, threads)
@@ -79,8 +78,16 @@ class LlamaCppEngine:
         self._compressed: Remembered[list[Array]] = Remembered()
         self.watcher = Watcher(self._features)
         self._looking = Lock()
-        self._is_closed = False
         self._slots = slots
+
+    def compressing(self, compression: Compression | None) -> LlamaCppEngine:
+        """The same model in the same memory, its pictures compressed so, or not at all; to be closed with this one."""
+        other = copy(self)
+        other.compression, other._pictures, other._compressed = compression, Remembered(), Remembered()
+        other.renderer = make_renderer(self.renderer.tokenizer, self._sight, compression)
+        other.card = replace(self.card, visual_tokens=other.renderer.visual_tokens,
+                             provenance=about(self.card.provenance, compression))  # fmt: skip
+        return other
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece. Closing the iterator frees its slot at once."""
@@ -116,9 +123,7 @@ class LlamaCppEngine:
     def close(self) -> None:
         """End running replies and give the memory back; the engine answers nothing afterwards."""
         with self._looking:
-            if not self._is_closed:
-                self._is_closed = True
-                self._encoder.close()
+            self._encoder.close()
         self._decoder.close()
 
     def _job(self, conversation: Conversation, sampling: Sampling) -> Job:
@@ -145,9 +150,10 @@ class LlamaCppEngine:
     def _shown(self, slots: Sequence[Slot]) -> list[tuple[str, Array]]:
         """Of each slot what tells its visual tokens from others, and themselves, [t', d], compressed if wanted."""
         found = []
+        how = "" if self.compression is None else f"{self.compression.spec} "  # others may stand in the same memory
         for run in runs_of(slots, self.compression):
             kept = self._compressed.get(run.key, lambda run=run: self._compress(run))  # type: ignore[misc]
-            found += [(f"{run.key} {number}", vectors) for number, vectors in enumerate(kept)]
+            found += [(f"{how}{run.key} {number}", vectors) for number, vectors in enumerate(kept)]
         return found
 
     def _compress(self, run: Run) -> list[Array]:
@@ -165,8 +171,6 @@ class LlamaCppEngine:
     def _encoded(self, image: Image) -> tuple[Array, Views]:
         """Visual tokens [views * n_tokens, d] of all views of a picture, remembered by its content."""
         with self._looking:
-            if self._is_closed:
-                raise RuntimeError("the engine is closed.")
             return self._pictures.get(image.digest, lambda: self._encode(image))
 
     def _encode(self, image: Image) -> tuple[Array, Views]:
@@ -177,8 +181,6 @@ class LlamaCppEngine:
     def _features(self, pictures: Sequence[PILImage]) -> Array:
         """[n, d]: the visual tokens of each picture on average, of length 1."""
         with self._looking:
-            if self._is_closed:
-                raise RuntimeError("the engine is closed.")
             square = squash(self._files.image_size)
             rows = np.stack([self._encoder(np.asarray(square.paint(of))).mean(axis=0) for of in pictures])
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -65,9 +65,9 @@ class Compression:
     def require(self, engine: str) -> None:
         """Raises SensoriumError when that engine cannot run it."""
         if engine not in self.engines:
-            able = " or ".join(self.engines)
-            raise SensoriumError("visual tokens", f"are made fewer by `{self.method}` on the engine {able} only, which "
-                                 f"runs models of ours; this one is for {engine}.", "Leave --visual-tokens out.")
+            able = " and ".join(self.engines)
+            what = f"can be made fewer by `{self.method}` where {able} run a model of ours; this one is for {engine}."
+            raise SensoriumError("visual tokens", what, "Leave --visual-tokens out.")
 
     def count(self, views: Views) -> int:
         """What a picture shown so takes in the prompt."""
