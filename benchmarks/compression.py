@@ -47,7 +47,7 @@ COLUMNS = ("method", "visual tokens", "score of 200", "to all tokens (95 %)", "t
 
 @dataclass(frozen=True)
 class Way:
-    """compression: None for the model as it is. answers: of the run; times_ms: of first answers, one a round."""
+    """compression: None for the model as it is; engine: who answers so."""
 
     compression: Compression | None
     engine: Any
