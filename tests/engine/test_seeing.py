@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sensorium.conversation import Conversation, Image, assistant, user
+from sensorium.correction.verifiers.asked import Asked
 from sensorium.engine import Sampling
 from sensorium.engine.seeing import Remembered, Run, runs_of
 from sensorium.evaluation.identity import engine_identity
@@ -118,8 +119,9 @@ def test_compressions_that_share_a_memory_do_not_share_what_they_read(both, llam
 
 
 def test_replies_of_two_compressions_are_never_taken_for_each_other(model_folder, small_engine):
-    plain = small_engine.card
-    kinds = (Compression(16), Compression(8), Compression(16, "tome"))
-    cards = [plain, *(small_engine.compressing(one).card for one in kinds)]
+    kinds = (None, Compression(16), Compression(8), Compression(16, "tome"))
+    engines = [small_engine.compressing(kind) for kind in kinds]
+    cards = [engine.card for engine in engines]
     identities = {engine_identity(str(model_folder), card, "float32") for card in cards}
-    assert len(identities) == 4 and [card.visual_tokens for card in cards] == [64, 16, 6, 16]
+    assert len(identities) == len({Asked(engine).version for engine in engines}) == 4 and cards[0] == small_engine.card
+    assert [card.visual_tokens for card in cards] == [64, 16, 6, 16]

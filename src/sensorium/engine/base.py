@@ -33,6 +33,11 @@ class Card:
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """How it sees and chooses words where that is not as the model is made: the same model's other replies."""
+        return tuple(str(self.provenance[way]) for way in ("compression", "method") if way in self.provenance)
+
 
 @dataclass(frozen=True)
 class Sampling:
