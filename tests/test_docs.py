@@ -107,6 +107,25 @@ def test_the_correction_in_the_guide_comes_out_as_it_shows():
         assert done.stdout == printed, done.stderr
 
 
+def test_what_a_file_costs_comes_out_as_the_guide_shows(monkeypatch):
+    from sensorium.cli.main import app
+
+    monkeypatch.chdir(ROOT)
+    blocks = "".join(_blocks(ROOT / "docs" / "see-more.md", "console"))
+    shown = re.findall(r"^\$ sensorium (info .+)\n((?:(?!\$ ).*\n)*)", blocks, re.M)
+    assert shown
+    for command, printed in shown:
+        assert CliRunner().invoke(app, shlex.split(command)).stdout == printed, command
+
+
+def test_compressors_that_a_guide_lists_are_those_that_there_are():
+    from sensorium.model.compressors import COMPRESSORS
+
+    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / "docs" / "see-more.md").read_text("utf-8"), re.M)
+    named = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert set(COMPRESSORS) <= named
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_sensorium_commands_in_a_guide_exist(guide):
     from sensorium.cli.main import app

@@ -33,6 +33,8 @@ def load(
     progress: ProgressCallback | None = None,
     engine: EngineName = "auto",
     api_key: str | None = None,
+    visual_tokens: int | None = None,
+    compressor: str | None = None,
 ) -> Engine:
     """An engine to ask: `.stream`, `.answer`, `.score`.
 
@@ -42,9 +44,11 @@ def load(
     progress: called with (what is happening, done, in all or 0 when unknown) while parts are fetched and converted.
     engine: of our models `torch`, the reference; `llamacpp`, several times faster on processors; `auto`, the latter
     where it can be. Others have one each, `transformers` or `remote`.
-    api_key: of a server that wants one.
+    api_key: of a server that wants one. visual_tokens: that a picture may take at most, as many as the model makes if
+    left out; compressor: how they become fewer, `pool` if left out.
     Raises SensoriumError when there is no such model, or a part of it cannot be fetched.
     """
     from sensorium.engine.loading import load_engine
 
-    return load_engine(name, progress, engine=engine, api_key=api_key)
+    return load_engine(name, progress, engine=engine, api_key=api_key, visual_tokens=visual_tokens,
+                       compressor=compressor)

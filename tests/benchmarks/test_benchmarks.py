@@ -110,3 +110,44 @@ def test_choices_of_replies_start_from_the_warm_row_of_their_model(tmp_path):
         else:
             row = rows.get(name, "warm-as-the-recipe-has-it")
             assert tree["start"] == str(tmp_path / row) and "model" not in tree
+def test_compressions_are_held_against_all_tokens_and_random_and_nothing_is_asked_twice(
+    tiny_model, tmp_path, monkeypatch, capsys
+):
+    from PIL import Image
+
+    from sensorium.engine.torch import TorchEngine
+    from sensorium.model.checkpoint import save_model
+
+    folder = save_model(tiny_model, tmp_path / "model", ["vision", "connector"])
+    pictures = tmp_path / "scenes" / "test_seen" / "images"
+    pictures.mkdir(parents=True)
+    probes = []
+    for number in range(3):
+        Image.new("RGB", (60, 40), (80 * number, 90, 200)).save(pictures / f"{number}.png")
+        pair = [{"question": "Is there a dog?", "answer": "Yes"}, {"question": "Is there a cat?", "answer": "No"}]
+        probes.append({"id": f"{number}-existence", "scene": str(number), "image": f"images/{number}.png",
+                       "subset": "existence", "questions": pair})  # fmt: skip
+    (pictures.parent / "probes.jsonl").write_text("".join(json.dumps(probe) + "\n" for probe in probes))
+    (pictures.parent / "scenes.jsonl").write_text("")
+    (pictures.parents[1] / "dataset.json").write_text(json.dumps({
+        "format": "sensorium-conversations-1", "name": "three", "seed": 0, "fingerprint": "f",
+        "splits": {"test_seen": {}}, "vocabulary": ["cat", "dog"],
+    }))  # fmt: skip
+    words = [str(pictures.parents[1]), "--out", str(tmp_path / "out"), "--model", str(folder), "--engine", "torch",
+             "--budgets", "4", "2", "--methods", "random", "pool", "--rounds", "1", "--json"]  # fmt: skip
+
+    def measured() -> dict[str, object]:
+        monkeypatch.setattr(sys, "argv", ["compression.py", *words])
+        runpy.run_path(str(BENCHMARKS / "compression.py"), run_name="__main__")
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    found = measured()
+    rows = {row["method"]: row for row in found["rows"]}
+    assert found["questions"] == 6 and {name: row["visual_tokens"] for name, row in rows.items()} == {
+        "all of them": 4, "random": 2, "pool": 2,
+    }  # fmt: skip
+    assert rows["pool"]["to_random"]["value"] == pytest.approx(rows["pool"]["score"] - rows["random"]["score"])
+    assert rows["random"]["to_random"] is None and all(row["first_answer_ms"] > 0 for row in rows.values())
+    monkeypatch.setattr(TorchEngine, "answer", lambda *given: pytest.fail("was asked again"))
+    monkeypatch.setattr(TorchEngine, "stream", lambda *given: pytest.fail("was timed again"))
+    assert measured() == found and (tmp_path / "out" / "compression.md").read_text().count("\n") == 5

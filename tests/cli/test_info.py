@@ -128,3 +128,19 @@ def test_a_recipe_that_starts_from_a_model_shows_its_parts_and_whose_weights_it_
                                 (("connector", "connector"), ("language", "lora"))}
     said = sensorium("info", path).out
     assert "stage more (replies, all samples)" in said and "goes on from\n  start: default" in said
+def test_what_a_picture_costs_is_told_with_and_without_a_budget(sensorium, picture, recipe):
+    whole, fewer = (json.loads(sensorium("info", picture, *options, "--json").out)
+                    for options in ((), ("--visual-tokens", 20, "--compressor", "tome")))  # fmt: skip
+    assert whole == {"source": str(picture), "width": 1000, "height": 500, "visual_tokens": 64, "context_length": 8192}
+    assert fewer == whole | {"visual_tokens": 20, "compression": {"compressor": "tome", "of": 64}}
+    said = sensorium("info", recipe, "--image", picture, "--visual-tokens", 9).out
+    assert "1000x500 pixels, squashed to 224x224 pixels" in said and "takes 9 visual tokens (by pool, of 16)" in said
+
+
+def test_a_video_costs_its_frames_with_the_budget_and_a_model_of_others_has_none(sensorium, recipe, film, tmp_path):
+    clip = film(tmp_path / "clip.mp4", [40, 80])
+    found = json.loads(sensorium("info", recipe, "--video", clip, "--visual-tokens", 4, "--json").out)
+    assert (found["frames"], found["visual_tokens"]) == (8, 8 * 4)
+    assert "this one is for remote" in sensorium("info", "http://localhost:1/v1", "--visual-tokens", 4).error
+    assert "Add --visual-tokens" in sensorium("info", recipe, "--compressor", "tome").error
+    assert "Did you mean `tome`" in sensorium("info", recipe, "--visual-tokens", 4, "--compressor", "tom").error

@@ -7,6 +7,8 @@ import pytest
 from sensorium.engine import loading
 from sensorium.engine.loading import exported, load_engine
 from sensorium.errors import SensoriumError
+from sensorium.model.compressors import COMPRESSORS
+from sensorium.model.compressors.pooling import Pool
 
 pytest.importorskip("xllamacpp", reason="xllamacpp has no wheel for this platform")
 
@@ -77,3 +79,27 @@ def test_a_model_is_exported_once_for_each_content(saved):
 def test_names_that_are_not_known_are_refused(saved, options, said):
     with pytest.raises(SensoriumError, match=said):
         load_engine(saved(), **options)
+
+
+def test_a_compression_reaches_each_engine_that_runs_our_models_and_is_refused_for_others(saved, tmp_path):
+    folder = saved()
+    for engine in ("torch", "llamacpp"):
+        found = load_engine(folder, engine=engine, visual_tokens=1, compressor="tome")
+        assert (found.card.visual_tokens, found.card.provenance["compression"]) == (1, "tome:1")
+        assert _kind(found).lower() == f"{engine}engine"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "llava", "architectures": ["Llava"]}')
+    for name, engine in ((tmp_path / "other", "transformers"), ("http://localhost:1/v1", "remote")):
+        with pytest.raises(SensoriumError, match=rf"this one is for {engine}\. Leave --visual-tokens out"):
+            load_engine(name, visual_tokens=1)
+
+
+def test_a_compressor_that_one_engine_alone_has_decides_between_them(saved, monkeypatch):
+    class InTorch(Pool):
+        engines = ("torch",)
+
+    monkeypatch.setitem(COMPRESSORS, "in-torch", InTorch)
+    folder = saved()
+    assert _kind(load_engine(folder, engine="auto", visual_tokens=1, compressor="in-torch")) == "TorchEngine"
+    with pytest.raises(SensoriumError, match="by `in-torch` where torch run"):
+        load_engine(folder, engine="llamacpp", visual_tokens=1, compressor="in-torch")

@@ -9,6 +9,7 @@ import torch
 
 from sensorium.conversation import Conversation, Image, assistant, user
 from sensorium.engine import JsonSchema, OneOf, Reply, Sampling
+from sensorium.engine.seeing import Remembered
 from sensorium.engine.torch import TorchEngine
 from sensorium.model.checkpoint import save_model
 from sensorium.model.language import LoraConfig
@@ -112,7 +113,7 @@ def test_a_picture_is_encoded_once_however_often_it_is_shown(engine, tmp_path):
 
 
 def test_the_picture_memory_forgets_the_oldest(engine, monkeypatch):
-    monkeypatch.setattr("sensorium.engine.torch.REMEMBERED_PICTURES", 2)
+    monkeypatch.setattr(engine, "_pictures", Remembered(2))
     for shade in range(4):
         engine._visual(picture((shade * 60, 0, 0)))
     assert len(engine._pictures) == 2

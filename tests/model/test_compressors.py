@@ -8,8 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.model.compressors import COMPRESSORS, Seen
+from sensorium.errors import SensoriumError
+from sensorium.media.sight import Sight, ViewsConfig
+from sensorium.model.compressors import COMPRESSORS, Compression, Seen
 from sensorium.model.compressors.base import evenly, salience
+from sensorium.model.fewer import fewer_tokens
 
 
 def seen(rows: int, columns: int, width: int = 8, seed: int = 0, **options: object) -> Seen:
@@ -25,6 +28,8 @@ def test_the_budget_is_kept_and_the_count_foretold(name, rows, columns, budget, 
     found = compressor(given_tokens)
     assert found.shape == (compressor.count(rows * columns, given_tokens.grid), 8)
     assert 1 <= len(found) <= max(budget, 2 if name == "llama-vid" else 1)
+    [alone] = compressor.several([given_tokens])
+    np.testing.assert_allclose(alone, found, atol=1e-6)
     assert found.dtype == np.float32 and np.isfinite(found).all()
     if rows * columns <= budget:
         assert np.array_equal(found, given_tokens.tokens)
@@ -91,6 +96,67 @@ def test_llama_vids_context_is_what_the_question_asks_for():
     asked = Seen(tokens, (4, 4), question=np.float32([0, 50, 0, 0]))
     context = COMPRESSORS["llama-vid"](5)(asked)[0]
     np.testing.assert_allclose(context, tokens[9], atol=1e-3)
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 5), st.integers(1, 30))
+def test_frames_together_keep_to_the_count_of_each(n_frames, rows, columns, budget):
+    run = [seen(rows, columns, seed=seed) for seed in range(n_frames)]
+    found = COMPRESSORS["frames"](budget).several(run)
+    assert [part.shape for part in found] == [(min(budget, rows * columns), 8)] * n_frames
+    whole = np.concatenate([one.tokens for one in run])
+    assert np.concatenate(found).min() >= whole.min() - 1e-6 and np.concatenate(found).max() <= whole.max() + 1e-6
+
+
+def test_what_stays_the_same_over_frames_is_told_once_and_what_changes_each_time():
+    """Two places in three frames: the one never changes, the other always does; three of six tokens too many go."""
+    still, moves = np.float32([1, 0, 0, 0]), np.eye(4, dtype=np.float32)[[1, 2, 3]]
+    run = [Seen(np.stack([still * size, moving]), (1, 2)) for size, moving in zip((1, 2, 3), moves, strict=True)]
+    # Budgets of 1 leave 3 for all; the still place is joined over its 2 steps, and one step of the other, the first.
+    found = np.concatenate(COMPRESSORS["frames"](1).several(run))
+    assert found.shape == (3, 4)
+    np.testing.assert_allclose(found, [(moves[0] + moves[1]) / 2, still * 2, moves[2]], atol=1e-6)
+
+
+def test_a_still_film_is_one_picture_compressed_once():
+    picture = seen(4, 4)
+    found = np.concatenate(COMPRESSORS["frames"](2).several([picture] * 4))
+    np.testing.assert_allclose(found, COMPRESSORS["tome"](8)(picture), atol=1e-6)
+
+
+def test_pictures_of_different_views_are_compressed_each_alone_and_small_ones_not_at_all():
+    sight = Sight(ViewsConfig(fit="native", min_pixels=14 * 14), 56, 14)
+    sizes = [(56, 56), (56, 56), (112, 56), (14, 28)]
+    shown = [sight.views(size) for size in sizes]
+    pictures = [(seen(*views.grid, seed=i).tokens, views) for i, views in enumerate(shown)]
+    compression = Compression(8, "frames")
+    found = compression.apply(pictures)
+    assert [len(part) for part in found] == [compression.count(views) for views in shown] == [8, 8, 8, 2]
+    assert np.array_equal(found[3], pictures[3][0])
+    np.testing.assert_array_equal(found[2], COMPRESSORS["tome"](8)(Seen(*_seen(pictures[2]))))
+    together = compression.apply(pictures[:2])
+    assert not np.array_equal(together[0], found[0])  # two of a shape are looked at together
+
+
+def _seen(picture):
+    tokens, views = picture
+    return tokens, views.grid
+
+
+def test_what_is_not_too_much_stands_in_the_prompt_as_without_a_budget():
+    """LLaVA-NeXT's tiles have marks between their rows, which go only where tokens go."""
+    views = ViewsConfig(tiles={"scheme": "anyres", "grids": [[1, 2]]})
+    shown = Sight(views, 56, 14).views((100, 200))
+    assert any(isinstance(item, str) for item in shown.layout)
+    assert Compression(len(shown.order), "pool").shown(shown) is shown
+    assert Compression(len(shown.order) - 1, "pool").shown(shown) < len(shown.order)
+
+
+@pytest.mark.parametrize("method", ["pool", "frames"])
+def test_options_left_out_ask_for_nothing_and_half_of_them_for_the_rest(method):
+    assert fewer_tokens(None, None) is None
+    assert fewer_tokens(8, None) == Compression(8, "pool") and fewer_tokens(8, method).spec == f"{method}:8"
+    with pytest.raises(SensoriumError, match="Add --visual-tokens N"):
+        fewer_tokens(None, method)
 
 
 @given(st.integers(1, 50), st.integers(0, 200))

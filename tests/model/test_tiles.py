@@ -141,7 +141,7 @@ def test_compressed_pictures_take_what_is_foretold_and_say_less(tiny_model_tree,
     image = noise(150, 60)
     asked = Conversation((user(image, "What is it?"),))
     whole, fewer = TorchEngine(model), TorchEngine(model, compression=Compression(2, "pool"))
-    all_tokens, kept = whole._visual(image), fewer._visual(image)
+    all_tokens, [kept] = whole._visual(image), fewer._shown(fewer.renderer.render(asked).slots)
     n_views = len(model.sight.views((150, 60)))
     assert len(kept) == fewer.compression.count(model.sight.views((150, 60))) < len(all_tokens) == 4 * n_views
     if n_views == 1:  # 2 x 2 tokens of one view, pooled to 1 x 2

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sensorium.cli.options import ApiKeyOption, EngineOption, ModelArgument
+from sensorium.cli.options import ApiKeyOption, CompressorOption, EngineOption, ModelArgument, VisualTokens
 from sensorium.cli.terminal import Preparation, emit, emit_json, error_line, note
 from sensorium.cli.video import Frames, MaxBytes, MaxPixels, MaxSeconds, SamplingOf, Subtitles, Watching
 from sensorium.engine.names import find_model
@@ -60,6 +60,8 @@ def chat(
     ] = None,
     engine: EngineOption = "auto",
     api_key: ApiKeyOption = None,
+    visual_tokens: VisualTokens = None,
+    compressor: CompressorOption = None,
     correct: Annotated[
         bool, typer.Option("--correct", help="Put right what a reply says wrongly about the picture shown last.")
     ] = False,
@@ -80,6 +82,7 @@ def chat(
       sensorium chat http://localhost:11434/v1#llava -i photo.jpg
       sensorium chat --video clip.mp4 -q "What happens?"
       sensorium chat --video talk.mkv --subtitles talk.srt --frames 32 --sampling scenes
+      sensorium chat --video clip.mp4 --frames 64 --visual-tokens 16 --compressor frames -q "What happens?"
       sensorium chat -i photo.jpg -q "How many cups are there?" --json
       sensorium chat -i photo.jpg -q "Is there a cup?" --constrain yes-no
       sensorium chat -i photo.jpg -q "What is in the picture?" --correct
@@ -106,7 +109,8 @@ def chat(
     find_model(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:
         speaking = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, constrain=allowed)
-        session = _session(model, engine, api_key, before, speaking, watching, preparation)
+        load = {"engine": engine, "api_key": api_key, "visual_tokens": visual_tokens, "compressor": compressor}
+        session = _session(model, load, before, speaking, watching, preparation)
         if correct:
             from sensorium.correction.loading import load_corrector
 
@@ -217,18 +221,18 @@ def _constraint(text: str) -> Constraint:
 
 def _session(
     model: str,
-    engine: str,
-    api_key: str | None,
+    load: dict[str, Any],
     before: Conversation | None,
     sampling: Sampling,
     watching: Watching,
     progress: Preparation,
 ) -> Session:
+    """load: arguments of `load_engine`."""
     from sensorium.cli.session import Session
     from sensorium.engine.loading import load_engine
 
     messages: tuple[Message, ...] = before.messages if before else ()
-    found = load_engine(model, progress, engine=engine, api_key=api_key)  # type: ignore[arg-type]  # it checks names
+    found = load_engine(model, progress, **load)
     found.watcher = found.watcher.under(watching.limits)
     return Session(found, sampling, messages, watching)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sensorium.cli.options import ApiKeyOption
+from sensorium.cli.options import ApiKeyOption, CompressorOption, VisualTokens
 from sensorium.cli.video import SamplingOf
 from sensorium.errors import SensoriumError, did_you_mean
 
@@ -83,7 +83,8 @@ def evaluate(
     batch_size: BatchSize = 64, workers: WorkerCount = 1, ray_address: RayAddress = None, cache: Cache = True,
     probe: Probes = None, probe_base: ProbeBase = None, training_data: TrainingData = None, blind: Blind = True,
     speech: Speech = True, precision: Precision = "float32", engine: EngineName = None, api_key: ApiKeyOption = None,
-    quantization: Quantization = "q8_0", json: AsJson = False,
+    quantization: Quantization = "q8_0", visual_tokens: VisualTokens = None, compressor: CompressorOption = None,
+    json: AsJson = False,
 ) -> None:  # fmt: skip
     """Measure a model on a benchmark.
 
@@ -107,13 +108,14 @@ def evaluate(
       sensorium evaluate mcq --data MMBench_DEV_EN.tsv --out runs/mmbench --prompt official --workers 4
       sensorium evaluate videomme --data Video-MME --media videos --out runs/videomme --frames 32 --subtitles
       sensorium evaluate scenes-mme --data runs/scenes --out runs/blind --probe no-picture --probe grey
+      sensorium evaluate scenes-mme --data runs/scenes --out runs/fewer --visual-tokens 16 --compressor tome
       sensorium evaluate pope --data coco --media val2014 --out runs/pope --temperature 0.7 --repeats 5
     """
     _check_benchmark(benchmark, out)
     if precision not in PRECISIONS:
         raise SensoriumError("--precision", f"{precision!r} is not known.", did_you_mean(precision, PRECISIONS))
     load: dict[str, Any] = {"name": model, "precision": precision, "engine": engine, "quantization": quantization,
-                            "api_key": api_key}  # fmt: skip
+                            "api_key": api_key, "visual_tokens": visual_tokens, "compressor": compressor}  # fmt: skip
     if benchmark == SCENES:
         from sensorium.cli.evaluate_scenes import evaluate_scenes
 

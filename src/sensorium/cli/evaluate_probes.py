@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sensorium.evaluation.response_cache import ResponseCache
 
 UNTRAINED = "untrained"
+_AS_IT_IS = {"engine": None, "visual_tokens": None, "compressor": None}  # the base may be of another kind; it sees none
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def ask_base(
     if base == UNTRAINED:
         engine, identity = _untrained(load["name"], preparation), f"{asked.identity}-untrained"
     else:
-        engine = load_engine(progress=preparation, **{**load, "name": base, "engine": None})
+        engine = load_engine(progress=preparation, **{**load, **_AS_IT_IS, "name": base})
         identity = engine_identity(base, engine.card, load["precision"])
     about = {**asked.about, "model": {"name": engine.card.name, "provenance": engine.card.provenance}}
     other = replace(asked, asker=Here(engine), identity=identity, about=about)

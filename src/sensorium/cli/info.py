@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sensorium.cli.options import ApiKeyOption
+from sensorium.cli import picture
+from sensorium.cli.options import ApiKeyOption, CompressorOption, VisualTokens
 from sensorium.cli.terminal import Preparation, emit, emit_json
 from sensorium.cli.video import (
     SUFFIXES,
@@ -22,11 +23,12 @@ from sensorium.cli.video import (
     cost,
     cost_lines,
 )
-from sensorium.engine.names import find_model
+from sensorium.engine.names import RUN_BY, find_model
 from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
     from sensorium.engine.names import Named
+    from sensorium.model.fewer import Fewer
     from sensorium.model.summary import ModelSummary
     from sensorium.training.recipe import Recipe
 
@@ -37,11 +39,14 @@ def info(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL|RECIPE|VIDEO",
-            help="`default`, a model folder, hub id or address; a recipe; or a video, as `default` would see it.",
+            metavar="MODEL|RECIPE|FILE",
+            help="`default`, a model folder, hub id or address; a recipe; or a picture or video, as `default` sees it.",
         ),
     ] = "default",
     size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="A picture's size in pixels.")] = "640x480",
+    image: Annotated[
+        Path | None, typer.Option("--image", "-i", help="Tell what this picture costs with the model, and no more.")
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(help="Tell what this video costs with the model, and nothing else.")
     ] = None,
@@ -51,10 +56,12 @@ def info(
     max_pixels: MaxPixels = None,
     max_seconds: MaxSeconds = None,
     max_bytes: MaxBytes = None,
+    visual_tokens: VisualTokens = None,
+    compressor: CompressorOption = None,
     api_key: ApiKeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
 ) -> None:
-    """Show what a model or a recipe is made of, and what it costs; or what a video costs before it is looked at.
+    """Show what a model or a recipe is made of, and what it costs; or what a file costs before it is looked at.
 
     Parts and licences, parameters of each module, visual tokens of a picture, memory. For a recipe
     also what trains in each stage, and the memory of weights, gradients and optimizer (activations come on top and
@@ -65,12 +72,16 @@ def info(
       sensorium info
       sensorium info recipes/default.yaml --size 1024x768
       sensorium info runs/mine --json
-      sensorium info clip.mp4 --frames 32
+      sensorium info photo.jpg --visual-tokens 16
+      sensorium info clip.mp4 --frames 32 --visual-tokens 16 --compressor frames
       sensorium info HuggingFaceTB/SmolVLM-256M-Instruct --video clip.mp4 --sampling fps:0.5
     """
-    width, height = _size(size)
-    if video is None and Path(model).suffix.lower() in SUFFIXES:
+    if image is None and video is None and Path(model).suffix.lower() in SUFFIXES:
         model, video = "default", Path(model)
+    if image is None and video is None and picture.is_picture(model):
+        model, image = "default", Path(model)
+    width, height = _size(size) if image is None else _size_of_file(image, video)
+    fewer = _fewer(visual_tokens, compressor)
     watching = Watching(frames, sampling, subtitles, max_pixels, max_seconds, max_bytes)
     clip = None if video is None else watching.of(video)
     if clip is None:
@@ -79,13 +90,26 @@ def info(
         cost(clip, 0, 0, watching.limits)  # a file that cannot be read is found out before the model is looked at
     with Preparation() as preparation:
         is_ours = Path(model).suffix.lower() in RECIPES or (found := find_model(model)).kind in ("sensorium", "gguf")
-        content = _collect(model, width, height, preparation) if is_ours else _card(found, api_key, preparation)
+        if is_ours:
+            content = _collect(model, width, height, fewer, preparation)
+        else:
+            if fewer is not None:
+                from sensorium.model.fewer import require_engine
+
+                require_engine(fewer, RUN_BY[found.kind][0])
+            content = _card(found, api_key, preparation)
     if clip is not None:
         seen = cost(clip, content["visual_tokens"], content["context_length"], watching.limits)
         if json:
             emit_json(seen)
         else:
             emit("\n".join(cost_lines(seen)))
+    elif image is not None:
+        costs = picture.cost(image, (width, height), content)
+        if json:
+            emit_json(costs)
+        else:
+            emit("\n".join(picture.cost_lines(costs, content)))
     elif json:
         emit_json(content)
     elif is_ours:
@@ -101,7 +125,26 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _collect(name: str, width: int, height: int, progress: Preparation) -> dict[str, Any]:
+def _size_of_file(image: Path, video: Path | None) -> tuple[int, int]:
+    from sensorium.media import image_size
+
+    if video is not None:
+        raise SensoriumError("--image", "and --video are told one at a time.", "Leave one out.")
+    return image_size(image)
+
+
+def _fewer(visual_tokens: int | None, compressor: str | None) -> Fewer | None:
+    """Without importing numpy where nothing is asked for."""
+    if visual_tokens is None and compressor is None:
+        return None
+    from sensorium.model.fewer import fewer_tokens
+
+    return fewer_tokens(visual_tokens, compressor)
+
+
+def _collect(
+    name: str, width: int, height: int, fewer: Fewer | None, progress: Preparation
+) -> dict[str, Any]:
     """Everything that is shown, as plain data."""
     if Path(name).suffix.lower() in RECIPES:
         from sensorium.training.recipe import load_recipe
@@ -121,7 +164,7 @@ def _collect(name: str, width: int, height: int, progress: Preparation) -> dict[
     from sensorium.model.summary import summarise
 
     summary = summarise(config, progress)
-    found = _described(name, summary, width, height) | {"provenance": provenance}
+    found = _described(name, summary, width, height, fewer) | {"provenance": provenance}
     return found | {"stages": _stages(recipe, summary)} if recipe else found
 
 
@@ -143,13 +186,25 @@ def _card(found: Named, api_key: str | None, progress: Preparation) -> dict[str,
     return asdict(card_of_folder(folder, found.name)) | {"parameters": {"total": count_parameters(folder)}}
 
 
-def _described(name: str, summary: ModelSummary, width: int, height: int) -> dict[str, Any]:
+def _described(
+    name: str, summary: ModelSummary, width: int, height: int, fewer: Fewer | None
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     import torch
 
+    from sensorium.model.compressors import Compression
+    from sensorium.model.dropping import DroppingBudget
+
     sight = summary.sight
     views = sight.views((width, height))
+    n_tokens, compressed = len(views.layout), {}
+    if fewer is not None:
+        compressed = {"compression": {"compressor": fewer.method, "of": n_tokens}}
+        # What is dropped between layers still stands in the prompt.
+        n_tokens = fewer.count(views) if isinstance(fewer, Compression) else n_tokens
+        if isinstance(fewer, DroppingBudget):
+            compressed["compression"]["on_average"] = fewer.budget
     return {
         "name": name,
         "parts": [asdict(part) for part in summary.parts],
@@ -158,13 +213,13 @@ def _described(name: str, summary: ModelSummary, width: int, height: int) -> dic
             "width": width, "height": height, "views": len(views), "view": list(views.size),
             "way": sight.in_words((width, height)), "any_size": not sight.config.depends_on_size,
         },
-        "visual_tokens": len(views.layout),
+        "visual_tokens": n_tokens,
         "context_length": summary.context_length,
         "memory_bytes": {
             "float32": summary.weight_bytes(torch.float32),
             "bfloat16": summary.weight_bytes(torch.bfloat16),
         },
-    }
+    } | compressed
 
 
 def _stages(recipe: Recipe, summary: ModelSummary) -> list[dict[str, Any]]:
@@ -196,10 +251,11 @@ def _print(content: dict[str, Any]) -> None:
     emit("\nparameters")
     for module, count in content["parameters"].items():
         emit(f"  {module:<12} {count:>14,}")
-    picture = content["picture"]
-    emit(f"\na picture of {picture['width']}x{picture['height']}")
-    emit(f"  is {picture['way']}{', whatever its size' * picture['any_size']},")
-    emit(f"  and takes {content['visual_tokens']} visual tokens{', as every picture does' * picture['any_size']}")
+    shown = content["picture"]
+    emit(f"\na picture of {shown['width']}x{shown['height']}")
+    emit(f"  is {shown['way']}{', whatever its size' * shown['any_size']},")
+    tokens = f"{content['visual_tokens']} visual tokens{picture.made_of(content)}"
+    emit(f"  and takes {tokens}{', as every picture does' * shown['any_size']}")
     emit(f"  of the {content['context_length']:,} tokens that a conversation may have")
     memory = content["memory_bytes"]
     single, half = _size_of(memory["float32"]), _size_of(memory["bfloat16"])

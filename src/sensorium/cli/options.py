@@ -22,3 +22,13 @@ EngineOption = Annotated[
 ApiKeyOption = Annotated[
     str | None, typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="Of the server, for an address.")
 ]
+VisualTokens = Annotated[
+    int | None,
+    typer.Option("--visual-tokens", metavar="N", min=1,
+                 help="A picture may take so many (of models of ours); as many as the model makes, if left out."),
+]
+CompressorOption = Annotated[
+    str | None,
+    typer.Option("--compressor", metavar="pool|tome|visionzip|frames|fastv|…",
+                 help="How visual tokens become fewer: pool, if left out; of fastv and pyramiddrop N is an average."),
+]

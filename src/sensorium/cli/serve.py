@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sensorium.cli.options import ApiKeyOption, EngineOption, ModelArgument
+from sensorium.cli.options import ApiKeyOption, CompressorOption, EngineOption, ModelArgument, VisualTokens
 from sensorium.cli.place import Place, is_on_a_desktop, listen
 from sensorium.cli.terminal import Preparation, note
 from sensorium.engine.names import RUN_BY, find_model
@@ -32,6 +32,8 @@ def serve(
     engine: EngineOption = "auto",
     api_key: ApiKeyOption = None,
     quantization: Annotated[str, typer.Option(metavar="q8_0|q4_0|f16", help="Of llamacpp's weights.")] = "q8_0",
+    visual_tokens: VisualTokens = None,
+    compressor: CompressorOption = None,
     key: Annotated[
         list[str] | None, typer.Option(help="Callers must bring this bearer key; repeatable.", envvar="SENSORIUM_KEYS")
     ] = None,
@@ -96,7 +98,8 @@ def serve(
     experts = _experts(verifier, correct)
     load = partial(  # it checks the names
         load_engine, model, quantization=quantization, slots=max_running,  # type: ignore[arg-type]
-        context_length=context_length, api_key=api_key, shelf_mb=shelf_mb,
+        context_length=context_length, api_key=api_key, shelf_mb=shelf_mb, visual_tokens=visual_tokens,
+        compressor=compressor,
     )  # fmt: skip
     with Preparation() as preparation:
         loaded = load(preparation, engine=engine)  # type: ignore[arg-type]

@@ -33,6 +33,12 @@ class Card:
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """How it sees and chooses words where that is not as the model is made: the same model's other replies."""
+        ways = ("compression", "dropping", "method")
+        return tuple(str(self.provenance[way]) for way in ways if way in self.provenance)
+
 
 @dataclass(frozen=True)
 class Sampling:

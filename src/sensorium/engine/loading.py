@@ -9,8 +9,11 @@ from typing import Literal, get_args
 from sensorium.engine.base import Engine
 from sensorium.engine.llamacpp.library import library
 from sensorium.engine.llamacpp.threads import idle_cores
-from sensorium.engine.names import Named, find_model
+from sensorium.engine.names import RUN_BY, Named, find_model
 from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.model.compressors import Compression
+from sensorium.model.dropping import DroppingBudget
+from sensorium.model.fewer import Fewer, fewer_tokens, require_engine
 from sensorium.model.folder import DEFAULT
 from sensorium.model.gguf_folder import NotInLlamaCpp
 from sensorium.parts.cache import derived
@@ -34,6 +37,8 @@ def load_engine(
     api_key: str | None = None,
     shelf_mb: float = 256,
     patience: tuple[float, int] | None = None,
+    visual_tokens: int | None = None,
+    compressor: str | None = None,
 ) -> Engine:
     """The engine of a model: `default`, a model folder, a finished run, what `sensorium export gguf` wrote, a folder or
     hub id of transformers', or the address of a server (see `find_model`).
@@ -42,7 +47,8 @@ def load_engine(
     times faster on processors, written into the cache at its first use; `auto` is llamacpp where it can be, else torch.
     None: torch, but for folders that only llamacpp runs. Other models have one engine, `transformers` or `remote`.
     precision: of torch and transformers; quantization, slots, context_length, shelf_mb: of llamacpp, see
-    LlamaCppEngine; api_key, patience (seconds of silence, tries after the first): of a server.
+    LlamaCppEngine; api_key, patience (seconds of silence, tries after the first): of a server. visual_tokens: that a
+    picture may take, of our own models; compressor: how they become fewer, see `fewer_tokens`.
     Raises SensoriumError when there is no such model, a part of it cannot be had, or the engine cannot run it.
     """
     if engine is not None and engine not in get_args(EngineName):
@@ -50,25 +56,38 @@ def load_engine(
     if quantization not in get_args(Quantization):
         remedy = did_you_mean(quantization, get_args(Quantization))
         raise SensoriumError("quantization", f"`{quantization}` is not known.", remedy)
+    fewer = fewer_tokens(visual_tokens, compressor)
     found = find_model(name)
     if engine not in (None, "auto"):
         found.require(engine)
+    engine = _able(fewer, found, engine)
+    compression = fewer if isinstance(fewer, Compression) else None
     if found.kind == "remote":
         return _remote(found, api_key, patience)
     folder = found.folder or hub_folder(found.name, progress)
     if found.kind in ("transformers", "hub"):
         return _transformers(folder, found.name, precision)
     if found.kind == "gguf":
-        return _llamacpp(folder, str(name), slots, context_length, shelf_mb)
+        return _llamacpp(folder, str(name), slots, context_length, shelf_mb, compression)
     if engine == "llamacpp" or (engine == "auto" and _has_llamacpp()):
         try:
             threads = idle_cores()  # before exporting makes this machine busy
             files = exported(folder, quantization, progress)
-            return _llamacpp(files, str(name), slots, context_length, shelf_mb, threads)
+            return _llamacpp(files, str(name), slots, context_length, shelf_mb, compression, threads)
         except NotInLlamaCpp:
             if engine == "llamacpp":
                 raise
-    return _torch(folder, str(name), progress, precision)
+    return _torch(folder, str(name), progress, precision, fewer)
+
+
+def _able(fewer: Fewer | None, found: Named, engine: EngineName | None) -> EngineName | None:
+    """The engine asked for, or the only one that can see so. Raises SensoriumError where none can."""
+    if fewer is None:
+        return engine
+    able = [name for name in RUN_BY[found.kind] if name in fewer.engines]
+    if engine not in (None, "auto") or not able:
+        require_engine(fewer, engine if engine not in (None, "auto") else RUN_BY[found.kind][0])
+    return able[0] if engine == "auto" and len(able) == 1 else engine  # type: ignore[return-value]
 
 
 def exported(folder: Path, quantization: Quantization, progress: ProgressCallback | None = None) -> Path:
@@ -109,20 +128,25 @@ def _has_gpu() -> bool:
 
 
 def _llamacpp(
-    folder: Path, name: str, slots: int, context_length: int | None, shelf_mb: float, threads: int | None = None
+    folder: Path, name: str, slots: int, context_length: int | None, shelf_mb: float, compression: Compression | None,
+    threads: int | None = None,
 ) -> Engine:
     from sensorium.engine.llamacpp.engine import LlamaCppEngine
 
-    return LlamaCppEngine(folder, name, slots, threads, context_length, shelf_mb)
+    return LlamaCppEngine(folder, name, slots, threads, context_length, shelf_mb, compression)
 
 
-def _torch(folder: Path, name: str, progress: ProgressCallback | None, precision: Precision) -> Engine:
+def _torch(
+    folder: Path, name: str, progress: ProgressCallback | None, precision: Precision, fewer: Fewer | None
+) -> Engine:
     from sensorium.engine.torch import TorchEngine
     from sensorium.model.quiet import quietly
 
     _fetch_parts(folder, progress)
     with quietly():
-        return TorchEngine.load(folder, name, progress, precision)
+        if isinstance(fewer, DroppingBudget):
+            return TorchEngine.load(folder, name, progress, precision, dropping=fewer)
+        return TorchEngine.load(folder, name, progress, precision, fewer)
 
 
 def _transformers(folder: Path, name: str, precision: Precision) -> Engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from sensorium.conversation import Conversation
@@ -28,12 +29,15 @@ def render_prompt(
 ) -> Rendered:
     """The conversation as the model was trained on it, videos as frames, up to where the reply begins.
 
+    Its slots know what is asked: what the turn says that shows the picture, so that the next turn of a chat changes
+    nothing before it.
     Raises SensoriumError when there is nothing to answer, or no room for the reply.
     """
     require_question(conversation)
     prompt = renderer.render(with_frames(conversation, watcher, card), generate=True)
     require_room(len(prompt), len(prompt.slots), max_new_tokens, card)
-    return prompt
+    questions = [message.text for message in conversation]  # and not the times between the frames
+    return replace(prompt, slots=[replace(slot, question=questions[slot.message]) for slot in prompt.slots])
 
 
 def scored_ids(renderer: Renderer, candidate: str) -> list[int]:

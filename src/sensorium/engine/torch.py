@@ -8,7 +8,6 @@ add a second branch to each prompt (see `engine.methods`): both stand in one bat
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
@@ -27,8 +26,8 @@ from sensorium.engine.methods.base import Method
 from sensorium.engine.prompting import GrowingReply, deltas, make_samplers, render_prompt, scored_ids
 from sensorium.engine.reuse import ReadBefore, Reading, batches
 from sensorium.engine.sampler import Chosen, TokenSampler
+from sensorium.engine.seeing import Remembered, Run, about, make_renderer, runs_of
 from sensorium.media import open_image
-from sensorium.media.sight import USUAL_PICTURE
 from sensorium.media.views import Views
 from sensorium.media.watching import Watcher
 from sensorium.model.attention import is_plain, use_grouped_attention
@@ -36,7 +35,7 @@ from sensorium.model.batch import Batch
 from sensorium.model.checkpoint import load_model, read_config
 from sensorium.model.compressors import Compression
 from sensorium.model.device import best_device
-from sensorium.model.dropping import Dropping
+from sensorium.model.dropping import Dropping, DroppingBudget
 from sensorium.model.dropping.allowing import allow_dropping
 from sensorium.model.dropping.shortening import Shortening
 from sensorium.model.merging import merge_lora
@@ -44,9 +43,9 @@ from sensorium.model.multimodal import MultimodalModel, fuse
 from sensorium.model.views import make_views
 from sensorium.parts import licence_of
 from sensorium.progress import ProgressCallback
-from sensorium.rendering import Rendered, Renderer
+from sensorium.rendering import Rendered
+from sensorium.rendering.renderer import Slot
 
-REMEMBERED_PICTURES = 256  # a video of so many frames is encoded once
 Precision = Literal["float32", "bfloat16"]
 WHOLE = {"fit": "squash", "tiles": None}  # one view, of whatever scheme, to compare pictures by
 Branches = tuple[Rendered, ...]  # of one conversation: its prompt, and a method's second branch if it has one
@@ -80,23 +79,20 @@ class TorchEngine:
         if dropping is not None:
             allow_dropping(model.language, dropping)
         self.compression = compression
-        self.renderer = Renderer.of(model)
-        if compression is not None:
-            count = compression.count
-            self.renderer = Renderer(model.tokenizer, count(model.sight.views(USUAL_PICTURE)),
-                                     views=lambda image: count(model.sight.views_of(image)))
+        self.renderer = make_renderer(model.tokenizer, model.sight, compression)
         self.batch_size = batch_size
         self.method: Method | None = None
         self._grammars = Grammars(self.renderer)
-        self._pictures: OrderedDict[str, Tensor] = OrderedDict()
+        self._pictures: Remembered[tuple[Tensor, Views]] = Remembered()
+        self._compressed: Remembered[list[Tensor]] = Remembered()
         # Windows and recurrent states cannot be cut back to where two prompts part.
         self._read_before = ReadBefore() if is_plain(model.language) else None
         length = int(getattr(model.language.config, "max_position_embeddings", 2048))  # type: ignore[union-attr]
         parts = (model.config.vision.part, model.config.language.part)
         licence = "; ".join(f"{part}: {licence_of(part)}" for part in parts if licence_of(part))
         self.watcher = Watcher(self._features)
-        about = (provenance or {}) | ({"dropping": dropping.spec} if dropping else {})
-        self.card = Card(name, SEES, length, self.renderer.visual_tokens, licence, about)
+        known = about(provenance or {}, compression) | ({"dropping": dropping.spec} if dropping else {})
+        self.card = Card(name, SEES, length, self.renderer.visual_tokens, licence, known)
 
     @classmethod
     def load(
@@ -106,11 +102,14 @@ class TorchEngine:
         progress: ProgressCallback | None = None,
         precision: Precision = "float32",
         compression: Compression | None = None,
-        dropping: Dropping | None = None,
+        dropping: Dropping | DroppingBudget | None = None,
     ) -> TorchEngine:
         """The engine of a model folder, on `best_device`. Raises SensoriumError when it cannot be loaded."""
         _, content = read_config(folder)
         model = load_model(folder, progress, merge=True).to(best_device())
+        if isinstance(dropping, DroppingBudget):
+            n_layers = model.language.config.get_text_config().num_hidden_layers  # type: ignore[union-attr,operator]
+            dropping = dropping.fitted(n_layers, model.tokens_per_picture)
         return cls(model, name or folder.name, content.get("provenance"), precision, compression=compression,
                    dropping=dropping)
 
@@ -120,10 +119,20 @@ class TorchEngine:
         Its pictures are remembered apart, so that what a method costs can be measured.
         """
         other = copy(self)
-        other.method, other._pictures = method, OrderedDict()
+        other.method, other._pictures, other._compressed = method, Remembered(), Remembered()
         other._read_before = None if self._read_before is None else ReadBefore()
-        about = {key: value for key, value in self.card.provenance.items() if key != "method"}
-        other.card = replace(self.card, provenance=about | ({"method": method.spec} if method else {}))
+        plain = {key: value for key, value in self.card.provenance.items() if key != "method"}
+        other.card = replace(self.card, provenance=plain | ({"method": method.spec} if method else {}))
+        return other
+
+    def compressing(self, compression: Compression | None) -> TorchEngine:
+        """The same model, its pictures compressed so, or not at all; they are remembered apart."""
+        other = copy(self)
+        other.compression, other._pictures, other._compressed = compression, Remembered(), Remembered()
+        other._read_before = None if self._read_before is None else ReadBefore()
+        other.renderer = make_renderer(self.model.tokenizer, self.model.sight, compression)
+        other.card = replace(self.card, visual_tokens=other.renderer.visual_tokens,
+                             provenance=about(self.card.provenance, compression))  # fmt: skip
         return other
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
@@ -204,27 +213,47 @@ class TorchEngine:
         beside = None if self.method is None else self.method.beside(conversation)
         return (prompt,) if beside is None else (prompt, self._prompt(beside, sampling))
 
-    @torch.inference_mode()
-    def _visual(self, image: Image, method: Method | None = None) -> Tensor:
-        """Visual tokens [t', d] of a picture, remembered by its content. method: whose second branch looks."""
-        key = image.digest if method is None else f"{image.digest} {method.spec}"
-        if key not in self._pictures:
-            picture, sight = open_image(image), self.model.sight
-            views = sight.views(picture.size)
-            pixels = make_views(picture, sight, views).to(self.model.added_embeddings)
-            if method is not None:
-                pixels = method.disturb(pixels, image.digest)
-            self._pictures[key] = self._fewer(self.model.visual_tokens(pixels).flatten(0, 1), views)
-            if len(self._pictures) > REMEMBERED_PICTURES:
-                self._pictures.popitem(last=False)
-        self._pictures.move_to_end(key)
-        return self._pictures[key]
+    def _shown(self, slots: Sequence[Slot], method: Method | None = None) -> list[Tensor]:
+        """Visual tokens [t', d] of each slot, compressed where that is wanted. method: whose second branch looks."""
+        if self.compression is None:
+            return [self._visual(slot.image, method) for slot in slots]
+        whose = "" if method is None else f" {method.spec}"
+        runs = runs_of(slots, self.compression)
+        return [
+            tokens
+            for run in runs
+            for tokens in self._compressed.get(run.key + whose, lambda run=run: self._compress(run, method))  # type: ignore[misc]
+        ]
 
-    def _fewer(self, tokens: Tensor, views: Views) -> Tensor:
-        """Of all views' visual tokens those that stand in the prompt, compressed where there are too many."""
-        if self.compression is None or not self.compression.is_needed(views):
-            return tokens[torch.tensor(views.order, device=tokens.device)]
-        return torch.from_numpy(self.compression.apply(tokens.float().cpu().numpy(), views)).to(tokens)
+    @torch.inference_mode()
+    def _compress(self, run: Run, method: Method | None) -> list[Tensor]:
+        assert self.compression is not None
+        encoded = [self._encoded(image, method) for image in run.images]
+        question = None
+        if run.question and (ids := self.renderer.encode_text(run.question)):
+            words = self.model.embed_ids(torch.tensor([ids], device=self.model.device))[0]
+            question = words.float().mean(0).cpu().numpy()
+        pictures = [(tokens.float().cpu().numpy(), views) for tokens, views in encoded]
+        return [torch.from_numpy(kept).to(encoded[0][0]) for kept in self.compression.apply(pictures, question)]
+
+    def _visual(self, image: Image, method: Method | None = None) -> Tensor:
+        """Visual tokens [t', d] of a picture as the prompt shows them, none left out."""
+        tokens, views = self._encoded(image, method)
+        return tokens if views.is_plain else tokens[torch.tensor(views.order, device=tokens.device)]
+
+    def _encoded(self, image: Image, method: Method | None) -> tuple[Tensor, Views]:
+        """Visual tokens [views * n_tokens, d] of all views of a picture, remembered by its content."""
+        key = image.digest if method is None else f"{image.digest} {method.spec}"
+        return self._pictures.get(key, lambda: self._encode(image, method))
+
+    @torch.inference_mode()
+    def _encode(self, image: Image, method: Method | None) -> tuple[Tensor, Views]:
+        picture, sight = open_image(image), self.model.sight
+        views = sight.views(picture.size)
+        pixels = make_views(picture, sight, views).to(self.model.added_embeddings)
+        if method is not None:
+            pixels = method.disturb(pixels, image.digest)
+        return self.model.visual_tokens(pixels).flatten(0, 1), views
 
     @torch.inference_mode()
     def _features(self, pictures: Sequence[PILImage]) -> np.ndarray[Any, Any]:
@@ -251,8 +280,8 @@ class TorchEngine:
             mask[i, place] = True
         batch = Batch(ids, mask).to(self.model.device)
         visual = [
-            self._visual(image, None if n_plain is None or i < n_plain else self.method)
-            for i, row in enumerate(rows) for image in row.images
+            tokens for i, row in enumerate(rows)
+            for tokens in self._shown(row.slots, None if n_plain is None or i < n_plain else self.method)
         ]  # fmt: skip
         embeddings = self.model.embed_ids(batch.input_ids)
         tokens = torch.cat(visual) if visual else embeddings.new_zeros(0, embeddings.shape[-1])

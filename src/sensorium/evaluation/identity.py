@@ -14,11 +14,11 @@ from sensorium.parts.package import sha256_of
 def engine_identity(name: str, card: Card, precision: str) -> str:
     """name: as `load_engine` takes it. An address shows no weights; there it is the address and the model's name."""
     found = find_model(name)
-    method = "".join(f"-{card.provenance[what]}" for what in ("dropping", "method") if what in card.provenance)
+    ways = "".join(f"-{way}" for way in card.ways)
     if found.kind == "remote":
-        return f"{hashlib.sha256(f'{found.base_url} {card.name}'.encode()).hexdigest()}-remote{method}"
+        return f"{hashlib.sha256(f'{found.base_url} {card.name}'.encode()).hexdigest()}-remote{ways}"
     digest = weights_digest(found.folder or hub_folder(found.name))
-    return f"{digest}-{card.provenance.get('quantization', precision)}{method}"
+    return f"{digest}-{card.provenance.get('quantization', precision)}{ways}"
 
 
 def weights_digest(folder: Path) -> str:

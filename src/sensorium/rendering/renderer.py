@@ -31,13 +31,16 @@ if TYPE_CHECKING:
 class Slot:
     """Where a picture's visual tokens stand: ids[start : start + length].
 
-    views: how the picture is shown, where that depends on its size.
+    views: how the picture is shown, where that depends on its size. message: number of the one that shows it; question:
+    what that one says, where an engine wants to know.
     """
 
     start: int
     length: int
     image: Image
     views: Views | None = None
+    message: int = 0
+    question: str = ""
 
     @property
     def runs(self) -> list[tuple[int, int]]:
@@ -136,7 +139,7 @@ class Renderer:
             elif piece.part is None:
                 self._append(out, self._encode_template(piece.template), 0)
             if isinstance(piece.part, Image):
-                self._append_slot(out, piece.part)
+                self._append_slot(out, piece.part, piece.message)
             elif piece.part is not None:
                 ids = self._encode_part(piece)
                 self._append(out, ids, len(ids) if piece.role == "assistant" else 0)
@@ -209,13 +212,14 @@ class Renderer:
         views = self.visual_tokens if self._views is None else self._views(image)
         return views if isinstance(views, int) else len(views.layout)
 
-    def _append_slot(self, out: Rendered, image: Image) -> None:
+    def _append_slot(self, out: Rendered, image: Image, message: int) -> None:
         views = self.visual_tokens if self._views is None else self._views(image)
         if isinstance(views, Views):
             seen = [self.slot_id if isinstance(item, int) else self._added_id(item) for item in views.layout]
         else:
             seen = [self.slot_id] * views
-        out.slots.append(Slot(len(out.ids) + 1, len(seen), image, views if isinstance(views, Views) else None))
+        known = views if isinstance(views, Views) else None
+        out.slots.append(Slot(len(out.ids) + 1, len(seen), image, known, message))
         self._append(out, [self.open_id, *seen, self.close_id], 0)
 
     def _added_id(self, token: str) -> int:

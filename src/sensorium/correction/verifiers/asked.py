@@ -27,7 +27,7 @@ class Asked:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.version = f"{engine.card.name}-1"
+        self.version = "-".join((engine.card.name, *engine.card.ways, "1"))
         self._blind: dict[tuple[str, tuple[int, int]], float] = {}
 
     def can(self, claim: Claim) -> bool:

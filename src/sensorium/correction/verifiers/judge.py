@@ -46,7 +46,7 @@ class Judge:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.version = f"{engine.card.name}-1"
+        self.version = "-".join((engine.card.name, *engine.card.ways, "1"))
         self._keeps_form = True  # whether the engine can be told what its reply may be
 
     def can(self, claim: Claim) -> bool:

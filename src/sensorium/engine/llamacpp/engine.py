@@ -6,10 +6,10 @@ else.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -24,16 +24,17 @@ from sensorium.engine.llamacpp.decoder import Decoder, Job
 from sensorium.engine.llamacpp.prompt import Array, Prompt
 from sensorium.engine.llamacpp.threads import idle_cores
 from sensorium.engine.llamacpp.vision import PictureEncoder
+from sensorium.engine.llamacpp.words import WordVectors
 from sensorium.engine.prompting import deltas, make_samplers, render_prompt, scored_ids
+from sensorium.engine.seeing import Remembered, Run, about, make_renderer, runs_of
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.media.fits import squash
-from sensorium.media.sight import USUAL_PICTURE
+from sensorium.media.views import Views
 from sensorium.media.watching import Watcher
+from sensorium.model.compressors import Compression
 from sensorium.model.gguf_folder import GgufFolder
-from sensorium.rendering.renderer import Renderer, Slot
-
-REMEMBERED_PICTURES = 256  # a video of so many frames is encoded once
+from sensorium.rendering.renderer import Slot
 
 
 class LlamaCppEngine:
@@ -43,7 +44,7 @@ class LlamaCppEngine:
     little otherwise in other company. context_length: of a reply with its prompt, the model's if not given;
     llama.cpp takes the memory for all slots at once. threads: of llama.cpp, by default `idle_cores`. shelf_mb: of what
     was read and has left its slot to another prompt, and need not be read again; of the embedded default a megabyte
-    holds 43 tokens, and a picture with its question takes 100.
+    holds 43 tokens, and a picture with its question takes 100. compression: of pictures' visual tokens.
     Raises SensoriumError when llama.cpp is missing or cannot load the folder.
     """
 
@@ -55,28 +56,38 @@ class LlamaCppEngine:
         threads: int | None = None,
         context_length: int | None = None,
         shelf_mb: float = 256,
+        compression: Compression | None = None,
     ) -> None:
         self._files = files = GgufFolder.read(folder)
         threads = threads or idle_cores()
         self._sight = sight = files.sight
-        views = sight.views_of if files.views.depends_on_size else None
-        usual = len(sight.views(USUAL_PICTURE).layout)
-        self.renderer = Renderer(files.tokenizer(), usual, views=views)
+        self.compression = compression
+        self.renderer = make_renderer(files.tokenizer(), sight, compression)
         self._grammars = Grammars(self.renderer)
         length = min(context_length or files.context_length, files.context_length)
-        self.card = Card(name or folder.name, SEES, length, usual, files.licence,
-                         files.provenance | {"quantization": files.quantization})
+        made = about(files.provenance | {"quantization": files.quantization}, compression)
+        self.card = Card(name or folder.name, SEES, length, self.renderer.visual_tokens, files.licence, made)
         self._decoder = Decoder(files.text, length, slots, threads, shelf_mb)
         try:
             self._encoder = PictureEncoder(files.vision, self._decoder.model, self._decoder.width, threads)
         except SensoriumError:
             self._decoder.close()
             raise
-        self._pictures: OrderedDict[str, Array] = OrderedDict()
+        self._words = WordVectors(files.text)
+        self._pictures: Remembered[tuple[Array, Views]] = Remembered()
+        self._compressed: Remembered[list[Array]] = Remembered()
         self.watcher = Watcher(self._features)
         self._looking = Lock()
-        self._is_closed = False
         self._slots = slots
+
+    def compressing(self, compression: Compression | None) -> LlamaCppEngine:
+        """The same model in the same memory, its pictures compressed so, or not at all; to be closed with this one."""
+        other = copy(self)
+        other.compression, other._pictures, other._compressed = compression, Remembered(), Remembered()
+        other.renderer = make_renderer(self.renderer.tokenizer, self._sight, compression)
+        other.card = replace(self.card, visual_tokens=other.renderer.visual_tokens,
+                             provenance=about(self.card.provenance, compression))  # fmt: skip
+        return other
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece. Closing the iterator frees its slot at once."""
@@ -116,9 +127,7 @@ class LlamaCppEngine:
     def close(self) -> None:
         """End running replies and give the memory back; the engine answers nothing afterwards."""
         with self._looking:
-            if not self._is_closed:
-                self._is_closed = True
-                self._encoder.close()
+            self._encoder.close()
         self._decoder.close()
 
     def _job(self, conversation: Conversation, sampling: Sampling) -> Job:
@@ -128,39 +137,54 @@ class LlamaCppEngine:
 
     def _prompt(self, conversation: Conversation, max_new_tokens: int) -> Prompt:
         rendered = render_prompt(self.renderer, self.watcher, conversation, max_new_tokens, self.card)
-        return Prompt.of(rendered.ids, [piece for slot in rendered.slots for piece in self._pieces(slot)])
+        shown = self._shown(rendered.slots)
+        pieces = (self._pieces(slot, *one) for slot, one in zip(rendered.slots, shown, strict=True))
+        return Prompt.of(rendered.ids, [piece for of_slot in pieces for piece in of_slot])
 
-    def _pieces(self, slot: Slot) -> Iterator[tuple[int, str, Array]]:
+    def _pieces(self, slot: Slot, whose: str, vectors: Array) -> Iterator[tuple[int, str, Array]]:
         """(where it begins, whose it is, vectors) of each stretch of a picture's visual tokens."""
-        vectors, before = self._visual(slot.image), 0
+        before = 0
         if len(vectors) != (expected := sum(length for _, length in slot.runs)):
             what = f"makes {len(vectors)} visual tokens of a picture, and sensorium.json says {expected}."
             raise SensoriumError(self._files.vision, what, "Export the model again.")
         for start, length in slot.runs:
-            yield start, f"{slot.image.digest} {before}", vectors[before : before + length]
+            yield start, f"{whose} {before}", vectors[before : before + length]
             before += length
 
+    def _shown(self, slots: Sequence[Slot]) -> list[tuple[str, Array]]:
+        """Of each slot what tells its visual tokens from others, and themselves, [t', d], compressed if wanted."""
+        found = []
+        how = "" if self.compression is None else f"{self.compression.spec} "  # others may stand in the same memory
+        for run in runs_of(slots, self.compression):
+            kept = self._compressed.get(run.key, lambda run=run: self._compress(run))  # type: ignore[misc]
+            found += [(f"{how}{run.key} {number}", vectors) for number, vectors in enumerate(kept)]
+        return found
+
+    def _compress(self, run: Run) -> list[Array]:
+        if self.compression is None:
+            return [self._visual(image) for image in run.images]
+        ids = self.renderer.encode_text(run.question)
+        question = self._words.mean(ids) if ids else None
+        return self.compression.apply([self._encoded(image) for image in run.images], question)
+
     def _visual(self, image: Image) -> Array:
-        """Visual tokens [t', d] of a picture, remembered by its content."""
+        """Visual tokens [t', d] of a picture as the prompt shows them, none left out."""
+        tokens, views = self._encoded(image)
+        return tokens if views.is_plain else tokens[list(views.order)]
+
+    def _encoded(self, image: Image) -> tuple[Array, Views]:
+        """Visual tokens [views * n_tokens, d] of all views of a picture, remembered by its content."""
         with self._looking:
-            if self._is_closed:
-                raise RuntimeError("the engine is closed.")
-            key = image.digest
-            if key not in self._pictures:
-                picture = open_image(image)
-                views = self._sight.views(picture.size)
-                encoded = np.concatenate([self._encoder(np.asarray(view)) for view in views.cut(picture)])
-                self._pictures[key] = encoded[list(views.order)]
-                if len(self._pictures) > REMEMBERED_PICTURES:
-                    self._pictures.popitem(last=False)
-            self._pictures.move_to_end(key)
-            return self._pictures[key]
+            return self._pictures.get(image.digest, lambda: self._encode(image))
+
+    def _encode(self, image: Image) -> tuple[Array, Views]:
+        picture = open_image(image)
+        views = self._sight.views(picture.size)
+        return np.concatenate([self._encoder(np.asarray(view)) for view in views.cut(picture)]), views
 
     def _features(self, pictures: Sequence[PILImage]) -> Array:
         """[n, d]: the visual tokens of each picture on average, of length 1."""
         with self._looking:
-            if self._is_closed:
-                raise RuntimeError("the engine is closed.")
             square = squash(self._files.image_size)
             rows = np.stack([self._encoder(np.asarray(square.paint(of))).mean(axis=0) for of in pictures])
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -23,7 +23,7 @@ class PictureEncoder:
         parameters = self._library.mtmd_context_params_default()
         parameters.write(VisionAt.N_THREADS, threads)
         parameters.write(VisionAt.WARMUP, 0, c.c_uint8)  # the first picture warms up as well
-        self._context = self._library.mtmd_init_from_file(str(path).encode(), model, parameters)
+        self._context: Pointer | None = self._library.mtmd_init_from_file(str(path).encode(), model, parameters)
         if not self._context:
             raise SensoriumError(path, f"cannot be loaded by llama.cpp ({self._library.last_errors()}).")
         self._marker = self._library.mtmd_default_marker()
@@ -31,9 +31,12 @@ class PictureEncoder:
     def __call__(self, pixels: Array) -> Array:
         """RGB of the encoder's own size, uint8 [h, w, 3] -> visual tokens, float32 [t', d].
 
-        The picture is shrunk before it comes here: so it is by the same rule on every engine.
+        The picture is shrunk before it comes here: so it is by the same rule on every engine. Raises RuntimeError when
+        it is closed.
         """
         lib = self._library
+        if self._context is None:
+            raise RuntimeError("the engine is closed.")
         height, width, _ = pixels.shape
         bitmap = lib.mtmd_bitmap_init(width, height, np.ascontiguousarray(pixels).tobytes())
         chunks = lib.mtmd_input_chunks_init()
@@ -51,4 +54,7 @@ class PictureEncoder:
             lib.mtmd_bitmap_free(bitmap)
 
     def close(self) -> None:
-        self._library.mtmd_free(self._context)
+        """Give the memory back; once is enough."""
+        context, self._context = self._context, None
+        if context:
+            self._library.mtmd_free(context)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,7 +29,15 @@ class Seen:
 
 
 class Compressor(ABC):
-    """budget: visual tokens a view may keep. What has no more is left as it is."""
+    """budget: visual tokens a view may keep. What has no more is left as it is.
+
+    reads_question, compares: whether it looks at the question, and at the pictures of a turn together; what need not be
+    looked at is not remembered by. engines: that can run it.
+    """
+
+    reads_question: ClassVar[bool] = False
+    compares: ClassVar[bool] = False
+    engines: ClassVar[tuple[str, ...]] = ("torch", "llamacpp")
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -42,6 +51,10 @@ class Compressor(ABC):
         if len(seen) <= self.count(len(seen), seen.grid):
             return seen.tokens
         return self.compress(seen, self.count(len(seen), seen.grid))
+
+    def several(self, run: Sequence[Seen]) -> list[Array]:
+        """The same of views of one shape that follow one another, as a video's frames do: [count, d] of each."""
+        return [self(seen) for seen in run]
 
     @abstractmethod
     def compress(self, seen: Seen, n: int) -> Array:

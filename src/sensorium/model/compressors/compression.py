@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.media.views import Views
 from sensorium.model.compressors.base import Array, Compressor, Seen
+
+USUAL = "pool"  # needs no training, keeps the picture's shape, and hardly any method is clearly better
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Compression:
     """
 
     budget: int
-    method: str = "pool"
+    method: str = USUAL
 
     def __post_init__(self) -> None:
         from sensorium.model.compressors import COMPRESSORS
@@ -31,23 +34,63 @@ class Compression:
         if self.budget < 1:
             raise SensoriumError("visual tokens", f"{self.budget} a picture leave nothing to see.", "Allow at least 1.")
 
+    @property
+    def spec(self) -> str:
+        """The same text for the same compression, another for another."""
+        return f"{self.method}:{self.budget}"
+
+    @property
+    def reads_question(self) -> bool:
+        return self._class.reads_question
+
+    @property
+    def compares(self) -> bool:
+        return self._class.compares
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """That can run it."""
+        return self._class.engines
+
     def count(self, views: Views) -> int:
-        """Visual tokens of a picture shown so."""
-        if len(views.order) <= self.budget:
+        """What a picture shown so takes in the prompt."""
+        if not self.is_needed(views):
             return len(views.layout)
         return len(views) * self._compressor(views).count(views.n_tokens, views.grid)
 
-    def apply(self, tokens: Array, views: Views, question: Array | None = None) -> Array:
-        """tokens: float32 [views * n_tokens, d] as the connector made them -> [count, d]."""
-        of_views = tokens.reshape(len(views), views.n_tokens, -1)
+    def shown(self, views: Views) -> Views | int:
+        """How a picture stands in the prompt: as many visual tokens, or as it always does where those are not more."""
+        return self.count(views) if self.is_needed(views) else views
+
+    def apply(self, pictures: Sequence[tuple[Array, Views]], question: Array | None = None) -> list[Array]:
+        """What the connector made of pictures that follow one another, float32 [views * n_tokens, d] of each, as the
+        prompt shows them: [count, d] of each. question: see Seen.
+        """
+        if not all(self.is_needed(views) for _, views in pictures):
+            return [part for picture in pictures for part in self._alone(*picture, question)]
+        if len({(len(views), views.n_tokens, views.grid) for _, views in pictures}) > 1:
+            return [part for picture in pictures for part in self.apply([picture], question)]
+        views = pictures[0][1]
         compressor = self._compressor(views)
-        return np.concatenate([compressor(Seen(of_view, views.grid, question)) for of_view in of_views])
+        of_views = [tokens.reshape(len(views), views.n_tokens, -1) for tokens, _ in pictures]
+        kept = [
+            compressor.several([Seen(picture[view], views.grid, question) for picture in of_views])
+            for view in range(len(views))
+        ]
+        return [np.concatenate(of_picture) for of_picture in zip(*kept, strict=True)]
+
+    def _alone(self, tokens: Array, views: Views, question: Array | None) -> list[Array]:
+        return self.apply([(tokens, views)], question) if self.is_needed(views) else [tokens[list(views.order)]]
 
     def is_needed(self, views: Views) -> bool:
         """Whether a picture shown so has more tokens than it may take."""
         return len(views.order) > self.budget
 
-    def _compressor(self, views: Views) -> Compressor:
+    @property
+    def _class(self) -> type[Compressor]:
         from sensorium.model.compressors import COMPRESSORS
 
-        return COMPRESSORS[self.method](max(1, self.budget // len(views)))
+        return COMPRESSORS[self.method]
+
+    def _compressor(self, views: Views) -> Compressor:
+        return self._class(max(1, self.budget // len(views)))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from sensorium.model.compressors.base import Array, Compressor, Seen
+from sensorium.model.compressors.base import Array, Compressor, Seen, cosines
 from sensorium.model.compressors.pooling import Pool
+
+TEMPERATURE = 0.04  # of the warm-up's cosines, see `training.words`
 
 
 class LlamaVid(Compressor):
     """A context token, the mean of the frame as the question attends to it, and content tokens, the frame pooled.
 
-    LLaMA-VID's queries are trained; here the mean embedding of the question's words attends. Without a question the
-    context token is the plain mean.
+    LLaMA-VID's queries are trained; here the mean embedding of the question's words attends, by cosine, as the word
+    warm-up teaches visual tokens to point at words. Without a question the context token is the plain mean.
     """
+
+    reads_question = True
 
     def count(self, n_tokens: int, grid: tuple[int, int] | None) -> int:
         return n_tokens if n_tokens <= self.budget else 1 + Pool(max(1, self.budget - 1)).count(n_tokens, grid)
@@ -21,7 +25,7 @@ class LlamaVid(Compressor):
     def compress(self, seen: Seen, n: int) -> Array:
         weights = np.full(len(seen), 1 / len(seen))
         if seen.question is not None:
-            scores = seen.tokens @ seen.question / np.sqrt(seen.tokens.shape[1])
+            scores = cosines(seen.tokens, seen.question[None])[:, 0] / TEMPERATURE
             weights = np.exp(scores - scores.max())
             weights /= weights.sum()
         context = weights @ seen.tokens

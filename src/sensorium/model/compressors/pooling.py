@@ -1,6 +1,7 @@
 """Means of neighbouring tokens: 2-D adaptive average pooling, which DeCo (arXiv:2405.20985) found to be hard to beat.
 
-DeCo pools before a connector that is trained with it; here the trained connector's own tokens are pooled.
+DeCo pools before a connector that is trained with it; here the trained connector's own tokens are pooled. So `deco`
+names the same rule.
 """
 
 from __future__ import annotations

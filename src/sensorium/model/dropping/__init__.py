@@ -5,7 +5,7 @@ model, on every engine, is in `model.compressors`. `dropping` says who leaves wh
 attention; `shortening` runs the language model.
 """
 
-from sensorium.model.dropping.budget import DROPPINGS, dropping_for
+from sensorium.model.dropping.budget import DROPPINGS, DroppingBudget, dropping_for
 from sensorium.model.dropping.dropping import Dropping, Stage
 
-__all__ = ["DROPPINGS", "Dropping", "Stage", "dropping_for"]
+__all__ = ["DROPPINGS", "Dropping", "DroppingBudget", "Stage", "dropping_for"]

@@ -7,6 +7,8 @@ compared by: 16 tokens by `pool` are 16 in every layer, and FastV that keeps 16 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.model.dropping.dropping import Dropping, Stage
@@ -76,3 +78,17 @@ DROPPINGS: dict[str, Callable[[int, int, int], Dropping]] = {
     "fastv-random": lambda *asked: _fastv(*asked).at_random(),
     "pyramiddrop-random": lambda *asked: _pyramiddrop(*asked).at_random(),
 }
+
+
+@dataclass(frozen=True)
+class DroppingBudget:
+    """What is asked for before the model is known. budget: visual tokens of a picture on average over the layers;
+    method: a name in DROPPINGS. Only the torch engine drops between layers."""
+
+    budget: int
+    method: str
+    engines: ClassVar[tuple[str, ...]] = ("torch",)
+
+    def fitted(self, n_layers: int, visual_tokens: int) -> Dropping:
+        """Raises SensoriumError as `dropping_for` does."""
+        return dropping_for(self.method, self.budget, n_layers, visual_tokens)

@@ -1,0 +1,95 @@
+"""What engines that run a model themselves share of its pictures: how many visual tokens each takes in the prompt,
+which of them are compressed together, and the memory of what was encoded once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+from sensorium.conversation import Image
+from sensorium.media.sight import USUAL_PICTURE, Sight
+from sensorium.model.compressors import Compression
+from sensorium.rendering.renderer import Renderer, Slot
+
+REMEMBERED_PICTURES = 256  # a video of so many frames is encoded once
+Kept = TypeVar("Kept")
+
+
+class Remembered(Generic[Kept]):
+    """What was made before, by its key, and once however many ask at a time; of too many, those that were longest not
+    asked for are forgotten.
+    """
+
+    def __init__(self, limit: int = REMEMBERED_PICTURES) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._making = Lock()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: str, make: Callable[[], Kept]) -> Kept:
+        with self._making:
+            if key not in self._kept:
+                self._kept[key] = make()
+                if len(self._kept) > self._limit:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Pictures of a prompt that are compressed together, in their order: all of a turn where the method compares them,
+    else each alone. question: what that turn says, where the method wants to know.
+    """
+
+    images: tuple[Image, ...]
+    question: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """The same for the same visual tokens, whatever else the prompt says."""
+        beside = [*(image.digest for image in self.images[1:]), self.question]
+        first = self.images[0].digest
+        return f"{first} {hashlib.sha256(repr(beside).encode(errors='replace')).hexdigest()}" if any(beside) else first
+
+
+def make_renderer(tokenizer: Any, sight: Sight, compression: Compression | None) -> Renderer:
+    """The renderer of a model whose pictures take as many visual tokens as they are given, or fewer."""
+    usual = sight.views(USUAL_PICTURE)
+    if compression is None:
+        views = sight.views_of if sight.config.depends_on_size else None
+        return Renderer(tokenizer, len(usual.layout), views=views)
+    shown = compression.shown
+    by_size = (lambda image: shown(sight.views_of(image))) if sight.config.depends_on_size else None
+    return Renderer(tokenizer, compression.count(usual), views=by_size)
+
+
+def about(provenance: Mapping[str, Any], compression: Compression | None) -> dict[str, Any]:
+    """The same with what is compressed, and how."""
+    plain = {key: value for key, value in provenance.items() if key != "compression"}
+    return plain if compression is None else plain | {"compression": compression.spec}
+
+
+def runs_of(slots: Sequence[Slot], compression: Compression | None) -> list[Run]:
+    """All pictures of a prompt, in their order."""
+    runs = []
+    for _, together in groupby(slots, key=lambda slot: slot.message):
+        turn = list(together)
+        question = turn[0].question if compression is not None and compression.reads_question else ""
+        if compression is not None and compression.compares:
+            runs.append(Run(tuple(slot.image for slot in turn), question))
+        else:
+            runs += [Run((slot.image,), question) for slot in turn]
+    return runs
