@@ -4,9 +4,12 @@ Every method is asked the questions of scenes-mme with every budget, and held ag
 `random` of the same budget, picture by picture. The time of a first answer is taken in one run with all of them in
 turns, each round about a picture that none has seen, so that what else the machine does hits all alike.
 
-What is done is not done again: replies are ordinary runs in OUT/METHOD-BUDGET, times are in OUT/times.json.
+What is done is not done again: replies are ordinary runs in OUT/METHOD-BUDGET, times are in OUT/times.json. FastV and
+PyramidDrop, which leave tokens out between the language model's layers, need `--engine torch`; their budget is the
+average over the layers.
 
     python benchmarks/compression.py runs/scenes --out runs/compression
+    python benchmarks/compression.py runs/scenes --out runs/dropping --engine torch --methods random pool fastv
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ from sensorium.evaluation.run import run
 from sensorium.evaluation.statistics.paired import Difference, difference
 from sensorium.files import write_whole
 from sensorium.media import open_image
-from sensorium.model.compressors import COMPRESSORS, Compression
+from sensorium.model.compressors import COMPRESSORS
+from sensorium.model.dropping import DROPPINGS, DroppingBudget
+from sensorium.model.fewer import Fewer, fewer_tokens
 from sensorium.progress import ProgressCallback
 
 BENCHMARK = BENCHMARKS["scenes-mme"]
@@ -47,14 +52,14 @@ COLUMNS = ("method", "visual tokens", "score of 200", "to all tokens (95 %)", "t
 
 @dataclass(frozen=True)
 class Way:
-    """compression: None for the model as it is; engine: who answers so."""
+    """fewer: None for the model as it is; engine: who answers so."""
 
-    compression: Compression | None
+    fewer: Fewer | None
     engine: Any
 
     @property
     def name(self) -> str:
-        return "none" if self.compression is None else f"{self.compression.method}-{self.compression.budget}"
+        return "none" if self.fewer is None else f"{self.fewer.method}-{self.fewer.budget}"
 
 
 def main() -> None:
@@ -79,8 +84,9 @@ def _ways(engine: Any, options: argparse.Namespace) -> list[Way]:
         if budget >= engine.card.visual_tokens:
             continue
         for method in options.methods:
-            compression = Compression(budget, method)
-            ways.append(Way(compression, engine.compressing(compression)))
+            fewer = fewer_tokens(budget, method)
+            dropping = isinstance(fewer, DroppingBudget)
+            ways.append(Way(fewer, engine.dropping_by(fewer) if dropping else engine.compressing(fewer)))
     return ways
 
 
@@ -135,16 +141,17 @@ def _unseen(picture: PILImage.Image, number: int) -> Image:
 
 def _row(way: Way, answers: dict[str, list[Answer]], times: dict[str, list[float]]) -> dict[str, Any]:
     plain, ours = answers["none"], answers[way.name]
-    compression = way.compression
-    chance = None if compression is None else answers.get(f"random-{compression.budget}")
-    is_chance = compression is not None and compression.method == "random"
+    fewer = way.fewer
+    # What leaves between the layers is held against a draw between the layers, where there is one.
+    drawn = None if fewer is None else [f"{fewer.method}-random-{fewer.budget}", f"random-{fewer.budget}"]
+    chance = next((answers[name] for name in drawn or () if name in answers and name != way.name), None)
     took = times.get(way.name)
     return {
-        "method": "all of them" if compression is None else compression.method,
-        "visual_tokens": way.engine.card.visual_tokens,
+        "method": "all of them" if fewer is None else fewer.method,
+        "visual_tokens": fewer.budget if isinstance(fewer, DroppingBudget) else way.engine.card.visual_tokens,
         "score": float(np.mean(list(_scores(ours).values()))),
-        "to_none": None if compression is None else _paired(plain, ours),
-        "to_random": None if chance is None or is_chance else _paired(chance, ours),
+        "to_none": None if fewer is None else _paired(plain, ours),
+        "to_random": None if chance is None else _paired(chance, ours),
         "first_answer_ms": None if took is None else statistics.median(took),
     }
 
@@ -191,11 +198,12 @@ def _told(name: str) -> ProgressCallback:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     methods = [name for name in COMPRESSORS if name not in SAME_AS and name != "frames"]  # which is ToMe's of a picture
+    known = [*methods, *DROPPINGS]
     parser.add_argument("data", type=Path, help="a dataset folder made by `sensorium data build scenes`")
     parser.add_argument("--out", type=Path, default=Path("runs/compression"))
     parser.add_argument("--model", default="default")
     parser.add_argument("--engine", choices=("llamacpp", "torch"), default="llamacpp")
-    parser.add_argument("--methods", nargs="+", choices=methods, default=methods)
+    parser.add_argument("--methods", nargs="+", choices=known, default=methods)
     parser.add_argument("--budgets", nargs="+", type=int, default=[64, 32, 16, 8, 4])
     parser.add_argument("--split", help="only splits with that word; all test splits if left out")
     parser.add_argument("--limit", type=int, help="ask only about so many pictures of each task")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sensorium.conversation import Audio, Conversation, Image, Message, Text, assistant, system, user
 from sensorium.errors import SensoriumError
+from sensorium.model.labels import IGNORE
 from sensorium.model.multimodal import ADDED_TOKENS
 from sensorium.rendering import Renderer
 
@@ -159,6 +160,22 @@ def test_a_slot_is_atomic_and_stands_where_the_picture_was_shown(renderer):
     shown = renderer.tokenizer.decode(rendered.ids)
     one = "<img>" + "<visual>" * 4 + "</img>"
     assert f"Look: {one} and {one} – what differs?" in shown
+
+
+def test_named_pictures_are_counted_through_the_turns_and_never_supervised(renderer):
+    """Qwen-VL (arXiv:2308.12966, appendix B): "Picture 1: <img>…</img>" and a line's end, whoever comes between."""
+    named = Renderer(renderer.tokenizer, renderer.visual_tokens, named=True)
+    first, second, third = (Image(f"{name}.png") for name in "abc")
+    turns = (user(first, "One? ", second), assistant("Two."), user(third, "Three?"), assistant("Yes."))
+    conversation = Conversation(turns)
+    plain, out = renderer.render(conversation), named.render(conversation)
+    assert out.images == [first, second, third] and [slot.length for slot in out.slots] == [renderer.visual_tokens] * 3
+    for number, slot in enumerate(out.slots, start=1):
+        name, end = named.encode_text(f"Picture {number}: "), named.encode_text("\n")
+        assert out.ids[slot.start - 1 - len(name) : slot.start - 1] == name and out.ids[slot.start - 1] == named.open_id
+        after = slot.start + slot.length + 1
+        assert out.ids[after : after + len(end)] == end
+    assert [label for label in out.labels if label != IGNORE] == [label for label in plain.labels if label != IGNORE]
 
 
 def test_a_system_message_is_rendered_and_not_supervised(renderer):

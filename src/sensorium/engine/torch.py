@@ -108,8 +108,7 @@ class TorchEngine:
         _, content = read_config(folder)
         model = load_model(folder, progress, merge=True).to(best_device())
         if isinstance(dropping, DroppingBudget):
-            n_layers = model.language.config.get_text_config().num_hidden_layers  # type: ignore[union-attr,operator]
-            dropping = dropping.fitted(n_layers, model.tokens_per_picture)
+            dropping = _fitted(dropping, model)
         return cls(model, name or folder.name, content.get("provenance"), precision, compression=compression,
                    dropping=dropping)
 
@@ -133,6 +132,15 @@ class TorchEngine:
         other.renderer = make_renderer(self.model.tokenizer, self.model.sight, compression)
         other.card = replace(self.card, visual_tokens=other.renderer.visual_tokens,
                              provenance=about(self.card.provenance, compression))  # fmt: skip
+        return other
+
+    def dropping_by(self, budget: DroppingBudget) -> TorchEngine:
+        """The same model, its visual tokens leaving between the layers so. Raises SensoriumError where they cannot."""
+        other = copy(self)
+        other.dropping = _fitted(budget, self.model)
+        allow_dropping(self.model.language, other.dropping)
+        other._read_before = None
+        other.card = replace(self.card, provenance=self.card.provenance | {"dropping": other.dropping.spec})
         return other
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
@@ -376,6 +384,11 @@ class TorchEngine:
         config: Any = self.model.language.config
         text = config.get_text_config()
         return self.method.layers(text.num_hidden_layers, getattr(text, "tie_word_embeddings", False))
+
+
+def _fitted(budget: DroppingBudget, model: MultimodalModel) -> Dropping:
+    n_layers = model.language.config.get_text_config().num_hidden_layers  # type: ignore[union-attr,operator]
+    return budget.fitted(n_layers, model.tokens_per_picture)
 
 
 def _in_branches(rows: Sequence[int], n: int, n_branches: int) -> list[int]:

@@ -40,6 +40,8 @@ def require_llava(config: ModelConfig) -> None:
     if not (isinstance(connector, MlpConfig) and connector.depth == 2):
         found = f"`{connector.kind}`" + (f" of depth {connector.depth}" if isinstance(connector, MlpConfig) else "")
         raise _unlike("connector", f"is {found}", "`mlp` of depth 2", "connector: {kind: mlp, depth: 2}")
+    if config.views.named:
+        raise _unlike("views.named", "is true", "pictures without names", "views: {named: false}")
     if config.views.depends_on_size or config.views.fit not in ("squash", "pad"):
         shown = config.views.fit if config.views.tiles is None else f"tiles of {config.views.tiles.scheme}"
         raise _unlike("views", f"is {shown}", "one square view, squashed or padded", "views: {fit: pad}")

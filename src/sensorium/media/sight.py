@@ -22,13 +22,16 @@ USUAL_PICTURE: Size = (640, 480)  # what is told of a picture before one is ther
 class ViewsConfig(BaseModel):
     """fit: how a whole picture becomes a view. tiles: cut large pictures instead, by a scheme that says how itself.
 
-    min_pixels, max_pixels: the budget of `native`. mean, std: per RGB channel, of pixels 0–1.
+    named: "Picture 1: " stands before the first picture of a conversation, and so on, as Qwen-VL's prompts have it, so
+    that words can speak of one of several. min_pixels, max_pixels: the budget of `native`. mean, std: per RGB channel,
+    of pixels 0–1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fit: Fit = "squash"
     tiles: TilesConfig | None = None
+    named: bool = False
     min_pixels: int = Field(default=56 * 56, ge=1)
     max_pixels: int = Field(default=448 * 448, ge=1)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)

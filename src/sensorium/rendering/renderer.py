@@ -83,7 +83,7 @@ class Renderer:
 
     tokenizer: transformers' fast tokenizer with the model's added tokens; visual_tokens: how many a picture takes;
     slot, image_open, image_close: the added tokens' strings. views: how a picture is shown, or how many visual tokens
-    it takes, where pictures differ. sight: what decides that, if a model's.
+    it takes, where pictures differ. sight: what decides that, if a model's. named: see `ViewsConfig`.
     """
 
     def __init__(
@@ -95,8 +95,10 @@ class Renderer:
         image_close: str = "</img>",
         views: Callable[[Image], Views | int] | None = None,
         sight: Sight | None = None,
+        named: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
+        self._named = named
         self.sight = sight
         self.visual_tokens = visual_tokens
         self._views = views
@@ -113,7 +115,7 @@ class Renderer:
         """The renderer of a model, to train it and to ask it."""
         sight = model.sight
         views = sight.views_of if sight.config.depends_on_size else None
-        return cls(model.tokenizer, model.tokens_per_picture, views=views, sight=sight)
+        return cls(model.tokenizer, model.tokens_per_picture, views=views, sight=sight, named=sight.config.named)
 
     def fewer(self) -> Renderer | None:
         """The same, pictures cut into fewer tiles at most; None where they cannot take less."""
@@ -219,8 +221,12 @@ class Renderer:
         else:
             seen = [self.slot_id] * views
         known = views if isinstance(views, Views) else None
+        if self._named:
+            self._append(out, self.encode_text(f"Picture {len(out.slots) + 1}: "), 0)
         out.slots.append(Slot(len(out.ids) + 1, len(seen), image, known, message))
         self._append(out, [self.open_id, *seen, self.close_id], 0)
+        if self._named:
+            self._append(out, self.encode_text("\n"), 0)
 
     def _added_id(self, token: str) -> int:
         return self.tokenizer.convert_tokens_to_ids(token)

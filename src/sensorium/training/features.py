@@ -233,7 +233,8 @@ def _fingerprint(model: MultimodalModel, digests: Iterable[bytes], precision: to
     """Of the pictures' bytes, the stem's weights, the preprocessing and the arithmetic."""
     digest = hashlib.sha256()
     vision = model.vision
-    identity = {"layer": vision.n_layers, "size": vision.config.image_size, "views": model.config.views.model_dump(),
+    views = model.config.views.model_dump(exclude={"named"})  # what stands before a picture is not seen in it
+    identity = {"layer": vision.n_layers, "size": vision.config.image_size, "views": views,
                 "precision": str(precision), "part": vision.config.part}
     digest.update(json.dumps(identity, sort_keys=True).encode())
     for name, tensor in sorted(vision.stem.state_dict().items()):
