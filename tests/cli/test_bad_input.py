@@ -216,8 +216,10 @@ import resource, sys
 from sensorium.conversation import Conversation
 from sensorium.cli.main import run
 from sensorium.engine import Card, Delta, loading
+from sensorium.media.watching import Watcher
 
 class Engine:
+    watcher = Watcher()
     card = Card("scripted", ("text", "image"), 8192, 64)
     def stream(self, conversation, sampling):
         yield Delta("<ref>dog</ref><box>(100,200),(500,600)</box>" * 50, "stop")

@@ -63,7 +63,7 @@ def _agree(source: Path, out: Path, conversations: list[Conversation]) -> None:
         row = engine.renderer.render(conversation, generate=True)
         assert inputs["input_ids"][0].tolist() == row.ids
         with torch.inference_mode():
-            embeddings, mask = engine._embed([row], left=False)
+            embeddings, mask, _ = engine._embed([row], left=False)
             expected = ours.head(ours.language_states(embeddings, mask))
             found = theirs.model(**inputs).logits
         others = [i for i in range(found.shape[-1]) if i != slot]
