@@ -38,7 +38,8 @@ SAME = 3.0  # grey levels that two programs' conversions of colours may differ b
 def main() -> None:
     options = _options()
     if options.side == "answers":
-        print(json.dumps(answers(Path(options.film), options.model, options.engine, options.frames)))
+        found_of = answers(Path(options.film), options.model, options.engine, options.frames, options.visual_tokens)
+        print(json.dumps(found_of))
         return
     if options.side is not None:
         print(json.dumps(measure(options.side, options.task, Path(options.film), options.frames)))
@@ -113,16 +114,18 @@ def measure(side: str, task: str, film: Path, n_frames: int) -> dict[str, Any]:
     return {"seconds": seconds, "frames": len(colours), "bytes": _bytes("VmHWM") - before, "colours": colours}
 
 
-def answers(film: Path, model: str, engine: str, n_frames: int) -> dict[str, Any]:
+def answers(film: Path, model: str, engine: str, n_frames: int, visual_tokens: int | None) -> dict[str, Any] | None:
     """In a process of its own: tokens of the prompt, those read before, and seconds to the reply's first token, of two
-    questions about n frames of the film; memory above the loaded model in bytes.
+    questions about n frames of the film; memory above the loaded model in bytes. None where they have no room.
     """
     from sensorium.conversation import Conversation, Image, Video, user
     from sensorium.engine import Sampling
     from sensorium.engine.loading import load_engine
     from sensorium.media import encode_image
 
-    asked = load_engine(model, engine=engine)  # type: ignore[arg-type]
+    asked = load_engine(model, engine=engine, visual_tokens=visual_tokens)  # type: ignore[arg-type]
+    if n_frames * asked.card.visual_tokens >= asked.card.context_length > 0:
+        return None
     from PIL import Image as Picture
 
     small = Image(encode_image(Picture.new("RGB", (64, 64))))
@@ -145,7 +148,11 @@ def answered(film: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     print(f"answers ({options.model}, {options.engine})")
     for n_frames in sorted({max(1, options.frames // part) for part in (4, 2, 1)}):
         more = ["--model", options.model, "--engine", options.engine]
+        more += ["--visual-tokens", str(options.visual_tokens)] if options.visual_tokens else []
         rounds = [_in_process("answers", "answers", film, n_frames, more) for _ in range(options.rounds)]
+        if None in rounds:
+            print(f"  {n_frames:4} frames have no room in this model; see --visual-tokens")
+            continue
         row = sorted(rounds, key=lambda one: one["first"]["seconds"])[len(rounds) // 2] | {"frames": n_frames}
         first, second = row["first"], row["second"]
         print(f"  {n_frames:4} frames, {row['visual_tokens']:6} visual tokens: {first['seconds']:7.2f} s, then "
@@ -272,6 +279,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=128, help="that are sampled")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", help="also time answers about the hour, by this model, as `default`")
+    parser.add_argument("--visual-tokens", type=int, help="that a frame takes then; as many as the model makes of it")
     parser.add_argument("--engine", default="auto", choices=("auto", "llamacpp", "torch"))
     parser.add_argument("--json", action="store_true")
     for hidden in ("--side", "--task", "--film"):
