@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sensorium.data.films.casting import Caster
 from sensorium.data.films.choices import PER_CLIP, Chooser
 from sensorium.data.films.clips import plot_clip
 from sensorium.data.scenes.compose import Casting
+from sensorium.data.scenes.facts import neighbours
 from sensorium.data.scenes.phrases import Phrases
 
 
@@ -150,6 +152,16 @@ def test_four_options_have_one_right_answer_and_every_letter_its_share(caster, f
     assert len(kinds) >= 10
     total = letters.total()
     assert all(abs(letters[letter] / total - 0.25) < 0.06 for letter in "ABCD"), letters
+
+
+def test_colours_to_choose_from_are_all_plainly_told_apart(caster, films):
+    """If only the right one were, it could be told without looking."""
+    chooser = Chooser(caster, 1)
+    asked = [one for film in films for one in chooser.write(film) if one.kind in ("turns", "turns_old")]
+    assert len(asked) > 10
+    for question in asked:
+        colours = [option[:-1].lower() for option in question.options]
+        assert not any(neighbours(one, other) for one, other in combinations(colours, 2))
 
 
 def test_every_question_has_several_wordings_all_different():

@@ -75,7 +75,7 @@ class Chooser:
         """The questions about a film, fewer where a small catalogue leaves no wrong answers."""
         rng = np.random.default_rng((self.seed, 37, film.minutes, int(film.id.split("-")[-1])))
         asked = self.about_long(film, rng) if film.minutes else self.about_clip(film, rng)
-        whole = [one for one in asked if len({one.right, *one.wrong}) == 4]
+        whole = [one for one in asked if one.right and len({one.right, *one.wrong}) == 4]
         if not film.minutes:
             whole = [whole[i] for i in sorted(rng.permutation(len(whole))[:PER_CLIP])]
         return [self._written(film, number, one, rng) for number, one in enumerate(whole, start=1)]
@@ -115,9 +115,12 @@ class Chooser:
             absent = self.caster.absent(film, one.name, 3, rng)
             return self._a(one.name), [self._a(name) for name in (*there, *absent)[:3]]
         if kind in ("turns", "turns_old"):
-            right, other = (one.detail[::-1] if kind == "turns" else one.detail)
-            plain = [c for c in COLOURS if c not in one.detail and not neighbours(c, right)]
-            return _line(right), [_line(other), *(_line(plain[i]) for i in rng.permutation(len(plain))[:2])]
+            right, *wrong = one.detail[::-1] if kind == "turns" else one.detail
+            for i in rng.permutation(len(COLOURS)):
+                # All four are plainly told apart: if wrong ones ran into one another, the right one would stand out.
+                if not any(COLOURS[i] == c or neighbours(COLOURS[i], c) for c in (right, *wrong)):
+                    wrong.append(COLOURS[i])
+            return _line(right), [_line(colour) for colour in wrong[:3]]
         if kind == "jumps":
             return _line(TIMES[int(one.detail[0])]), [
                 _line(TIMES[n]) for n in range(1, MOST_JUMPS + 1) if str(n) != one.detail[0]
@@ -166,7 +169,7 @@ class Chooser:
         once = [found[0] for found in visits.values() if len(found) == 1]
         words = [card.name for card in cards]
         spans = tuple(card.span for card in cards)
-        card, shown = pick(cards, rng), pick(once or shows, rng)
+        card = pick(cards, rng)
         asked = [
             self._ask("long_card", rng, card.name, self._words(words, rng), (card.span,)),
             self._ask("long_with", rng, *self._beside(film, card, rng), (card.span,), word=card.name),
@@ -175,6 +178,7 @@ class Chooser:
             self._count("long_cards", rng, len(cards), CARDS, spans, ""),
         ]
         if shows:
+            shown = pick(once or shows, rng)
             absent = [self._a(name) for name in self.caster.absent(film, shown.name, 4, rng)]
             there = [self._a(name) for name in film.names]
             asked.append(self._ask("long_shows", rng, self._a(shown.name), absent[:3], (shown.span,)))
