@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from sensorium.conversation import Conversation, Video
 from sensorium.data.check_report import CheckReport, good_rows
 from sensorium.data.dataset import Dataset
-from sensorium.data.films.records import Film, Span, film_from_json, question_from_json
+from sensorium.data.films.records import Film, Span, certificates_from_json, film_from_json, question_from_json
 from sensorium.data.records import ConversationRow, conversation_from_json
 from sensorium.errors import SensoriumError
 from sensorium.media.subtitles import read_subtitles
@@ -33,8 +34,8 @@ def check_films(dataset: Dataset, split: str, report: CheckReport) -> None:
     letters: Counter[str] = Counter()
     counts = {"films": len(films), "conversations": 0, "questions": 0}
 
-    def with_spans(row: Any, where: str) -> tuple[ConversationRow, list[list[Span]]]:
-        return conversation_from_json(row, where), row.get("spans") or []
+    def with_spans(row: Any, where: str) -> tuple[ConversationRow, list[tuple[Span, ...]]]:
+        return conversation_from_json(row, where), certificates_from_json(row, where)
 
     for where, (row, spans) in good_rows(folder / "conversations.jsonl", with_spans, report):
         counts["conversations"] += 1
@@ -91,7 +92,7 @@ def _check_held_out(dataset: Dataset, split: str, film: Film, where: str, report
 
 
 def _check_conversation(
-    row: ConversationRow, spans: list[list[Span]], films: dict[str, Film], where: str, report: CheckReport,
+    row: ConversationRow, spans: list[tuple[Span, ...]], films: dict[str, Film], where: str, report: CheckReport,
     answers: Counter[str],
 ) -> None:
     try:
@@ -121,9 +122,9 @@ def _check_conversation(
             answers[said] += 1
 
 
-def _check_spans(spans: Any, film: Film, where: str, report: CheckReport) -> None:
+def _check_spans(spans: Sequence[Span], film: Film, where: str, report: CheckReport) -> None:
     for span in spans:
-        if not (len(span) == 2 and 0 <= span[0] < span[1] <= film.duration_s + 1e-6):
+        if not 0 <= span[0] < span[1] <= film.duration_s + 1e-6:
             report.add(where, f"{list(span)} is no stretch of {film.duration_s:g} s.")
 
 
