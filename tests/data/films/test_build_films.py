@@ -132,6 +132,12 @@ def test_the_command_refuses_films_too_short_for_needles(tmp_path):
     assert result.exit_code == 2 and "greater than or equal to 5" in result.output
 
 
+def test_whoever_asks_films_for_pictures_is_told_what_they_are(built):
+    for asked in (Dataset(built).scenes, Dataset(built).probes):
+        with pytest.raises(SensoriumError, match="shows films and no pictures"):
+            asked("test_seen")
+
+
 def questions(path: Path, **options):
     return {one.id.replace("/", "-"): one for one in VIDEOMME.read(Data(path, **options), "official")}
 
