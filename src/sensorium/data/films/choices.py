@@ -28,6 +28,7 @@ from sensorium.data.scenes.phrases import Phrases, capital, name_words
 PER_CLIP = 3  # at most, as Video-MME has them
 LETTERS = "ABCD"
 _QUARTERS = ("In the first quarter.", "In the second quarter.", "In the third quarter.", "In the last quarter.")
+_NO_CARD_SHARE = 0.55  # of films without a card: how often one is a wrong option of what comes next
 _FROM_A_QUARTERS_EDGE = 0.03  # of the film: nearer to it, nobody could tell
 _TASK_TYPES = {
     "moves": "Action Recognition", "enters": "Object Recognition", "enters_side": "Spatial Perception",
@@ -111,7 +112,9 @@ class Chooser:
         if kind == "card":
             return one.name, self._words([one.name], rng)
         if kind in ("enters", "leaves", "turns_who"):
-            there = [name for name in film.names if name != one.name]
+            lead = self.caster.casting.lead
+            # Of held-out and other names together, whichever are fewer would never be right.
+            there = [name for name in film.names if name != one.name and (name in lead) == (one.name in lead)]
             absent = self.caster.absent(film, one.name, 3, rng)
             return self._a(one.name), [self._a(name) for name in (*there, *absent)[:3]]
         if kind in ("turns", "turns_old"):
@@ -139,26 +142,29 @@ class Chooser:
         key = "after" if is_after else "before"
         words = {"first": self.writer.clause(first), "second": self.writer.clause(second)}
         elsewhen = [self._clause(one) for one in film.happenings if one not in (first, second)]
-        never = [self._clause(one) for one in self._never(film, right, rng)]
+        never = [self._clause(one) for one in self._never(film, rng)]
         # A thing that is there at times it is asked about may be the wrong one as well: what is given never is right.
         wrong = dict.fromkeys(one for one in (*elsewhen, *never) if one != self._clause(right))
         question = self.phrases.say(f"{key}.question", rng, words)
         return _Asked(key, question, self._clause(right), list(wrong)[:3], (given.span, right.span))
 
-    def _never(self, film: Film, right: Happening, rng: np.random.Generator) -> list[Happening]:
-        """What does not happen: other things of those that are there, and some of things that are not."""
-        absent = self.caster.absent(film, right.name, 4, rng)
+    def _never(self, film: Film, rng: np.random.Generator) -> list[Happening]:
+        """What does not happen: other things of those that are there, and some of things that are not, which are
+        held out as often as those; a card about as often as one is the right answer elsewhere.
+        """
+        absent = [name for there in film.names for name in self.caster.absent(film, there, 3, rng)]
         happened = {one.key for one in film.happenings}
         busy = {one.name for one in film.happenings}
         made = []
-        for name in (*film.names, *absent):
+        for name in dict.fromkeys((*film.names, *absent)):
             # Whoever comes in, leaves or jumps moves as well, in a way.
             kinds = [kind for kind in _NEVER if (kind, name) not in happened and not (kind == "moves" and name in busy)]
             kind = pick(kinds, rng)
             made.append(Happening(kind, film.whole, name, _NEVER[kind]))
-        if not film.of("card"):
-            made.append(Happening("card", film.whole, self.caster.words[0]))
-        return [made[i] for i in rng.permutation(len(made))]
+        made = [made[i] for i in rng.permutation(len(made))]
+        if not film.of("card") and rng.random() < _NO_CARD_SHARE:
+            made.insert(0, Happening("card", film.whole, self.caster.words[0]))
+        return made
 
     def about_long(self, film: Film, rng: np.random.Generator) -> list[_Asked]:
         """Needles, what is said, and what takes the whole film to know."""
