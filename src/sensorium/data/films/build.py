@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from sensorium.data.building import claim_folder, digest_of, in_processes, write_file, write_rows
 from sensorium.data.dataset import Rows
 from sensorium.data.films.asking import PHRASES, ClipWriter
 from sensorium.data.films.casting import Caster
@@ -30,7 +31,6 @@ from sensorium.data.films.narrator import NARRATOR, as_srt
 from sensorium.data.films.records import Film, film_from_json
 from sensorium.data.films.stage import Stage
 from sensorium.data.records import FORMAT, SPLITS, TEST_SPLITS
-from sensorium.data.scenes.build import claim_folder, digest_of, in_processes, write_file, write_rows
 from sensorium.data.scenes.catalogue import Catalogue
 from sensorium.data.scenes.compose import Casting
 from sensorium.data.scenes.phrases import Phrases
