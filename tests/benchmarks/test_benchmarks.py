@@ -111,6 +111,8 @@ def test_choices_of_replies_start_from_the_warm_row_of_their_model(tmp_path):
         else:
             row = rows.get(name, "warm-as-the-recipe-has-it")
             assert tree["start"] == str(tmp_path / row) and "model" not in tree
+
+
 def test_compressions_are_held_against_all_tokens_and_random_and_nothing_is_asked_twice(
     tiny_model, tmp_path, monkeypatch, capsys
 ):

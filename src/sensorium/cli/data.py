@@ -206,7 +206,7 @@ def show(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Write a contact sheet: pictures drawn at random with their boxes, names and conversations.
+    """Write a contact sheet: pictures or films drawn at random with their boxes, names and conversations.
 
     \b
     Examples:
@@ -214,12 +214,12 @@ def show(
       sensorium data show runs/scenes --split test_style --out style.png --rows 5 --seed 2
     """
     from sensorium.data.dataset import Dataset
-    from sensorium.data.sheet import COLUMNS, contact_sheet
+    from sensorium.data.sheet import COLUMNS, contact_sheet, to_show
     from sensorium.media import save_image
 
     save_image(contact_sheet(dataset, split, rows=rows, seed=seed, kind=kind), out)
     if json:
-        pictures = min(rows * COLUMNS, len(Dataset(dataset).scenes(split, kind)))
+        pictures = min(rows * COLUMNS, len(to_show(Dataset(dataset), split, kind)))
         emit_json({"sheet": str(out), "split": split, "rows": -(-pictures // COLUMNS), "pictures": pictures})
     else:
         emit(f"The sheet is in {out}")

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sensorium.conversation import Conversation
-from sensorium.data.check_report import CheckReport, good_rows
+from sensorium.data.check_report import CheckReport, check_counts, check_held_out, check_turns, good_rows
 from sensorium.data.dataset import Dataset
 from sensorium.data.films.check import check_films
 from sensorium.data.records import (
@@ -28,7 +27,6 @@ from sensorium.data.records import (
     probe_from_json,
     scene_from_json,
 )
-from sensorium.errors import SensoriumError
 from sensorium.grounding import Box, parse_grounded
 from sensorium.progress import ProgressCallback
 
@@ -67,7 +65,7 @@ def check_split(dataset: Dataset, split: str, report: CheckReport) -> None:
             report.add(f"{where}: id", f"{scene.id!r} is there twice.")
         scenes[scene.id] = scene
         _check_scene(scene, folder, where, report)
-        _check_held_out(scene, split, dataset, where, report)
+        _check_names(scene, split, dataset, where, report)
     counts = {"scenes": len(scenes), "conversations": 0, "probes": 0}
     answers: Counter[tuple[str, str]] = Counter()
     images = {scene.image for scene in scenes.values()}
@@ -78,9 +76,7 @@ def check_split(dataset: Dataset, split: str, report: CheckReport) -> None:
         counts["probes"] += 1
         _check_probe(probe, scenes, images, where, report)
     report.rows[split] = counts
-    for kind, expected in dataset.info["splits"][split].items():
-        if counts.get(kind) != expected:
-            report.add(folder / f"{kind}.jsonl", f"has {counts.get(kind)} good rows, dataset.json says {expected}.")
+    check_counts(dataset.info["splits"][split], counts, folder, report)
     _check_balance(answers, folder / "conversations.jsonl", split, report)
 
 
@@ -111,15 +107,11 @@ def _is_too_small(box: Box, least: int) -> bool:
     return box.x2 - box.x1 < least or box.y2 - box.y1 < least
 
 
-def _check_held_out(scene: Scene, split: str, dataset: Dataset, where: str, report: CheckReport) -> None:
-    """Nothing held out may be seen in train and val; what a test split is for must be seen there."""
-    held_out = {kind: set(names) for kind, names in dataset.info.get("held_out", {}).items()}
+def _check_names(scene: Scene, split: str, dataset: Dataset, where: str, report: CheckReport) -> None:
     vocabulary = set(dataset.info.get("vocabulary", ()))
     for i, thing in enumerate(scene.objects):
         if vocabulary and thing.name not in vocabulary:
             report.add(f"{where}: objects[{i}].name", f"{thing.name!r} is not in the vocabulary.")
-    in_test = split.startswith("test")
-    allowed = {"objects": split == "test_objects", "styles": split == "test_style", "backgrounds": in_test}
     shown: dict[str, set[str]] = {}
     if scene.kind != "page":  # which is nothing but words
         shown["objects"] = {thing.name for thing in scene.objects}
@@ -128,27 +120,15 @@ def _check_held_out(scene: Scene, split: str, dataset: Dataset, where: str, repo
     if scene.printed:
         shown["words"] = {word.text.lower() for word in scene.words}
         shown["fonts"] = {block.font for block in scene.printed}
-        allowed |= {"words": in_test, "fonts": split == "test_style"}
-    for kind, names in shown.items():
-        leaked = names & held_out.get(kind, set())
-        if leaked and not allowed[kind]:
-            report.add(f"{where}: {kind}", f"{', '.join(sorted(leaked))} is held out and may not be in {split}.")
-        if allowed[kind] and not leaked and held_out.get(kind):
-            report.add(f"{where}: {kind}", f"nothing held out is shown, though {split} is for that.")
+    check_held_out(dataset.info.get("held_out", {}), shown, split, where, report)
 
 
 def _check_conversation(
     row: ConversationRow, scenes: dict[str, Scene], images: set[str], where: str, report: CheckReport,
     answers: Counter[tuple[str, str]],
 ) -> None:
-    try:
-        conversation = Conversation.from_json(row.messages, where)
-    except SensoriumError as error:
-        report.add(error.where, error.what)
-        return
-    roles = [message.role for message in conversation if message.role != "system"]
-    if len(roles) < 2 or roles != ["user", "assistant"] * (len(roles) // 2):
-        report.add(f"{where}: messages", "users and assistants do not take turns.")
+    conversation = check_turns(row.messages, where, report)
+    if conversation is None:
         return
     pictures = [image.source for image in conversation.images]
     expected = [] if row.scene is None else [scenes[row.scene].image] if row.scene in scenes else None

@@ -139,7 +139,7 @@ class Dataset:
 
     def scenes(self, split: str, kind: str | None = None) -> Rows[Scene]:
         """The truth about each picture, `image` absolute, of one kind only if one is given."""
-        folder = self.folder(split)
+        folder = self._of_pictures(split)
         if kind is not None and kind not in KINDS:
             raise SensoriumError("kind", f"unknown kind {kind!r}.", did_you_mean(kind, KINDS))
         return Rows(
@@ -147,6 +147,13 @@ class Dataset:
             partial(scene_from_json, folder=folder),
             None if kind is None else lambda row: row.get("kind", "plain") == kind,
         )
+
+    def _of_pictures(self, split: str) -> Path:
+        folder = self.folder(split)
+        if self.has_films(split):
+            remedy = "Build some with `sensorium data build scenes`."
+            raise SensoriumError(folder, "shows films and no pictures.", remedy)
+        return folder
 
     def has_films(self, split: str) -> bool:
         """Whether a split is of films and not of pictures."""
@@ -177,7 +184,7 @@ class Dataset:
 
     def probes(self, split: str, subset: str | None = None) -> Rows[Probe]:
         """The measurements of a split, `image` absolute, those of one subset only if one is given."""
-        folder = self.folder(split)
+        folder = self._of_pictures(split)
         if subset is not None and subset not in SUBSETS:
             raise SensoriumError("subset", f"unknown subset {subset!r}.", did_you_mean(subset, SUBSETS))
         return Rows(

@@ -39,7 +39,7 @@ def contact_sheet(
     Raises SensoriumError where the dataset, the split, a picture or a film cannot be read, or the split has none.
     """
     dataset = Dataset(root)
-    items: Sequence[Scene | Film] = dataset.films(split) if dataset.has_films(split) else dataset.scenes(split, kind)
+    items = to_show(dataset, split, kind)
     if not len(items):
         raise SensoriumError(dataset.folder(split), "has nothing to show.")
     chosen = np.random.default_rng(seed).permutation(len(items))[: rows * columns]
@@ -57,6 +57,15 @@ def contact_sheet(
         _film_cell(one, said[one.id]) if isinstance(one, Film) else _scene_cell(one, said[one.id], width)
         for one in shown
     ], columns, width)  # fmt: skip
+
+
+def to_show(dataset: Dataset, split: str, kind: str | None = None) -> Sequence[Scene | Film]:
+    """What a sheet of a split draws from. Raises SensoriumError where films are asked for by a kind of picture."""
+    if not dataset.has_films(split):
+        return dataset.scenes(split, kind)
+    if kind is not None:
+        raise SensoriumError("kind", f"{split} shows films, which are of no kind.", "Leave it out.")
+    return dataset.films(split)
 
 
 def _scene_cell(scene: Scene, said: list[Line], width: int) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sensorium.data.films.casting import Caster
 from sensorium.data.films.choices import PER_CLIP, Chooser
 from sensorium.data.films.clips import plot_clip
 from sensorium.data.scenes.compose import Casting
+from sensorium.data.scenes.facts import neighbours
 from sensorium.data.scenes.phrases import Phrases
 
 
@@ -150,6 +152,36 @@ def test_four_options_have_one_right_answer_and_every_letter_its_share(caster, f
     assert len(kinds) >= 10
     total = letters.total()
     assert all(abs(letters[letter] / total - 0.25) < 0.06 for letter in "ABCD"), letters
+
+
+def test_colours_to_choose_from_are_all_plainly_told_apart(caster, films):
+    """If only the right one were, it could be told without looking."""
+    chooser = Chooser(caster, 1)
+    asked = [one for film in films for one in chooser.write(film) if one.kind in ("turns", "turns_old")]
+    assert len(asked) > 10
+    for question in asked:
+        colours = [option[:-1].lower() for option in question.options]
+        assert not any(neighbours(one, other) for one, other in combinations(colours, 2))
+
+
+def test_options_are_all_held_out_or_none_is(catalogue):
+    """Whoever knows which names training never said must not learn from that which option is wrong."""
+    held_out = Caster(catalogue, Casting.of(catalogue, "test_objects"))
+    lead = {catalogue.vocabulary[name].one for name in held_out.casting.lead}
+    films = [plot_clip(held_out, n, (96, 72), 8, np.random.default_rng(n)) for n in range(60)]
+    chooser = Chooser(held_out, 1)
+    asked = [one for film in films for one in chooser.write(film) if one.kind in ("enters", "leaves", "turns_who")]
+    assert asked
+    for question in asked:
+        assert len({option[:-1].lower() in lead for option in question.options}) == 1
+
+
+def test_a_card_that_appears_is_right_as_often_as_any_option(caster, films):
+    chooser = Chooser(caster, 1)
+    asked = [one for film in films for one in chooser.write(film) if one.kind in ("after", "before")]
+    offered = [one for one in asked if "A card appears." in one.options]
+    right = [one for one in offered if one.options["ABCD".index(one.answer)] == "A card appears."]
+    assert len(offered) > 50 and abs(len(right) / len(offered) - 0.25) < 0.1
 
 
 def test_every_question_has_several_wordings_all_different():

@@ -85,15 +85,28 @@ def test_faults_are_found(config, built, tmp_path):
     said = (folder / "train" / "conversations.jsonl").read_text().splitlines()
     first = json.loads(said[0])
     first["spans"][0] = [[3.0, 99.0]]
-    (folder / "train" / "conversations.jsonl").write_text("\n".join([json.dumps(first), *said[1:]]) + "\n")
+    second = json.loads(said[1]) | {"spans": [[7]]}
+    rows = [json.dumps(first), json.dumps(second), *said[2:]]
+    (folder / "train" / "conversations.jsonl").write_text("\n".join(rows) + "\n")
     problems = check_dataset(folder).problems
-    assert len(problems) == 3
+    assert len(problems) == 5
     assert "b2 is held out" in problems[0] and "000001.mp4" in problems[1] and "99.0" in problems[2]
+    assert "row 2: spans" in problems[3] and "9 good rows, dataset.json says 10" in problems[4]
 
 
 def test_a_sheet_shows_frames_of_each_film(built):
     sheet = contact_sheet(built, "test_seen", rows=1, columns=4)
     assert sheet.width == 4 * (420 + 12) + 12 and sheet.height > 220
+
+
+def test_show_tells_programs_how_many_films_and_that_they_have_no_kind(built, tmp_path):
+    words = ["data", "show", str(built), "--split", "train", "--out", str(tmp_path / "sheet.png"), "--json"]
+    found = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert json.loads(found.stdout) == {
+        "sheet": str(tmp_path / "sheet.png"), "split": "train", "rows": 2, "pictures": 5,
+    }  # fmt: skip
+    with pytest.raises(SensoriumError, match="of no kind"):
+        contact_sheet(built, "train", kind="page")
 
 
 @pytest.mark.parametrize(("minutes", "sizes"), [((4,), {}), ((), {"tset_seen": 3}), ((), {"val": 0})])
@@ -117,6 +130,12 @@ def test_the_command_builds_what_is_asked_for(monkeypatch, catalogue, tmp_path):
 def test_the_command_refuses_films_too_short_for_needles(tmp_path):
     result = CliRunner().invoke(app, ["data", "build", "video", "--out", str(tmp_path), "--minutes", "2"])
     assert result.exit_code == 2 and "greater than or equal to 5" in result.output
+
+
+def test_whoever_asks_films_for_pictures_is_told_what_they_are(built):
+    for asked in (Dataset(built).scenes, Dataset(built).probes):
+        with pytest.raises(SensoriumError, match="shows films and no pictures"):
+            asked("test_seen")
 
 
 def questions(path: Path, **options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -109,3 +110,14 @@ def test_whoever_is_asked_about_beside_a_card_is_not_behind_it(films):
         residents = [actor for actor in film.actors if actor.name not in needles]
         assert len(residents) == len(film.sets)
         assert all(y != 0.5 for actor in residents for _, _, y in actor.path)
+
+
+def test_a_catalogue_with_nobody_to_come_or_to_be_absent_leaves_questions_out(caster, films):
+    film = films[0]
+    cards_only = replace(film, happenings=film.of("card"))
+    kinds = {one.kind for one in Chooser(caster, 1).write(cards_only)}
+    assert "long_cards" in kinds and not kinds & {"long_shows", "long_never", "long_visits"}
+    nobody_else = replace(caster, casting=replace(caster.casting, others=film.names))
+    asked = Chooser(nobody_else, 1).write(film)
+    assert asked and not {one.kind for one in asked} & {"long_shows", "long_never"}
+    assert all(option for one in asked for option in one.options)

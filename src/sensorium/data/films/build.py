@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from sensorium.data.building import claim_folder, digest_of, in_processes, write_file, write_rows
 from sensorium.data.dataset import Rows
 from sensorium.data.films.asking import PHRASES, ClipWriter
 from sensorium.data.films.casting import Caster
@@ -29,12 +30,11 @@ from sensorium.data.films.long import LEAST_MINUTES, plot_long
 from sensorium.data.films.narrator import NARRATOR, as_srt
 from sensorium.data.films.records import Film, film_from_json
 from sensorium.data.films.stage import Stage
-from sensorium.data.films.words import HELD_OUT_WORDS
 from sensorium.data.records import FORMAT, SPLITS, TEST_SPLITS
-from sensorium.data.scenes.build import claim_folder, digest_of, in_processes, write_file, write_rows
 from sensorium.data.scenes.catalogue import Catalogue
 from sensorium.data.scenes.compose import Casting
 from sensorium.data.scenes.phrases import Phrases
+from sensorium.data.scenes.words import Words
 from sensorium.errors import did_you_mean
 from sensorium.progress import ProgressCallback
 
@@ -128,7 +128,7 @@ def build_films(config: FilmsConfig, progress: ProgressCallback | None = None) -
             "objects": [entry.name for entry in entries if entry.held_out and entry.name in shown],
             "styles": [catalogue.held_out_style],
             "backgrounds": [background.name for background in catalogue.backgrounds if background.held_out],
-            "words": list(HELD_OUT_WORDS),
+            "words": [word.upper() for word in Words.load().held_out],
         },
     }
     write_file(config.out / "dataset.json", (json.dumps(info, ensure_ascii=False, indent=1) + "\n").encode())
@@ -139,7 +139,7 @@ def _films_fingerprint(config: FilmsConfig) -> str:
     """What the films depend on, as one hash."""
     table = hashlib.sha256((config.catalogue / "catalogue.json").read_bytes()).hexdigest()
     kept = config.model_dump(include={"seed", "sizes", "minutes", "long", "size", "fps", "long_fps"})
-    return digest_of([FILMS_VERSION, table, Phrases.digest(NARRATOR), kept])
+    return digest_of([FILMS_VERSION, table, Phrases.digest(NARRATOR), Words.digest(), kept])
 
 
 def _make_films(config: FilmsConfig, report: ProgressCallback) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 
 from sensorium.data.draw import pick
 from sensorium.data.films.records import Actor, Film, Set, Span
-from sensorium.data.films.words import HELD_OUT_WORDS, WORDS
 from sensorium.data.records import COLOURS
 from sensorium.data.scenes.catalogue import Background, Catalogue
 from sensorium.data.scenes.compose import LEAST_HUE_SHARE, Casting, may_be_painted, open_cutout, scaled
 from sensorium.data.scenes.facts import neighbours
 from sensorium.data.scenes.recolour import recolour
+from sensorium.data.scenes.words import Words
 
 _MOST_DRAWS = 80  # of names for one film; a small catalogue may not fill the plan
 _PAINTABLE_DRAWS = 12
@@ -36,8 +36,9 @@ class Caster:
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """What cards of this split may say."""
-        return HELD_OUT_WORDS if self.casting.split.startswith("test") else WORDS
+        """What cards of this split may say: the words of printed pictures, so that neither shows what the other tests.
+        """
+        return tuple(word.upper() for word in Words.load().of(self.casting.split))
 
     def names(
         self, count: int, backgrounds: Sequence[Background], rng: np.random.Generator, one_paintable: bool = False

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from sensorium.conversation import Conversation, Video
-from sensorium.data.check_report import CheckReport, good_rows
+from sensorium.conversation import Video
+from sensorium.data.check_report import CheckReport, check_counts, check_held_out, check_turns, good_rows
 from sensorium.data.dataset import Dataset
-from sensorium.data.films.records import Film, Span, film_from_json, question_from_json
+from sensorium.data.films.records import Film, Span, certificates_from_json, film_from_json, question_from_json
 from sensorium.data.records import ConversationRow, conversation_from_json
 from sensorium.errors import SensoriumError
 from sensorium.media.subtitles import read_subtitles
@@ -28,13 +29,13 @@ def check_films(dataset: Dataset, split: str, report: CheckReport) -> None:
             report.add(f"{where}: id", f"{film.id!r} is there twice.")
         films[film.id] = film
         _check_video(dataset, split, film, where, report)
-        _check_held_out(dataset, split, film, where, report)
+        _check_names(dataset, split, film, where, report)
     answers: Counter[str] = Counter()
     letters: Counter[str] = Counter()
     counts = {"films": len(films), "conversations": 0, "questions": 0}
 
-    def with_spans(row: Any, where: str) -> tuple[ConversationRow, list[list[Span]]]:
-        return conversation_from_json(row, where), row.get("spans") or []
+    def with_spans(row: Any, where: str) -> tuple[ConversationRow, list[tuple[Span, ...]]]:
+        return conversation_from_json(row, where), certificates_from_json(row, where)
 
     for where, (row, spans) in good_rows(folder / "conversations.jsonl", with_spans, report):
         counts["conversations"] += 1
@@ -48,9 +49,7 @@ def check_films(dataset: Dataset, split: str, report: CheckReport) -> None:
             _check_spans(question.spans, films[question.film], f"{where}: spans", report)
     report.rows[split] = counts
     report.answers[split] = {"video": {said: answers[said] for said in ("Yes", "No")}}
-    for kind, expected in dataset.info["splits"][split].items():
-        if counts.get(kind) != expected:
-            report.add(folder / f"{kind}.jsonl", f"has {counts.get(kind)} good rows, dataset.json says {expected}.")
+    check_counts(dataset.info["splits"][split], counts, folder, report)
     _check_even(answers, 2, folder / "conversations.jsonl", report)
     _check_even(letters, 4, folder / "questions.jsonl", report)
 
@@ -71,37 +70,22 @@ def _check_video(dataset: Dataset, split: str, film: Film, where: str, report: C
         _check_spans([one.span], film, f"{where}: happenings[{i}].span", report)
 
 
-def _check_held_out(dataset: Dataset, split: str, film: Film, where: str, report: CheckReport) -> None:
-    """Nothing held out may be seen in train and val; what a test split is for must be seen there."""
-    held_out = {kind: set(names) for kind, names in dataset.info.get("held_out", {}).items()}
+def _check_names(dataset: Dataset, split: str, film: Film, where: str, report: CheckReport) -> None:
     shown = {
         "objects": {actor.name for actor in film.actors},
         "styles": {actor.style for actor in film.actors},
         "backgrounds": {one.background for one in film.sets},
         "words": {card.name for card in film.of("card")},
     }
-    in_test = split.startswith("test")
-    allowed = {"objects": split == "test_objects", "styles": split == "test_style"}
-    for kind, names in shown.items():
-        leaked = names & held_out.get(kind, set())
-        if leaked and not allowed.get(kind, in_test):
-            report.add(f"{where}: {kind}", f"{', '.join(sorted(leaked))} is held out and may not be in {split}.")
-        if names and not leaked and allowed.get(kind, in_test) and held_out.get(kind):
-            report.add(f"{where}: {kind}", f"nothing held out is shown, though {split} is for that.")
+    check_held_out(dataset.info.get("held_out", {}), shown, split, where, report)
 
 
 def _check_conversation(
-    row: ConversationRow, spans: list[list[Span]], films: dict[str, Film], where: str, report: CheckReport,
+    row: ConversationRow, spans: list[tuple[Span, ...]], films: dict[str, Film], where: str, report: CheckReport,
     answers: Counter[str],
 ) -> None:
-    try:
-        conversation = Conversation.from_json(row.messages, where)
-    except SensoriumError as error:
-        report.add(error.where, error.what)
-        return
-    roles = [message.role for message in conversation if message.role != "system"]
-    if len(roles) < 2 or roles != ["user", "assistant"] * (len(roles) // 2):
-        report.add(f"{where}: messages", "users and assistants do not take turns.")
+    conversation = check_turns(row.messages, where, report)
+    if conversation is None:
         return
     film = films.get(row.scene or "")
     shown = [part.source for message in conversation for part in message.parts if isinstance(part, Video)]
@@ -110,8 +94,9 @@ def _check_conversation(
         return
     if shown != [film.video]:
         report.add(f"{where}: messages", f"shows {shown}, its film is {film.video}.")
-    if len(spans) != len(roles) // 2:
-        report.add(f"{where}: spans", f"are of {len(spans)} questions; {len(roles) // 2} are asked.")
+    n_asked = sum(message.role == "user" for message in conversation)
+    if len(spans) != n_asked:
+        report.add(f"{where}: spans", f"are of {len(spans)} questions; {n_asked} are asked.")
     for i, of_question in enumerate(spans):
         _check_spans(of_question, film, f"{where}: spans[{i}]", report)
     for message in conversation:
@@ -121,9 +106,9 @@ def _check_conversation(
             answers[said] += 1
 
 
-def _check_spans(spans: Any, film: Film, where: str, report: CheckReport) -> None:
+def _check_spans(spans: Sequence[Span], film: Film, where: str, report: CheckReport) -> None:
     for span in spans:
-        if not (len(span) == 2 and 0 <= span[0] < span[1] <= film.duration_s + 1e-6):
+        if not 0 <= span[0] < span[1] <= film.duration_s + 1e-6:
             report.add(where, f"{list(span)} is no stretch of {film.duration_s:g} s.")
 
 

@@ -28,6 +28,7 @@ from sensorium.data.scenes.phrases import Phrases, capital, name_words
 PER_CLIP = 3  # at most, as Video-MME has them
 LETTERS = "ABCD"
 _QUARTERS = ("In the first quarter.", "In the second quarter.", "In the third quarter.", "In the last quarter.")
+_NO_CARD_SHARE = 0.55  # of films without a card: how often one is a wrong option of what comes next
 _FROM_A_QUARTERS_EDGE = 0.03  # of the film: nearer to it, nobody could tell
 _TASK_TYPES = {
     "moves": "Action Recognition", "enters": "Object Recognition", "enters_side": "Spatial Perception",
@@ -75,7 +76,7 @@ class Chooser:
         """The questions about a film, fewer where a small catalogue leaves no wrong answers."""
         rng = np.random.default_rng((self.seed, 37, film.minutes, int(film.id.split("-")[-1])))
         asked = self.about_long(film, rng) if film.minutes else self.about_clip(film, rng)
-        whole = [one for one in asked if len({one.right, *one.wrong}) == 4]
+        whole = [one for one in asked if one.right and len({one.right, *one.wrong}) == 4]
         if not film.minutes:
             whole = [whole[i] for i in sorted(rng.permutation(len(whole))[:PER_CLIP])]
         return [self._written(film, number, one, rng) for number, one in enumerate(whole, start=1)]
@@ -111,13 +112,18 @@ class Chooser:
         if kind == "card":
             return one.name, self._words([one.name], rng)
         if kind in ("enters", "leaves", "turns_who"):
-            there = [name for name in film.names if name != one.name]
+            lead = self.caster.casting.lead
+            # Of held-out and other names together, whichever are fewer would never be right.
+            there = [name for name in film.names if name != one.name and (name in lead) == (one.name in lead)]
             absent = self.caster.absent(film, one.name, 3, rng)
             return self._a(one.name), [self._a(name) for name in (*there, *absent)[:3]]
         if kind in ("turns", "turns_old"):
-            right, other = (one.detail[::-1] if kind == "turns" else one.detail)
-            plain = [c for c in COLOURS if c not in one.detail and not neighbours(c, right)]
-            return _line(right), [_line(other), *(_line(plain[i]) for i in rng.permutation(len(plain))[:2])]
+            right, *wrong = one.detail[::-1] if kind == "turns" else one.detail
+            for i in rng.permutation(len(COLOURS)):
+                # All four are plainly told apart: if wrong ones ran into one another, the right one would stand out.
+                if not any(COLOURS[i] == c or neighbours(COLOURS[i], c) for c in (right, *wrong)):
+                    wrong.append(COLOURS[i])
+            return _line(right), [_line(colour) for colour in wrong[:3]]
         if kind == "jumps":
             return _line(TIMES[int(one.detail[0])]), [
                 _line(TIMES[n]) for n in range(1, MOST_JUMPS + 1) if str(n) != one.detail[0]
@@ -136,26 +142,29 @@ class Chooser:
         key = "after" if is_after else "before"
         words = {"first": self.writer.clause(first), "second": self.writer.clause(second)}
         elsewhen = [self._clause(one) for one in film.happenings if one not in (first, second)]
-        never = [self._clause(one) for one in self._never(film, right, rng)]
+        never = [self._clause(one) for one in self._never(film, rng)]
         # A thing that is there at times it is asked about may be the wrong one as well: what is given never is right.
         wrong = dict.fromkeys(one for one in (*elsewhen, *never) if one != self._clause(right))
         question = self.phrases.say(f"{key}.question", rng, words)
         return _Asked(key, question, self._clause(right), list(wrong)[:3], (given.span, right.span))
 
-    def _never(self, film: Film, right: Happening, rng: np.random.Generator) -> list[Happening]:
-        """What does not happen: other things of those that are there, and some of things that are not."""
-        absent = self.caster.absent(film, right.name, 4, rng)
+    def _never(self, film: Film, rng: np.random.Generator) -> list[Happening]:
+        """What does not happen: other things of those that are there, and some of things that are not, which are
+        held out as often as those; a card about as often as one is the right answer elsewhere.
+        """
+        absent = [name for there in film.names for name in self.caster.absent(film, there, 3, rng)]
         happened = {one.key for one in film.happenings}
         busy = {one.name for one in film.happenings}
         made = []
-        for name in (*film.names, *absent):
+        for name in dict.fromkeys((*film.names, *absent)):
             # Whoever comes in, leaves or jumps moves as well, in a way.
             kinds = [kind for kind in _NEVER if (kind, name) not in happened and not (kind == "moves" and name in busy)]
             kind = pick(kinds, rng)
             made.append(Happening(kind, film.whole, name, _NEVER[kind]))
-        if not film.of("card"):
-            made.append(Happening("card", film.whole, self.caster.words[0]))
-        return [made[i] for i in rng.permutation(len(made))]
+        made = [made[i] for i in rng.permutation(len(made))]
+        if not film.of("card") and rng.random() < _NO_CARD_SHARE:
+            made.insert(0, Happening("card", film.whole, self.caster.words[0]))
+        return made
 
     def about_long(self, film: Film, rng: np.random.Generator) -> list[_Asked]:
         """Needles, what is said, and what takes the whole film to know."""
@@ -166,7 +175,7 @@ class Chooser:
         once = [found[0] for found in visits.values() if len(found) == 1]
         words = [card.name for card in cards]
         spans = tuple(card.span for card in cards)
-        card, shown = pick(cards, rng), pick(once or shows, rng)
+        card = pick(cards, rng)
         asked = [
             self._ask("long_card", rng, card.name, self._words(words, rng), (card.span,)),
             self._ask("long_with", rng, *self._beside(film, card, rng), (card.span,), word=card.name),
@@ -175,6 +184,7 @@ class Chooser:
             self._count("long_cards", rng, len(cards), CARDS, spans, ""),
         ]
         if shows:
+            shown = pick(once or shows, rng)
             absent = [self._a(name) for name in self.caster.absent(film, shown.name, 4, rng)]
             there = [self._a(name) for name in film.names]
             asked.append(self._ask("long_shows", rng, self._a(shown.name), absent[:3], (shown.span,)))

@@ -142,6 +142,7 @@ class FilmQuestion:
 
 _FILM = TypeAdapter(Film)
 _QUESTION = TypeAdapter(FilmQuestion)
+_CERTIFICATES = TypeAdapter(list[tuple[Span, ...]])
 
 
 def film_from_json(row: Mapping[str, Any], where: str, folder: Path | None = None) -> Film:
@@ -160,10 +161,16 @@ def question_from_json(row: Mapping[str, Any], where: str) -> FilmQuestion:
     return question
 
 
-def _read(kind: TypeAdapter[Any], row: Mapping[str, Any], where: str) -> Any:
+def certificates_from_json(row: Mapping[str, Any], where: str) -> list[tuple[Span, ...]]:
+    """The `spans` of a row of `conversations.jsonl`, those of one question after the other. Raises SensoriumError."""
+    found: list[tuple[Span, ...]] = _read(_CERTIFICATES, row.get("spans", []), f"{where}: spans")
+    return found
+
+
+def _read(kind: TypeAdapter[Any], row: Any, where: str) -> Any:
     try:
         return kind.validate_python(row)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise SensoriumError(f"{where}: {place}", f"{first['msg']}.", "Build the dataset again.") from error
+        place = ": ".join([where, ".".join(map(str, first["loc"]))] if first["loc"] else [where])
+        raise SensoriumError(place, f"{first['msg']}.", "Build the dataset again.") from error

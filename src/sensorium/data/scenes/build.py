@@ -14,17 +14,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import multiprocessing
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sensorium.conversation import Conversation
+from sensorium.data.building import claim_folder, digest_of, in_processes, write_file, write_rows
 from sensorium.data.dataset import Rows
 from sensorium.data.records import FORMAT, SPLITS, TEST_SPLITS, ConversationRow, Scene, scene_from_json
 from sensorium.data.scenes.authors import Authors
@@ -37,7 +36,6 @@ from sensorium.data.scenes.reading import PHRASES as READING_PHRASES
 from sensorium.data.scenes.several import PHRASES as SEVERAL_PHRASES
 from sensorium.data.scenes.words import Words
 from sensorium.errors import SensoriumError, did_you_mean
-from sensorium.files import write_whole
 from sensorium.progress import ProgressCallback
 
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
@@ -50,7 +48,6 @@ SHARD = 200
 SIZES = {"train": 16000, "val": 300, **dict.fromkeys(TEST_SPLITS, 450)}
 _JPEG_QUALITY = 87
 
-Item = TypeVar("Item")
 Shard = tuple[str, int, int]  # split, first number, number after the last
 
 
@@ -166,11 +163,6 @@ def pictures_fingerprint(config: ScenesConfig) -> str:
     return digest_of(shown)
 
 
-def digest_of(parts: list[Any]) -> str:
-    """One hash of what JSON can say."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
 def _text_digest(config: ScenesConfig) -> str | None:
     if config.text_chats is None:
         return None
@@ -178,26 +170,6 @@ def _text_digest(config: ScenesConfig) -> str | None:
         return hashlib.sha256(config.text_chats.read_bytes()).hexdigest()
     except OSError as error:
         raise SensoriumError(config.text_chats, f"cannot be read ({error.strerror}).", "Check `text_chats`.") from error
-
-
-def claim_folder(out: Path, pictures: str) -> str | None:
-    """Make the folder ours, or find that it is. Returns the fingerprint of the finished dataset in it, if any."""
-    mark = out / "build.json"
-    if mark.exists():
-        try:
-            found = json.loads(mark.read_text(encoding="utf-8")).get("pictures")
-        except ValueError:
-            found = None
-        if found != pictures:
-            raise SensoriumError(
-                out, "holds a dataset of another config or catalogue.", "Choose another folder, or delete this one."
-            )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SensoriumError(out, "exists and is not a dataset of ours.", "Choose an empty or new folder.")
-    else:
-        write_file(mark, json.dumps({"pictures": pictures}).encode())
-    finished = out / "dataset.json"
-    return json.loads(finished.read_text(encoding="utf-8")).get("fingerprint") if finished.exists() else None
 
 
 def _make_pictures(config: ScenesConfig, report: ProgressCallback) -> None:
@@ -219,22 +191,6 @@ def _make_pictures(config: ScenesConfig, report: ProgressCallback) -> None:
 def _shards(config: ScenesConfig, split: str) -> list[Shard]:
     size = sum(map(len, config.numbers(split).values()))
     return [(split, first, min(first + SHARD, size)) for first in range(0, size, SHARD)]
-
-
-def in_processes(work: Callable[[Item], None], items: Sequence[Item], processes: int) -> Iterator[None]:
-    """Do some work for each item, yielding as one after the other is done."""
-    if processes == 1 or len(items) <= 1:
-        for item in items:
-            work(item)
-            yield
-        return
-    # Spawned, not forked: the caller may hold threads (torch, a progress bar) that do not survive a fork.
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            for future in as_completed([pool.submit(work, item) for item in items]):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def make_shard(config: ScenesConfig, shard: Shard) -> None:
@@ -300,13 +256,3 @@ def _add_licences(licences: dict[str, set[str]], catalogue: Catalogue, folder: P
     found += [(BY_NAME[font].package.licence, font) for font in fonts]
     for licence, name in [*found, *((b.licence, b.name) for b in catalogue.backgrounds if b.name in backgrounds)]:
         licences.setdefault(licence, set()).add(name)
-
-
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """As JSON lines."""
-    write_file(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-
-
-def write_file(path: Path, data: bytes | str) -> None:
-    """Whole or not at all; SensoriumError says that the build can go on."""
-    write_whole(path, data, "Make room or choose another folder, and build again: it goes on where it was.")
