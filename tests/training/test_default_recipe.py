@@ -45,7 +45,7 @@ def _hidden(model: MultimodalModel, renderer: Renderer, talk: Talk) -> tuple[Ten
     table = torch.cat([language.get_input_embeddings().weight, model.added_embeddings])
     embeddings = table[torch.tensor(rendered.ids)]
     for slot in rendered.slots:
-        pixels = make_views(open_image(slot.image), model.config.views, 224)
+        pixels = make_views(open_image(slot.image), model.sight)
         with torch.no_grad():
             states = model.vision.stem(pixels, output_hidden_states=True).hidden_states[10]
         states = states.half().float()  # as the cache holds them
