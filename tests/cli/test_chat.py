@@ -292,3 +292,10 @@ def test_a_reply_is_corrected_while_it_comes_and_the_corrected_one_is_kept(senso
     sensorium(*words, stdin="What is written?\nSure?\n")
     assert [message.text for message in engine.asked[-1]][1] == 'A sign says "LIBRARY". So it is.'
     assert "--correct: changes sentences" in sensorium(*words, "-q", "Where?", "--constrain", "boxes").error
+
+
+def test_without_a_picture_there_is_nothing_to_correct_by(sensorium, engine, model, film, tmp_path):
+    clip = film(tmp_path / "clip.mp4", range(40, 240, 5))
+    for shown in ((), ("--video", clip)):
+        assert "--correct: is about a picture" in sensorium("chat", model, *shown, "-q", "What?", "--correct").error
+    assert not engine.asked

@@ -128,6 +128,8 @@ def test_a_recipe_that_starts_from_a_model_shows_its_parts_and_whose_weights_it_
                                 (("connector", "connector"), ("language", "lora"))}
     said = sensorium("info", path).out
     assert "stage more (replies, all samples)" in said and "goes on from\n  start: default" in said
+
+
 def test_what_a_picture_costs_is_told_with_and_without_a_budget(sensorium, picture, recipe):
     whole, fewer = (json.loads(sensorium("info", picture, *options, "--json").out)
                     for options in ((), ("--visual-tokens", 20, "--compressor", "tome")))  # fmt: skip
@@ -135,6 +137,21 @@ def test_what_a_picture_costs_is_told_with_and_without_a_budget(sensorium, pictu
     assert fewer == whole | {"visual_tokens": 20, "compression": {"compressor": "tome", "of": 64}}
     said = sensorium("info", recipe, "--image", picture, "--visual-tokens", 9).out
     assert "1000x500 pixels, squashed to 224x224 pixels" in said and "takes 9 visual tokens (by pool, of 16)" in said
+
+
+def test_of_what_leaves_between_layers_it_tells_what_chat_will_do(sensorium, picture):
+    """The default has 30 layers: of 64 tokens FastV keeps 21 after two, which makes (2 * 64 + 28 * 21) / 30."""
+    options = ("--compressor", "fastv", "--visual-tokens")
+    found = json.loads(sensorium("info", picture, *options, 24, "--json").out)
+    assert found["visual_tokens"] == 64
+    assert found["compression"] == {"compressor": "fastv", "of": 64, "on_average": 23.9}
+    assert "64 visual tokens in the prompt, 23.9 on average" in sensorium("info", picture, *options, 24).out
+    assert "Allow at least 6" in sensorium("info", picture, *options, 4).error
+
+
+@pytest.mark.parametrize("way", ["pool", "fastv"])
+def test_of_a_budget_that_is_not_needed_nothing_is_said(sensorium, picture, way):
+    assert "takes 64 visual tokens, of" in sensorium("info", picture, "--visual-tokens", 64, "--compressor", way).out
 
 
 def test_a_video_costs_its_frames_with_the_budget_and_a_model_of_others_has_none(sensorium, recipe, film, tmp_path):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from sensorium.cli.serve import _choice
+from sensorium.engine.loading import load_engine
+from sensorium.engine.torch import TorchEngine
 from sensorium.errors import SensoriumError
+from sensorium.model.fewer import fewer_tokens
 
 
 @pytest.fixture
@@ -48,3 +52,10 @@ def test_a_budget_of_nothing_is_no_number_of_tokens(sensorium, model):
 def test_a_method_that_is_not_known_is_found_before_anything_is_loaded(sensorium, model):
     words = ("chat", model, "-q", "What?", "--visual-tokens", 4)
     assert "Did you mean `prumerge`" in sensorium(*words, "--compressor", "prumerg").error
+
+
+@pytest.mark.parametrize(("way", "offered"), [("tome", {"torch", "llamacpp"}), ("fastv", {"torch"})])
+def test_the_page_offers_no_engine_that_cannot_see_so(tiny_model, way, offered):
+    pytest.importorskip("gradio", reason="the page is part of the extra `serve`")
+    choice = _choice(TorchEngine(tiny_model), "default", load_engine, fewer_tokens(24, way))
+    assert choice.first_name == "torch" and set(choice.names) == offered

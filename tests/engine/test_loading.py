@@ -101,5 +101,5 @@ def test_a_compressor_that_one_engine_alone_has_decides_between_them(saved, monk
     monkeypatch.setitem(COMPRESSORS, "in-torch", InTorch)
     folder = saved()
     assert _kind(load_engine(folder, engine="auto", visual_tokens=1, compressor="in-torch")) == "TorchEngine"
-    with pytest.raises(SensoriumError, match="by `in-torch` where torch run"):
+    with pytest.raises(SensoriumError, match="by `in-torch` where a model of ours runs in torch"):
         load_engine(folder, engine="llamacpp", visual_tokens=1, compressor="in-torch")

@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from sensorium.conversation import Conversation, Image, assistant, user
 from sensorium.engine import Sampling
 from sensorium.engine import reuse as reuse_module
+from sensorium.engine.methods import parse_method
 from sensorium.engine.reuse import ReadBefore, batches
 from sensorium.engine.torch import TorchEngine
 
@@ -113,7 +114,7 @@ def test_reading_that_breaks_off_in_the_midst_leaves_nothing_behind(engine, fres
     assert engine.answer([asked("And now?")], BRIEF)[0].text == fresh(asked("And now?")).text
 
 
-def test_methods_and_batches_read_everything(engine):
+def test_batches_read_everything_and_another_method_remembers_for_itself(engine):
     together = engine.answer([asked("What is it?"), asked("Why?")], BRIEF)
     assert [reply.n_cached for reply in together] == [0, 0]
     assert engine.answer([asked("Why?")], BRIEF)[0].n_cached == 0, "nor are they remembered"
@@ -158,3 +159,13 @@ def test_what_is_remembered_stays_within_its_limit_but_for_the_last():
     small.keep(one, cache_of(100))
     assert small.n_bytes == size, "the last is kept for the next question"
     assert small.take(other)[0] == 0 and small.n_bytes == 0, "and not beside another prompt"
+
+
+def test_a_method_that_looks_at_layers_reads_only_what_is_new_as_well(engine):
+    method = parse_method("dola")
+    questions = [asked("What is it?"), asked("Which colour is the ball?")]
+    kept, fresh = (engine.decoding_by(method) for _ in range(2))
+    kept.answer(questions[:1], BRIEF)
+    [second] = kept.answer(questions[1:], BRIEF)
+    assert second.n_cached > 6 * len(FRAMES)
+    assert second.text == fresh.answer(questions[1:], BRIEF)[0].text

@@ -45,6 +45,13 @@ def test_what_was_asked_for_longest_ago_is_forgotten():
     assert made == ["a", "b", "c", "b"] and "b" in kept and "c" not in kept and len(kept) == 2
 
 
+def test_of_runs_as_many_pictures_are_remembered_and_not_as_many_runs():
+    kept = Remembered[list[str]](8)
+    for key, n, left in (("a", 3, ["a"]), ("b", 3, ["a", "b"]), ("c", 3, ["b", "c"]), ("long", 20, ["long"])):
+        kept.get(key, lambda n=n: ["picture"] * n)
+        assert [key for key in ("a", "b", "c", "long") if key in kept] == left
+
+
 @pytest.fixture
 def both(small_engine: Any, llamacpp_engine: Any) -> Any:
     """The torch and the llamacpp engine of one model with a compression each, by its method and budget."""

@@ -102,6 +102,16 @@ def test_videos_and_pictures_share_the_room_and_nothing_is_decoded_before_all_fi
     assert len(watcher.shown(conversation, 64, 1024).images) == 16
 
 
+def test_of_a_video_that_was_watched_nothing_is_opened_again_to_know_whether_it_fits(clip, monkeypatch):
+    watcher, conversation = Watcher(), Conversation((user(Video(str(clip), frames=4), "What?"),))
+    before = watcher.shown(conversation, 64, 1024)
+    opened: list[object] = []
+    monkeypatch.setattr("sensorium.media.watching.video_info", lambda *given: opened.append(given))
+    assert watcher.shown(conversation, 64, 1024) == before and not opened
+    with pytest.raises(SensoriumError, match="takes 4 frames of 64"):
+        watcher.shown(conversation, 64, 255)
+
+
 def test_videos_are_users_and_within_the_limits(clip):
     with pytest.raises(SensoriumError, match=r"messages\[1\]: has a video in a turn of the assistant"):
         Watcher().shown(Conversation((user("Hi"), Message("assistant", (Video(str(clip)),)))))

@@ -27,7 +27,7 @@ def test_the_budget_is_kept_and_the_count_foretold(name, rows, columns, budget, 
     compressor = COMPRESSORS[name](budget)
     found = compressor(given_tokens)
     assert found.shape == (compressor.count(rows * columns, given_tokens.grid), 8)
-    assert 1 <= len(found) <= max(budget, 2 if name == "llama-vid" else 1)
+    assert 1 <= len(found) <= budget
     [alone] = compressor.several([given_tokens])
     np.testing.assert_allclose(alone, found, atol=1e-6)
     assert found.dtype == np.float32 and np.isfinite(found).all()
@@ -96,6 +96,15 @@ def test_llama_vids_context_is_what_the_question_asks_for():
     asked = Seen(tokens, (4, 4), question=np.float32([0, 50, 0, 0]))
     context = COMPRESSORS["llama-vid"](5)(asked)[0]
     np.testing.assert_allclose(context, tokens[9], atol=1e-3)
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(1, 1), (2, 2), (6, 4)])
+def test_llama_vids_content_is_the_grid_that_pooling_takes_for_the_rest_of_the_budget(budget, kept):
+    given_tokens = seen(7, 4)  # of 5 tokens pooling takes 3, of 3 it would take 2
+    found = COMPRESSORS["llama-vid"](budget)(given_tokens)
+    assert len(found) == COMPRESSORS["llama-vid"](budget).count(28, (7, 4)) == kept
+    if kept > 1:
+        np.testing.assert_allclose(found[1:], COMPRESSORS["pool"](budget - 1)(given_tokens), atol=1e-6)
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 5), st.integers(1, 30))

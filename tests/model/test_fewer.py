@@ -31,8 +31,10 @@ def test_a_name_without_a_number_and_an_unknown_name_are_told_what_to_do():
 
 
 def test_an_engine_that_cannot_says_who_can():
-    with pytest.raises(SensoriumError, match=r"by `fastv` where torch run.* this one is for llamacpp"):
+    with pytest.raises(SensoriumError, match=r"runs in torch; this one is for llamacpp.*as `pool`"):
         require_engine(DroppingBudget(8, "fastv"), "llamacpp")
+    with pytest.raises(SensoriumError, match=r"runs in torch or llamacpp; this one is for remote.*Leave"):
+        require_engine(Compression(8), "remote")
     require_engine(Compression(8), "llamacpp")
 
 

@@ -105,6 +105,8 @@ def chat(
         watching.require_unused(but_limits=before is not None and bool(_videos(before)))
     if correct and constrain is not None and constrain != "yes-no" and "|" not in constrain:
         raise SensoriumError("--correct", "changes sentences, and this reply is to keep a form.", "Leave one out.")
+    if correct and question is not None and not pictures and not (before and before.images):
+        raise SensoriumError("--correct", "is about a picture, and none is shown.", "Add --image PATH.")
     allowed = _constraint(constrain) if constrain is not None else None
     find_model(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:

@@ -193,18 +193,9 @@ def _described(
 
     import torch
 
-    from sensorium.model.compressors import Compression
-    from sensorium.model.dropping import DroppingBudget
-
     sight = summary.sight
     views = sight.views((width, height))
-    n_tokens, compressed = len(views.layout), {}
-    if fewer is not None:
-        compressed = {"compression": {"compressor": fewer.method, "of": n_tokens}}
-        # What is dropped between layers still stands in the prompt.
-        n_tokens = fewer.count(views) if isinstance(fewer, Compression) else n_tokens
-        if isinstance(fewer, DroppingBudget):
-            compressed["compression"]["on_average"] = fewer.budget
+    n_tokens, compressed = (len(views.layout), {}) if fewer is None else picture.with_fewer(fewer, summary, views)
     return {
         "name": name,
         "parts": [asdict(part) for part in summary.parts],

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sensorium.media.views import Views
+    from sensorium.model.fewer import Fewer
+    from sensorium.model.summary import ModelSummary
 
 
 def is_picture(name: str) -> bool:
@@ -17,6 +22,26 @@ def cost(path: Path, size: tuple[int, int], content: dict[str, Any]) -> dict[str
     """content: what `info` found of the model with a picture of that size."""
     told = ("visual_tokens", "context_length", "compression")
     return {"source": str(path), "width": size[0], "height": size[1]} | {k: content[k] for k in told if k in content}
+
+
+def with_fewer(fewer: Fewer, summary: ModelSummary, views: Views) -> tuple[int, dict[str, Any]]:
+    """What a picture shown so takes in the prompt, and how it was made that few; nothing of that where it was not.
+
+    Raises SensoriumError where the model cannot be asked for so few.
+    """
+    from sensorium.media.sight import USUAL_PICTURE
+    from sensorium.model.compressors import Compression
+
+    whole = len(views.layout)
+    if isinstance(fewer, Compression):
+        made = {"compressor": fewer.method, "of": whole}
+        return fewer.count(views), {"compression": made} if fewer.is_needed(views) else {}
+    # Shares are fitted to a usual picture; what is dropped between layers still stands in the prompt.
+    dropping = fewer.fitted(summary.n_layers, len(summary.sight.views(USUAL_PICTURE).layout))
+    seen = len(views.order)
+    average = sum(dropping.counts(seen, summary.n_layers)) / summary.n_layers
+    made = {"compressor": fewer.method, "of": whole, "on_average": round(average, 1)}
+    return whole, {"compression": made} if average < seen else {}
 
 
 def cost_lines(cost: dict[str, Any], content: dict[str, Any]) -> list[str]:
@@ -34,5 +59,5 @@ def made_of(content: dict[str, Any]) -> str:
     """Of how many visual tokens, and how, where they were made fewer."""
     made = content.get("compression")
     if made and "on_average" in made:
-        return f" in the prompt, {made['on_average']} on average over the layers (by {made['compressor']})"
+        return f" in the prompt, {made['on_average']:g} on average over the layers (by {made['compressor']})"
     return f" (by {made['compressor']}, of {made['of']})" if made else ""

@@ -20,6 +20,7 @@ from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
     from sensorium.engine import Engine
+    from sensorium.model.fewer import Fewer
     from sensorium.serving import ServerSettings
     from sensorium.serving.correcting import Correcting
     from sensorium.serving.page.engines import EngineChoice
@@ -91,6 +92,7 @@ def serve(
     """
     _require_packages(page)
     from sensorium.engine.loading import load_engine
+    from sensorium.model.fewer import fewer_tokens
     from sensorium.serving import ServerSettings, create_server
     from sensorium.serving.settings import STRANGERS
 
@@ -114,7 +116,8 @@ def serve(
         video=STRANGERS.lasting(max_seconds).model_copy(update={"max_pixels": max_pixels}),
     )  # fmt: skip
     _announce(model, place, settings)
-    server = create_server(loaded, settings, _choice(loaded, model, load), _correcting(experts, loaded))
+    choice = _choice(loaded, model, load, fewer_tokens(visual_tokens, compressor))
+    server = create_server(loaded, settings, choice, _correcting(experts, loaded))
     if page and open_page and is_on_a_desktop():
         webbrowser.open(f"{place.for_browser}/")  # the socket listens: the browser waits
     # Asked to end in either way, it finishes the running replies and then raises the signal again, for us.
@@ -172,11 +175,11 @@ def _correcting(experts: tuple[str, ...], engine: Engine) -> Correcting | None:
     return Correcting(lambda: load_corrector(experts, Setting(engine=engine)))
 
 
-def _choice(loaded: Engine, model: str, load: Callable[..., Engine]) -> EngineChoice:
-    """The engine that is loaded, and the other one that can run the model, where there is one."""
+def _choice(loaded: Engine, model: str, load: Callable[..., Engine], fewer: Fewer | None) -> EngineChoice:
+    """The engine that is loaded, and the other one that can run the model and see so, where there is one."""
     from sensorium.engine.llamacpp.engine import LlamaCppEngine
     from sensorium.serving.page.engines import EngineChoice
 
-    able = RUN_BY[find_model(model).kind]
+    able = [name for name in RUN_BY[find_model(model).kind] if fewer is None or name in fewer.engines]
     name = able[0] if len(able) == 1 else "llamacpp" if isinstance(loaded, LlamaCppEngine) else "torch"
     return EngineChoice(name, loaded, {other: partial(load, engine=other) for other in able if other != name})

@@ -71,7 +71,8 @@ class ReadBefore:
                 return 0, None
             self._kept.remove(best)
             self._forget(0)
-        best.cache.crop(n - len(best.embeddings))
+        if n < len(best.embeddings):  # to older versions of transformers, 0 is what to keep
+            best.cache.crop(n - len(best.embeddings))
         return n, best.cache
 
     def keep(self, embeddings: Tensor, cache: Any) -> None:

@@ -25,6 +25,8 @@ Kept = TypeVar("Kept")
 class Remembered(Generic[Kept]):
     """What was made before, by its key, and once however many ask at a time; of too many, those that were longest not
     asked for are forgotten.
+
+    limit: of pictures; a list is of as many as it holds. The last made is kept in any case.
     """
 
     def __init__(self, limit: int = REMEMBERED_PICTURES) -> None:
@@ -42,10 +44,14 @@ class Remembered(Generic[Kept]):
         with self._making:
             if key not in self._kept:
                 self._kept[key] = make()
-                if len(self._kept) > self._limit:
+                while len(self._kept) > 1 and sum(map(_n_pictures, self._kept.values())) > self._limit:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return self._kept[key]
+
+
+def _n_pictures(made: object) -> int:
+    return len(made) if isinstance(made, list) else 1
 
 
 @dataclass(frozen=True)

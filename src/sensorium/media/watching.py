@@ -73,8 +73,7 @@ class Watcher:
 
         Raises SensoriumError when it or its subtitles cannot be opened.
         """
-        plan = Plan.of(video)
-        key = (_identity(video.source), _identity(video.subtitles), plan, video.timestamps)
+        key = _key(video)
         while True:
             with self._looking_up:
                 if key in self._remembered:
@@ -87,7 +86,7 @@ class Watcher:
             check()
             wait([others], timeout=_LOOK_S)  # another thread decodes the very same; if it gives up, we begin
         try:
-            watched = self._watch(video, plan, check)
+            watched = self._watch(video, check)
             with self._looking_up:
                 self._remember(key, watched)
             return watched
@@ -96,9 +95,9 @@ class Watcher:
                 del self._under_way[key]
             mine.set_result(None)
 
-    def _watch(self, video: Video, plan: Plan, check: Check) -> Watched:
+    def _watch(self, video: Video, check: Check) -> Watched:
         lines = () if video.subtitles is None else read_subtitles(video.subtitles)
-        sampled = sample_as(_encoded, video, plan, lines, self.features, MAX_SIDE, self._limits, check)
+        sampled = sample_as(_encoded, video, Plan.of(video), lines, self.features, MAX_SIDE, self._limits, check)
         times_s = tuple(frame.time_s for frame in sampled.frames)
         return Watched(sampled.info, _parts(sampled, lines, video.timestamps), times_s, sampled.remark)
 
@@ -125,7 +124,7 @@ class Watcher:
         if visual_tokens and context_length:
             room = context_length - visual_tokens * len(conversation.images)
             for video in videos:
-                n_frames = self.expect(video)[1]
+                n_frames = self._n_frames(video)
                 require_room(video, n_frames, visual_tokens, room)
                 room -= n_frames * visual_tokens
         messages = []
@@ -141,6 +140,12 @@ class Watcher:
                 parts += self.watch(part).parts
             messages.append(replace(message, parts=tuple(parts)))
         return Conversation(tuple(messages))
+
+    def _n_frames(self, video: Video) -> int:
+        """How many will be shown at most; of a video that was watched, how many are."""
+        with self._looking_up:
+            watched = self._remembered.get(_key(video))
+        return self.expect(video)[1] if watched is None else watched.n_frames
 
     def _remember(self, key: _Key, watched: Watched) -> None:
         self._remembered[key] = watched
@@ -159,6 +164,11 @@ def require_room(video: Video, n_frames: int, visual_tokens: int, room: int) -> 
         remedy = f"Look at fewer frames: `frames` (--frames) at most {most}; or at {fewer}." if most > 0 else (
             f"Look at {fewer}, or begin a new conversation.")  # fmt: skip
         raise SensoriumError(where, what, remedy)
+
+
+def _key(video: Video) -> _Key:
+    """The same for what is looked at alike. Raises SensoriumError for a sampling that is not known."""
+    return _identity(video.source), _identity(video.subtitles), Plan.of(video), video.timestamps
 
 
 def _identity(source: str | bytes | None) -> object:

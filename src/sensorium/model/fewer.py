@@ -34,6 +34,9 @@ def fewer_tokens(visual_tokens: int | None, way: str | None) -> Fewer | None:
 def require_engine(fewer: Fewer, engine: str) -> None:
     """Raises SensoriumError when that engine cannot do it."""
     if engine not in fewer.engines:
-        able = " and ".join(fewer.engines)
-        what = f"can be made fewer by `{fewer.method}` where {able} run a model of ours; this one is for {engine}."
-        raise SensoriumError("visual tokens", what, "Leave --visual-tokens out.")
+        able = " or ".join(fewer.engines)
+        what = f"can be made fewer by `{fewer.method}` where a model of ours runs in {able}; this one is for {engine}."
+        remedy = "Leave --visual-tokens out."
+        if engine in COMPRESSORS[USUAL].engines:
+            remedy = f"Choose another --compressor, as `{USUAL}`, or another engine."
+        raise SensoriumError("visual tokens", what, remedy)

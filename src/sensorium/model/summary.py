@@ -41,13 +41,14 @@ class ModelSummary:
     """parameters: of the modules `vision stem`, `vision tail`, `connector`, `tokens`, `language` and `lora`.
 
     sight: how pictures are shown, and what each costs. context_length: tokens of a conversation, 0 if the language
-    model's configuration does not say.
+    model's configuration does not say. n_layers: of the language model.
     """
 
     parts: tuple[PartSummary, ...]
     parameters: dict[str, int]
     sight: Sight
     context_length: int
+    n_layers: int
 
     @property
     def total(self) -> int:
@@ -92,7 +93,8 @@ def summarise(config: ModelConfig, progress: ProgressCallback | None = None) -> 
         parameters[row] = parameters.get(row, 0) + parameter.numel()
     parts = (part_summary("vision", config.vision.part), part_summary("language", config.language.part))
     length = int(getattr(model.language.config, "max_position_embeddings", 0))  # type: ignore[union-attr]
-    return ModelSummary(parts, parameters, model.sight, length)
+    n_layers = model.language.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
+    return ModelSummary(parts, parameters, model.sight, length, n_layers)
 
 
 def trainable(config: ModelConfig, modules: Iterable[str]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from sensorium.media.video import VideoLimits
 # What a stranger's video may be: less than what one opens for oneself (`VideoLimits`).
 STRANGERS = VideoLimits(max_bytes=2**30, max_pixels=2560 * 1440, max_seconds=3600, max_frames=500_000)
 
+
 class ServerSettings(BaseModel):
     """keys: bearer keys of which each request must bring one; none: everybody may ask.
 

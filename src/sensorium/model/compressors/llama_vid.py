@@ -20,7 +20,9 @@ class LlamaVid(Compressor):
     reads_question = True
 
     def count(self, n_tokens: int, grid: tuple[int, int] | None) -> int:
-        return n_tokens if n_tokens <= self.budget else 1 + Pool(max(1, self.budget - 1)).count(n_tokens, grid)
+        if n_tokens <= self.budget or self.budget == 1:
+            return min(n_tokens, self.budget)
+        return 1 + self._content.count(n_tokens, grid)
 
     def compress(self, seen: Seen, n: int) -> Array:
         weights = np.full(len(seen), 1 / len(seen))
@@ -31,5 +33,9 @@ class LlamaVid(Compressor):
         context = weights @ seen.tokens
         if n == 1:
             return context[None].astype(np.float32)
-        content = Pool(n - 1)(seen)
-        return np.concatenate([context[None], content]).astype(np.float32)
+        return np.concatenate([context[None], self._content(seen)]).astype(np.float32)
+
+    @property
+    def _content(self) -> Pool:
+        """By the budget and not by what it made of it: of a smaller budget another grid may be the nearest."""
+        return Pool(self.budget - 1)
