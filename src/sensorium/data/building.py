@@ -13,10 +13,21 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sensorium.errors import SensoriumError
+from sensorium.data.records import SPLITS
+from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.files import write_whole
 
 Item = TypeVar("Item")
+
+
+def known_splits(sizes: dict[str, int], item: str) -> dict[str, int]:
+    """How many items each split is to have, of splits that there are. Raises ValueError, for pydantic to place."""
+    for split, size in sizes.items():
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}. {did_you_mean(split, SPLITS)}")
+        if size < 1:
+            raise ValueError(f"split {split!r} needs at least one {item}; leave it out to have none.")
+    return sizes
 
 
 def digest_of(parts: list[Any]) -> str:

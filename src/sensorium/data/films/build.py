@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from sensorium.data.building import claim_folder, digest_of, in_processes, write_file, write_rows
+from sensorium.data.building import claim_folder, digest_of, in_processes, known_splits, write_file, write_rows
 from sensorium.data.dataset import Rows
 from sensorium.data.films.asking import PHRASES, ClipWriter
 from sensorium.data.films.casting import Caster
@@ -35,7 +35,6 @@ from sensorium.data.scenes.catalogue import Catalogue
 from sensorium.data.scenes.compose import Casting
 from sensorium.data.scenes.phrases import Phrases
 from sensorium.data.scenes.words import Words
-from sensorium.errors import did_you_mean
 from sensorium.progress import ProgressCallback
 
 FILMS_VERSION = 1  # raise when the same seed makes other films
@@ -70,12 +69,7 @@ class FilmsConfig(BaseModel):
     @field_validator("sizes")
     @classmethod
     def _known_splits(cls, sizes: dict[str, int]) -> dict[str, int]:
-        for split, size in sizes.items():
-            if split not in SPLITS:
-                raise ValueError(f"unknown split {split!r}. {did_you_mean(split, SPLITS)}")
-            if size < 1:
-                raise ValueError(f"split {split!r} needs at least one clip; leave it out to have none.")
-        return sizes
+        return known_splits(sizes, "clip")
 
     @field_validator("minutes")
     @classmethod

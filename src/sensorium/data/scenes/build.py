@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sensorium.conversation import Conversation
-from sensorium.data.building import claim_folder, digest_of, in_processes, write_file, write_rows
+from sensorium.data.building import claim_folder, digest_of, in_processes, known_splits, write_file, write_rows
 from sensorium.data.dataset import Rows
 from sensorium.data.records import FORMAT, SPLITS, TEST_SPLITS, ConversationRow, Scene, scene_from_json
 from sensorium.data.scenes.authors import Authors
@@ -35,7 +35,7 @@ from sensorium.data.scenes.printed import PrintedComposer
 from sensorium.data.scenes.reading import PHRASES as READING_PHRASES
 from sensorium.data.scenes.several import PHRASES as SEVERAL_PHRASES
 from sensorium.data.scenes.words import Words
-from sensorium.errors import SensoriumError, did_you_mean
+from sensorium.errors import SensoriumError
 from sensorium.progress import ProgressCallback
 
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
@@ -78,12 +78,7 @@ class ScenesConfig(BaseModel):
     @field_validator("sizes")
     @classmethod
     def _known_splits(cls, sizes: dict[str, int]) -> dict[str, int]:
-        for split, size in sizes.items():
-            if split not in SPLITS:
-                raise ValueError(f"unknown split {split!r}. {did_you_mean(split, SPLITS)}")
-            if size < 1:
-                raise ValueError(f"split {split!r} needs at least one picture; leave it out to have none.")
-        return sizes
+        return known_splits(sizes, "picture")
 
     @property
     def is_printed(self) -> bool:
