@@ -73,13 +73,11 @@ class Run:
 
 def make_renderer(tokenizer: Any, sight: Sight, compression: Compression | None) -> Renderer:
     """The renderer of a model whose pictures take as many visual tokens as they are given, or fewer."""
-    usual = sight.views(USUAL_PICTURE)
     if compression is None:
-        views = sight.views_of if sight.config.depends_on_size else None
-        return Renderer(tokenizer, len(usual.layout), views=views, named=sight.config.named)
+        return Renderer.seeing(tokenizer, sight)
     shown = compression.shown
     by_size = (lambda image: shown(sight.views_of(image))) if sight.config.depends_on_size else None
-    return Renderer(tokenizer, compression.count(usual), views=by_size, named=sight.config.named)
+    return Renderer(tokenizer, compression.count(sight.views(USUAL_PICTURE)), views=by_size, named=sight.config.named)
 
 
 def about(provenance: Mapping[str, Any], compression: Compression | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from sensorium.conversation import Conversation, Image, Part, Text
 from sensorium.errors import SensoriumError
 from sensorium.grounding import MARKS, marks_apart
-from sensorium.media.sight import Sight
+from sensorium.media.sight import USUAL_PICTURE, Sight
 from sensorium.media.views import Views
 from sensorium.model.labels import IGNORE
 from sensorium.rendering.template import Piece, pieces, require_images_only
@@ -113,9 +113,14 @@ class Renderer:
     @classmethod
     def of(cls, model: MultimodalModel) -> Renderer:
         """The renderer of a model, to train it and to ask it."""
-        sight = model.sight
+        return cls.seeing(model.tokenizer, model.sight)
+
+    @classmethod
+    def seeing(cls, tokenizer: Any, sight: Sight) -> Renderer:
+        """The renderer of a model that shows its pictures so, all of their visual tokens."""
         views = sight.views_of if sight.config.depends_on_size else None
-        return cls(model.tokenizer, model.tokens_per_picture, views=views, sight=sight, named=sight.config.named)
+        usual = len(sight.views(USUAL_PICTURE).layout)
+        return cls(tokenizer, usual, views=views, sight=sight, named=sight.config.named)
 
     def fewer(self) -> Renderer | None:
         """The same, pictures cut into fewer tiles at most; None where they cannot take less."""
