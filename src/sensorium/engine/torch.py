@@ -117,18 +117,16 @@ class TorchEngine:
 
         Its pictures are remembered apart, so that what a method costs can be measured.
         """
-        other = copy(self)
-        other.method, other._pictures, other._compressed = method, Remembered(), Remembered()
-        other._read_before = None if self._read_before is None else ReadBefore()
+        other = self._apart()
+        other.method = method
         plain = {key: value for key, value in self.card.provenance.items() if key != "method"}
         other.card = replace(self.card, provenance=plain | ({"method": method.spec} if method else {}))
         return other
 
     def compressing(self, compression: Compression | None) -> TorchEngine:
         """The same model, its pictures compressed so, or not at all; they are remembered apart."""
-        other = copy(self)
-        other.compression, other._pictures, other._compressed = compression, Remembered(), Remembered()
-        other._read_before = None if self._read_before is None else ReadBefore()
+        other = self._apart()
+        other.compression = compression
         other.renderer = make_renderer(self.model.tokenizer, self.model.sight, compression)
         other.card = replace(self.card, visual_tokens=other.renderer.visual_tokens,
                              provenance=about(self.card.provenance, compression))  # fmt: skip
@@ -139,8 +137,14 @@ class TorchEngine:
         other = copy(self)
         other.dropping = _fitted(budget, self.model)
         allow_dropping(self.model.language, other.dropping)
-        other._read_before = None
         other.card = replace(self.card, provenance=self.card.provenance | {"dropping": other.dropping.spec})
+        return other
+
+    def _apart(self) -> TorchEngine:
+        """The same engine, which has seen and read nothing yet."""
+        other = copy(self)
+        other._pictures, other._compressed = Remembered(), Remembered()
+        other._read_before = None if self._read_before is None else ReadBefore()
         return other
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
