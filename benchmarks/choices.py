@@ -25,7 +25,7 @@ import yaml
 
 Tree = dict[str, Any]
 RECIPE = Path(__file__).parents[1] / "recipes" / "default.yaml"
-WARM = ("named_right", "colour_right", "count_right", "place_right")
+WARM = ("named_right", "colour_right", "count_right", "place_right", "size_right")
 REPLIES = ("loss", "tokens_right", "answers_right")
 
 

@@ -84,13 +84,22 @@ def test_counts_are_of_the_name_and_places_of_the_thing():
     assert [NUMBERS[n] if n >= 0 else None for n in labels.counts] == ["two", "one", None, "two"]
     # Middles at a quarter and at three quarters: half of the way to a rim.
     expected = [[-0.5, -0.5], [0.5, -0.5], [0, 0], [0.5, 0.5]]
-    torch.testing.assert_close(labels.places, torch.tensor(expected), atol=2e-3, rtol=0)
+    torch.testing.assert_close(labels.places[:, :2], torch.tensor(expected), atol=2e-3, rtol=0)
 
 
 def test_a_place_is_nothing_in_the_middle_and_everything_at_the_rim():
     labels = token_labels(scene(("cat", (0, 400, 9, 599), None)), _cells(5, 100), INDEX)
-    across, down = labels.places[200].tolist()
+    across, down, *_ = labels.places[200].tolist()
     assert across == pytest.approx(-0.99, abs=0.01) and down == pytest.approx(0, abs=0.01)
+
+
+def test_width_and_height_are_nothing_at_three_tenths_and_everything_from_twice_that_on():
+    made = scene(("cat", (0, 0, 299, 299), None), ("dog", (400, 850, 999, 999), None))
+    labels = token_labels(made, _cells(10, 10), INDEX)
+    cat, dog = (labels.places[labels.names == name][0, 2:].tolist() for name in (1, 2))
+    assert cat == pytest.approx([0, 0], abs=5e-3) and dog == pytest.approx([1, -0.5], abs=5e-3)
+    wide = token_labels(scene(("cat", (0, 0, 999, 999), None)), _cells(2, 2), INDEX)
+    assert (wide.places[:, 2:] == 1).all()
 
 
 def test_more_of_a_name_than_there_are_words_for_have_no_count():
@@ -145,7 +154,7 @@ def test_samples_are_whole_passes_over_the_scenes(objective):
 
 def test_a_batch_holds_states_and_targets_in_the_order_asked_for(objective):
     batch = objective.batch([3, 0])
-    assert batch.stem_states.shape == (2, 17, 32) and batch.labels.places.shape == (2, 4, 2)
+    assert batch.stem_states.shape == (2, 17, 32) and batch.labels.places.shape == (2, 4, 4)
     for row, i in enumerate([3, 0]):
         made = objective.scenes[int(objective.rows[i])]
         labels = token_labels(made, _cells(2, 2), objective.batch.index)
@@ -184,6 +193,7 @@ def test_the_loss_is_what_its_parts_add_up_to(objective):
 
     norm = objective.model.language.get_input_embeddings().weight.norm(dim=-1).mean()
     total, weight, cosines, labels = 0.0, 0.0, [], batch.labels
+    ways = ("left", "right"), ("top", "bottom"), ("narrow", "wide"), ("short", "tall")
     rows = zip(labels.names.flatten(), labels.colours.flatten(), labels.counts.flatten(), labels.places.flatten(0, 1),
                strict=True)
     for token, (name, colour, count, place) in zip(visual, rows, strict=True):
@@ -199,7 +209,7 @@ def test_the_loss_is_what_its_parts_add_up_to(objective):
         if count >= 0:
             total += 0.3 * entropy(token, NUMBERS, count)
             words = words + unit(NUMBERS[count])
-        for (low, high), way in zip((("left", "right"), ("top", "bottom")), place, strict=True):
+        for (low, high), way in zip(ways, place, strict=True):
             words = words + 1.5 * float(way) * F.normalize(unit(high) - unit(low), dim=0)
         cosine = float(F.cosine_similarity(token, words, dim=0))
         total += share * 4 * (1 - cosine)

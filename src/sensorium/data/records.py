@@ -20,7 +20,7 @@ TEST_SPLITS = ("test_seen", "test_objects", "test_style")
 SPLITS = ("train", "val", *TEST_SPLITS)
 # The basic colour terms (Berlin and Kay) with the spellings that MME uses; the order is that of indices into it.
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray")
-TASKS = ("caption", "chat", "drill", "several", "video", "text", "small", "reading")
+TASKS = ("caption", "chat", "drill", "places", "several", "video", "text", "small", "reading")
 # What a picture is: of things in ordinary size, of small things, with printed cards among things, or a printed page.
 KINDS = ("plain", "small", "cards", "page")
 QUESTION_SUBSETS = ("existence", "count", "position", "color")

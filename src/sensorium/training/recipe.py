@@ -32,7 +32,7 @@ from sensorium.training.trackers import TrackerName
 
 Module = Literal["vision", "connector", "tokens", "language"]
 Tower = Literal["vision", "language"]
-Task = Literal["caption", "chat", "drill", "several", "video", "text", "small", "reading"]
+Task = Literal["caption", "chat", "drill", "places", "several", "video", "text", "small", "reading"]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Pattern = Annotated[str, AfterValidator(lambda text: re.compile(text).pattern)]
 

@@ -1,10 +1,11 @@
 """The word warm-up: teach visual tokens to be words before the language model is run at all.
 
 Each visual token learns to be the sum of the words for what it covers: the name of the thing, its colour, how many of
-that name the picture shows, and where it is. Words are mean input embeddings of length 1. A place is a step along what
-tells "right" from "left" and "bottom" from "top", since the words themselves are nearly one direction, and their common
-part says nothing. All of it is known because the scenes were composed. No language model runs, so a picture costs a
-hundredth of what it costs later.
+that name the picture shows, where it is and how large. Words are mean input embeddings of length 1. A place is a step
+along what tells "right" from "left" and "bottom" from "top", since the words themselves are nearly one direction, and
+their common part says nothing; width and height are steps from "narrow" to "wide" and from "short" to "tall" in the
+same way, so that a token says all of its thing's box. All of it is known because the scenes were composed. No language
+model runs, so a picture costs a hundredth of what it costs later.
 
 The sum is what makes tokens legible: a language model given true sums learns to read colours and numbers from them
 within a hundred steps, and hardly ever from tokens that only point nearer to the right word than to the wrong ones.
@@ -49,8 +50,9 @@ COLOUR_WEIGHT = 0.3
 COUNT_WEIGHT = 0.3
 NORM_WEIGHT = 0.1
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven")
-AXES = (("left", "right"), ("top", "bottom"))
+AXES = (("left", "right"), ("top", "bottom"), ("narrow", "wide"), ("short", "tall"))
 PLACE_SIZE = 1.5  # of a place at the rim, where a word is 1
+USUAL_SIDE = 0.3  # of the picture: neither narrow nor wide; nothing is narrowest, twice as much and more is widest
 CLEAR = 0.28  # of the way from the middle to a rim, where questions about places begin: what the metrics count
 
 
@@ -59,7 +61,7 @@ Metrics = dict[str, tuple[float, int]]  # name -> (sum, of how many)
 
 @dataclass(frozen=True)
 class TokenLabels:
-    """Targets of visual tokens [..., t']: indices of words, IGNORED where there is none; places [..., t', 2]: how far
+    """Targets of visual tokens [..., t']: indices of words, IGNORED where there is none; places [..., t', 4]: how far
     from the middle along each of AXES, -1..1.
 
     Where a name stands (not BACKGROUND, not IGNORED), a number stands too if NUMBERS has the word.
@@ -198,15 +200,11 @@ class WordObjective:
                 total = total + weight * F.cross_entropy(of_kind, target, reduction="sum")
                 metrics[f"{kind}_right"] = (int((of_kind.argmax(-1) == target).sum()), len(target))
         if named.any():
-            metrics["place_right"] = self._sides_right(direction[named], labels.places.flatten(0, -2)[named])
+            for kind, axes in (("place", slice(0, 2)), ("size", slice(2, 4))):
+                places = labels.places.flatten(0, -2)[named][:, axes]
+                metrics[f"{kind}_right"] = _sides_right(direction[named] @ self.place_table[axes].T, places)
             metrics["cosine"] = (float((1 - off.detach())[named].sum()), int(named.sum()))
         return total, metrics
-
-    def _sides_right(self, direction: Tensor, places: Tensor) -> tuple[int, int]:
-        """Left or right, top or bottom: how often a token leans to the true side, of the times when it is clear."""
-        lean = direction @ self.place_table.T
-        clear = places.abs() > CLEAR
-        return int((lean * places > 0)[clear].sum()), int(clear.sum())
 
     def sums(self, labels: TokenLabels) -> Tensor:
         """What each token should be: the words of its targets added up, length 1 [..., t', d_llm]."""
@@ -218,6 +216,12 @@ class WordObjective:
 
 def _name_weights(names: Tensor) -> Tensor:
     return torch.where(names == BACKGROUND, BACKGROUND_WEIGHT, 1.0) * (names != IGNORED)
+
+
+def _sides_right(lean: Tensor, places: Tensor) -> tuple[int, int]:
+    """How often tokens [m, axes] lean to the true side (left or right, narrow or wide), of the times when it is clear."""
+    clear = places.abs() > CLEAR
+    return int((lean * places > 0)[clear].sum()), int(clear.sum())
 
 
 def _directions(model: MultimodalModel, words: Sequence[str]) -> Tensor:
@@ -269,14 +273,15 @@ def token_labels(scene: Scene, cells: NDArray[np.float64], index: dict[str, int]
         owner[cover > COVERED] = 1 + number
     names = np.array([BACKGROUND, *(index.get(thing.name, IGNORED) for thing in scene.objects)])[owner]
     names[touched & (owner == 0)] = IGNORED
-    counts, colours, places = [IGNORED], [IGNORED], [(0.0, 0.0)]
+    counts, colours, places = [IGNORED], [IGNORED], [(0.0,) * len(AXES)]
     for thing in scene.objects:
         is_known = thing.name in index
         colours.append(COLOURS.index(thing.colour) if is_known and thing.colour in COLOURS else IGNORED)
         count = scene.counts[thing.name]
         counts.append(count - 1 if is_known and count <= len(NUMBERS) else IGNORED)
         x1, y1, x2, y2 = thing.box.to_unit()
-        places.append((x1 + x2 - 1, y1 + y2 - 1))
+        wide, high = (min(side / USUAL_SIDE - 1, 1.0) for side in (x2 - x1, y2 - y1))
+        places.append((x1 + x2 - 1, y1 + y2 - 1, wide, high))
     return TokenLabels(
         torch.from_numpy(names),
         torch.tensor(colours)[owner],

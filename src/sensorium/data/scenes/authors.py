@@ -39,13 +39,14 @@ class Authors:
     def conversations(self, scenes: ScenesOfKinds) -> Iterator[ConversationRow]:
         plain, shows = scenes["plain"], self.casting.shows
         writer = Writer(self._speaker(), self.seed, self.chats, 1, shows)
-        driller = Writer(self._speaker(), self.seed, shows=shows)
+        driller, of_places = (Writer(self._speaker(), self.seed, shows=shows) for _ in range(2))
         of_small = Writer(self._speaker(), self.seed, self.chats, 0, shows)
         reader = self._reader()
         for scene in plain:
             yield from writer.write(scene)
         for scene in plain:
             yield driller.drill(scene)
+        yield from filter(None, map(of_places.places, plain))
         yield from self._of_several(plain).write(round(self.several * len(plain)))
         for scene in scenes["small"]:
             yield from of_small.small(scene)

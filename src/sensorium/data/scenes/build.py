@@ -39,7 +39,7 @@ from sensorium.errors import SensoriumError
 from sensorium.progress import ProgressCallback
 
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
-WORDS_VERSION = 3  # raise when `write` or `probes` say other things about the same scenes
+WORDS_VERSION = 4  # raise when `write` or `probes` say other things about the same scenes
 # As the two above, of what has an option of its own: who leaves it out is not asked to build anew.
 SMALL_VERSION = PRINTED_VERSION = READING_VERSION = 1
 SEVERAL_VERSION = 2
@@ -54,7 +54,8 @@ Shard = tuple[str, int, int]  # split, first number, number after the last
 class ScenesConfig(BaseModel):
     """What to build; by default what the embedded default was trained on.
 
-    sizes: pictures a split; conversations_per_scene: one caption, the rest chats; each scene has a drill besides.
+    sizes: pictures a split; conversations_per_scene: one caption, the rest chats; besides, each scene has a drill,
+    and one about places where it has clear ones.
     several: conversations about two or three pictures at once, for each picture of a split. small, cards, pages: more
     pictures for each picture of a split, of small things, with printed cards and signs, and printed pages.
     text_chats: JSON lines of `{"messages": […]}` without pictures, appended to train as they are.

@@ -88,6 +88,11 @@ class Facts:
         }
 
     @cached_property
+    def spoken_boxes(self) -> dict[str, tuple[Box, ...]]:
+        """The same in whole hundredths: a third digit cannot be seen, and learning it would be learning noise."""
+        return {name: tuple(map(_in_hundredths, boxes)) for name, boxes in self.boxes.items()}
+
+    @cached_property
     def places(self) -> dict[str, tuple[str | None, str | None]]:
         """Name of a single thing -> (left, middle, right or None; top, middle, bottom or None)."""
         places = {}
@@ -136,6 +141,10 @@ class Facts:
             return None
         alike = [name for name, other in self.colours.items() if other == colour or neighbours(other, colour)]
         return alike[0] if len(alike) == 1 and self.colours[alike[0]] == colour else None
+
+
+def _in_hundredths(box: Box) -> Box:
+    return Box(*(min(990, 10 * round(corner / 10)) for corner in box.corners))
 
 
 def centre(box: Box) -> tuple[float, float]:

@@ -241,7 +241,7 @@ def ask_ground(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn |
     talk.tell("box", name)
     talk.tell("count", name)
     question = speaker.phrases.say(f"ground.{'follow' if follows else 'question'}{many}", rng, words)
-    return Turn("ground", question, format_grounded(words[f"the{many}"], *talk.facts.boxes[name]), name)
+    return Turn("ground", question, format_grounded(words[f"the{many}"], *talk.facts.spoken_boxes[name]), name)
 
 
 def ask_region(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn | None:
@@ -250,7 +250,7 @@ def ask_region(speaker: Speaker, talk: Talk, rng: np.random.Generator) -> Turn |
     if not names:
         return None
     name = pick(names, rng)
-    words = {**speaker.words(talk, name), "box": format_grounded("", pick(talk.facts.boxes[name], rng))}
+    words = {**speaker.words(talk, name), "box": format_grounded("", pick(talk.facts.spoken_boxes[name], rng))}
     talk.tell("box", name)
     focus = name if talk.facts.counts[name] == 1 else None
     return Turn(

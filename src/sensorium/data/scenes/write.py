@@ -5,7 +5,8 @@ by shares; a turn that the picture does not offer, or that earlier words gave aw
 no are kept even over the whole split by `balance`, therefore a writer takes its scenes in order.
 
 A drill is a chat about attributes alone, as long as the picture allows: colours, numbers and places are what a small
-language model learns last to read from visual tokens, and a chat spends two words in three on other things.
+language model learns last to read from visual tokens, and a chat spends two words in three on other things. A second
+drill asks where things are and nothing else: to compare two places is the hardest of it.
 """
 
 from __future__ import annotations
@@ -73,6 +74,14 @@ _DRILL_SHARES = {
     "which": 0.04,
     "beside": 0.03,
 }
+# A relation that has to be told ("to the left of") teaches more than one that is only agreed with, so half are told.
+_PLACES_SHARES = {
+    "position?": 0.3,
+    "relative": 0.3,
+    "where": 0.16,
+    "beside": 0.08,
+    "ground": 0.16,
+}
 # Of small things: whether they are there, how many, and where to look; a boxed answer says what was found.
 _SMALL_SHARES = {
     "existence?": 0.3,
@@ -85,6 +94,7 @@ _SMALL_SHARES = {
 }
 CHAT = Course(_CHAT_SHARES, (3, 6), ("count", "color", "where", "ground"))
 DRILL = Course(_DRILL_SHARES, (10, 14), ("count", "color", "where"))
+PLACES = Course(_PLACES_SHARES, (6, 10), ("where", "ground"))
 SMALL = Course(_SMALL_SHARES, (3, 6), ("count", "where", "ground"))
 _TRIES = 12  # draws of a kind for each turn wanted
 _DRILL_TRIES = 3  # fewer: a drill that goes on past what is there asks of the absent only
@@ -168,14 +178,28 @@ class Writer:
         """
         rng = np.random.default_rng((self.seed, int(scene.id), 1))
         talk = Talk(Facts(scene, self.shows.get(scene.background, ())))
-        wanted = int(rng.integers(DRILL.turns[0], DRILL.turns[1] + 1))
-        turns: list[Turn] = []
-        for _ in range(_DRILL_TRIES * wanted):
-            if len(turns) < wanted and (turn := self._turn(DRILL, talk, rng)):
-                turns.append(turn)
-        while not turns:  # one thing of no clear colour at no clear place, and its number was never drawn
-            turns.append(self._yes_or_no("count", talk, rng, last_resort=True) or self._last_resort(talk, rng))
+        # One thing of no clear colour at no clear place may be all there is, and its number never drawn.
+        turns = self._whatever_is_offered(DRILL, talk, rng) or [
+            self._yes_or_no("count", talk, rng, last_resort=True) or self._last_resort(talk, rng)
+        ]
         return ConversationRow(f"{scene.id}-drill", scene.id, "drill", messages(turns, scene.image, rng))
+
+    def places(self, scene: Scene) -> ConversationRow | None:
+        """As `drill`, about where things are; None of a scene that offers nothing to ask."""
+        rng = np.random.default_rng((self.seed, int(scene.id), 2))
+        talk = Talk(Facts(scene, self.shows.get(scene.background, ())))
+        turns = self._whatever_is_offered(PLACES, talk, rng)
+        if not turns:
+            return None
+        return ConversationRow(f"{scene.id}-places", scene.id, "places", messages(turns, scene.image, rng))
+
+    def _whatever_is_offered(self, course: Course, talk: Talk, rng: np.random.Generator) -> list[Turn]:
+        """As many turns as a course wants, or as the picture offers."""
+        wanted, turns = int(rng.integers(course.turns[0], course.turns[1] + 1)), list[Turn]()
+        for _ in range(_DRILL_TRIES * wanted):
+            if len(turns) < wanted and (turn := self._turn(course, talk, rng)):
+                turns.append(turn)
+        return turns
 
     def _turn(self, course: Course, talk: Talk, rng: np.random.Generator) -> Turn | None:
         """One turn of a kind drawn at random, if the picture and the talk so far offer it; the talk goes on from it."""
@@ -250,7 +274,7 @@ class Writer:
         spoken = []
         for name, count in facts.counts.items():
             words = name_words(self.speaker.vocabulary, name, count)
-            spoken.append(format_grounded(words["the" if count == 1 else "the_many"], *facts.boxes[name]))
+            spoken.append(format_grounded(words["the" if count == 1 else "the_many"], *facts.spoken_boxes[name]))
         return ", ".join(spoken)
 
 
