@@ -219,7 +219,7 @@ def _name_weights(names: Tensor) -> Tensor:
 
 
 def _sides_right(lean: Tensor, places: Tensor) -> tuple[int, int]:
-    """How often tokens [m, axes] lean to the true side (left or right, narrow or wide), of the times when it is clear."""
+    """How often tokens [m, axes] lean to the true side (left or right, narrow or wide), where that is clear."""
     clear = places.abs() > CLEAR
     return int((lean * places > 0)[clear].sum()), int(clear.sum())
 
