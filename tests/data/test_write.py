@@ -72,8 +72,9 @@ def test_a_scene_has_one_caption_two_chats_of_three_to_six_turns_and_two_drills(
     turns_of = {"caption": (1, 2), "chat": (3, 4, 5, 6), "drill": range(1, DRILL.turns[1] + 1),
                 "places": range(1, PLACES.turns[1] + 1)}
     tasks = Counter(row.task for _, row in talks)
-    assert 450 < tasks.pop("places") <= 500, "of nearly every scene, but for one whose things stand nowhere clearly"
-    assert tasks == {"caption": 500, "chat": 1000, "drill": 500}
+    comparable = sum(len(Facts(s).relations) >= 4 for s in map(random_scene, range(500)))  # two pairs, both ways round
+    assert 50 < comparable < 450
+    assert tasks == {"places": comparable, "caption": 500, "chat": 1000, "drill": 500}
     for s, row in talks:
         conversation = Conversation.from_json(row.messages)
         assert [image.source for image in conversation.images] == [s.image]
@@ -93,8 +94,8 @@ def test_the_drill_of_places_asks_where_things_are_and_tells_relations_as_often_
     asked = [(q, a) for _, task, q, a in turns if task == "places"]
     yes_or_no = [a for _, a in asked if a.startswith(("Yes", "No"))]
     told = [a for _, a in asked if re.search(r" is (to the (left|right) of|above|below) the ", a)]
-    assert len(asked) > 1000 and min(len(yes_or_no), len(told)) > 200
-    assert abs(sum(a.startswith("Yes") for a in yes_or_no) / len(yes_or_no) - 0.5) < 0.03
+    assert min(len(yes_or_no), len(told)) > 100
+    assert abs(sum(a.startswith("Yes") for a in yes_or_no) / len(yes_or_no) - 0.5) < 0.05
     assert not any(re.search(r"colou?r|[Hh]ow many|[Aa]re there", q) for q, _ in asked)
 
 

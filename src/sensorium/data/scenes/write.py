@@ -74,13 +74,13 @@ _DRILL_SHARES = {
     "which": 0.04,
     "beside": 0.03,
 }
-# A relation that has to be told ("to the left of") teaches more than one that is only agreed with, so half are told.
+# A relation that has to be told ("to the left of") teaches more than one that is only agreed with, so half are told. And
+# where both places were asked for before, it can be told from the words: comparing is learned from those first.
 _PLACES_SHARES = {
     "position?": 0.3,
     "relative": 0.3,
-    "where": 0.16,
-    "beside": 0.08,
-    "ground": 0.16,
+    "where": 0.3,
+    "beside": 0.1,
 }
 # Of small things: whether they are there, how many, and where to look; a boxed answer says what was found.
 _SMALL_SHARES = {
@@ -94,7 +94,7 @@ _SMALL_SHARES = {
 }
 CHAT = Course(_CHAT_SHARES, (3, 6), ("count", "color", "where", "ground"))
 DRILL = Course(_DRILL_SHARES, (10, 14), ("count", "color", "where"))
-PLACES = Course(_PLACES_SHARES, (6, 10), ("where", "ground"))
+PLACES = Course(_PLACES_SHARES, (6, 10), ("where",))
 SMALL = Course(_SMALL_SHARES, (3, 6), ("count", "where", "ground"))
 _TRIES = 12  # draws of a kind for each turn wanted
 _DRILL_TRIES = 3  # fewer: a drill that goes on past what is there asks of the absent only
@@ -185,9 +185,11 @@ class Writer:
         return ConversationRow(f"{scene.id}-drill", scene.id, "drill", messages(turns, scene.image, rng))
 
     def places(self, scene: Scene) -> ConversationRow | None:
-        """As `drill`, about where things are; None of a scene that offers nothing to ask."""
+        """As `drill`, about where things are; None of a scene in which fewer than two pairs can be compared."""
         rng = np.random.default_rng((self.seed, int(scene.id), 2))
         talk = Talk(Facts(scene, self.shows.get(scene.background, ())))
+        if len(talk.facts.relations) < 4:  # each pair both ways round
+            return None
         turns = self._whatever_is_offered(PLACES, talk, rng)
         if not turns:
             return None
