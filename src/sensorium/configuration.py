@@ -14,12 +14,30 @@ from sensorium.errors import SensoriumError, did_you_mean
 Place = tuple[int | str, ...]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's own reader keeps the last of two equal keys and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, key in enumerate(keys):
+            if key.value != "<<" and any(key.value == earlier.value for earlier in keys[:number]):
+                raise _TwiceError(key.value, key.start_mark.line + 1)
+        return super().construct_mapping(node, deep)
+
+
+class _TwiceError(Exception):
+    """A key that stands in a mapping twice: the key, and the line of the second."""
+
+
 def read_yaml(path: Path, remedy: str) -> Any:
     """What a YAML file holds. Raises SensoriumError, with `remedy` where the file is not there."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (safe: see its base)
     except OSError as error:
         raise SensoriumError(path, f"cannot be read ({error.strerror or error}).", remedy) from error
+    except _TwiceError as error:
+        key, line = error.args
+        raise SensoriumError(f"{path}: {key}", f"stands there a second time, in line {line}.", "Keep one.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SensoriumError(path, f"is not YAML ({' '.join(str(error).split())}).") from error
 

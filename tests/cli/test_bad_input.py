@@ -279,3 +279,26 @@ def test_training_on_a_part_that_cannot_be_had(sensorium, tiny_recipe_tree, own_
     recipe.write_text(yaml.safe_dump(tiny_recipe_tree))
     error = sensorium("train", recipe, "--out", tmp_path / "run", "--plain").error
     assert named in error and "cannot be read as a part" in error
+    assert not (tmp_path / "run" / "recipe.json").exists(), "whoever mends the recipe may use the folder"
+
+
+def test_a_key_that_a_recipe_has_twice(sensorium, tiny_recipe_tree, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(tiny_recipe_tree) + "seed: 5\nname: other\nseed: 6\n")
+    error = sensorium("info", recipe).error
+    assert "name: stands there a second time, in line" in error or "seed: stands there a second time" in error
+    recipe.write_text("stages:\n- {name: a}\n- {name: b, samples: 1, samples: 2}\n")
+    assert f"{recipe}: samples: stands there a second time, in line 3. Keep one." in sensorium("info", recipe).error
+
+
+def test_a_view_that_patches_do_not_fill(sensorium, tiny_recipe_tree, own_cache, tmp_path):
+    """The tiny tower has patches of 14 pixels."""
+    recipe = tmp_path / "recipe.yaml"
+    tiny_recipe_tree["model"]["vision"]["image_size"] = 60
+    recipe.write_text(yaml.safe_dump(tiny_recipe_tree))
+    said = "image_size: is 60, which patches of 14 pixels do not fill. Choose 56 or 70."
+    assert said in sensorium("info", recipe).error
+    tiny_recipe_tree["model"]["vision"]["image_size"] = 56
+    tiny_recipe_tree["stages"][0]["image_size"] = 60
+    recipe.write_text(yaml.safe_dump(tiny_recipe_tree))
+    assert said in sensorium("train", recipe, "--out", tmp_path / "run", "--plain").error

@@ -92,8 +92,19 @@ class VisionEncoder(nn.Module):
         backbone.config.num_hidden_layers = n_stem  # type: ignore[union-attr]
         _drop_pooler(backbone)
         self.stem = backbone
+        self.require_whole_patches(config.image_size)
         self.tail = nn.ModuleList(kept[n_stem : n_stem + config.tail_blocks])
         self.norm = nn.LayerNorm(self.width, eps=1e-6) if config.fresh_norm else nn.Identity()
+
+    def require_whole_patches(self, image_size: int) -> None:
+        """Raises SensoriumError where patches leave a rim of the view unseen, so that tokens would not stand where they
+        seem to. A tower's own size is as it was trained (SigLIP so400m: 384 pixels in patches of 14).
+        """
+        patch, own = self.patch_size, getattr(self.stem.config, "image_size", None)
+        if image_size % patch and image_size != own:
+            less = max(patch, image_size // patch * patch)
+            raise SensoriumError("image_size", f"is {image_size}, which patches of {patch} pixels do not fill.",
+                                 f"Choose {less} or {image_size // patch * patch + patch}.")
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -1,4 +1,8 @@
-"""Whose run a folder is: a run goes on with the recipe that it was begun with, and with no other."""
+"""Whose run a folder is: a run goes on with the recipe that it was begun with, and with no other.
+
+A folder is claimed when the first stage stands: before that a recipe may still turn out to be wrong, and whoever mends
+it must not be told that the folder is another's.
+"""
 
 from __future__ import annotations
 

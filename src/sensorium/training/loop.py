@@ -32,7 +32,7 @@ from sensorium.model.multimodal import MultimodalModel
 from sensorium.model.unread import is_unread, make_unread, move
 from sensorium.progress import ProgressCallback
 from sensorium.training.allocator import keep_freed_memory
-from sensorium.training.claim import claim
+from sensorium.training.claim import claim, is_claimed
 from sensorium.training.data import check_data, check_finished, provenance
 from sensorium.training.flops import Utilisation
 from sensorium.training.journal import Journal, read_journal
@@ -76,7 +76,7 @@ def train(
             with ranks.failing_together():
                 if ranks.is_first:
                     held.enter_context(locked(run, "training"))
-                    claim(run, recipe)
+                    is_claimed(run, recipe)  # raises where it is another's
             if not ranks.is_first:
                 say, tell = _silent, None
             return _Run(recipe, run, ranks, say, tell or (lambda what, done, total: None), trackers).go()
@@ -109,6 +109,8 @@ class _Run:
         with self.tracking:
             for number in range(start, len(recipe.stages)):
                 stage = prepare_stage(model, recipe, number, self.tell, ranks)
+                if number == start and ranks.is_first:
+                    claim(self.folder, recipe)
                 done = 0
                 if saved is not None:
                     done = saved["stage_step"]

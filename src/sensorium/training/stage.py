@@ -134,6 +134,7 @@ def take_shape(model: MultimodalModel, recipe: Recipe, number: int) -> None:
     Adapters are drawn by the recipe's seed alone, so that neither earlier stages nor other processes change them.
     """
     wanted = recipe.model_at(number)
+    model.vision.require_whole_patches(wanted.vision.image_size)
     if wanted.lora is not None and model.config.lora is None:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
