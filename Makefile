@@ -19,6 +19,10 @@ READY_DEV := $(VENV)/.ready-dev
 READY_SERVE := $(VENV)/.ready-serve
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
+REMEDY := error: packages could not be installed; look whether the network and the package index can be reached, then \
+type the same again
+FAILED := { echo '$(REMEDY)' >&2; exit 2; }
+
 # Handed on by the environment: a quote or a `$$` in a question must never be read by the shell.
 override export IMAGE := $(value IMAGE)
 override export QUESTION := $(value QUESTION)
@@ -50,18 +54,18 @@ $(BIN)/python:
 # torch by name first: where the index offers its CPU build, this takes it, gigabytes smaller.
 $(READY): $(BIN)/python pyproject.toml constraints.txt
 	@echo 'Installing Sensorium (once; torch is large, so this can take some minutes)'
-	@$(PIP) torch==2.13.0
-	@$(PIP) --editable .
+	@$(PIP) torch==2.13.0 || $(FAILED)
+	@$(PIP) --editable . || $(FAILED)
 	@touch $@
 
 $(READY_DEV): $(READY)
 	@echo 'Installing what the tests need'
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --editable '.[dev]' || $(FAILED)
 	@touch $@
 
 $(READY_SERVE): $(READY)
 	@echo 'Installing what serving needs'
-	@$(PIP) --editable '.[serve]'
+	@$(PIP) --editable '.[serve]' || $(FAILED)
 	@touch $@
 
 chat: $(READY)

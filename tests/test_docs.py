@@ -209,6 +209,16 @@ def _plain(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
 
 
+def test_the_notice_names_every_part_with_its_hash():
+    from sensorium.parts.known import KNOWN
+
+    notice = (ROOT / "NOTICE").read_text("utf-8")
+    named = re.findall(r"from package (\S+)==(\S+), (?:file|folder) (\S+)\n +sha256 (\S+)$", notice, re.M)
+    packages = [part.package for part in KNOWN.values()]
+    assert set(named) == {(one.name, one.version, one.file, one.sha256) for one in packages}
+    assert len(named) == len(packages)
+
+
 def test_the_notice_names_the_emoji_packages_that_are_fetched():
     from sensorium.data.scenes.emoji import EMOJI_STYLES
 

@@ -6,6 +6,7 @@ Imports inside functions and under TYPE_CHECKING count as well: a late import is
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ FORBIDDEN = {
     ("evaluation", "model"): "above the engine nobody sees a tensor of the model",
     ("serving", "model"): "above the engine nobody sees a tensor of the model",
 }
+
+
+def test_who_contributes_is_told_the_same_floors():
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    told = text.partition("fails on one that does not:")[2].strip().partition("\n\n")[0]
+    assert tuple(tuple(re.findall(r"`(\w+)`", floor)) for floor in told.split("<")) == FLOORS
 
 
 def package_of(path: Path, root: Path) -> str:

@@ -32,7 +32,7 @@ class _TwiceError(Exception):
 def read_yaml(path: Path, remedy: str) -> Any:
     """What a YAML file holds. Raises SensoriumError, with `remedy` where the file is not there."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (safe: see its base)
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise SensoriumError(path, f"cannot be read ({error.strerror or error}).", remedy) from error
     except _TwiceError as error:

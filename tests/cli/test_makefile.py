@@ -53,6 +53,16 @@ def test_without_arguments_it_is_an_interactive_chat(clone):
     assert make(clone, "chat").stdout == "chat\n"
 
 
+@pytest.mark.parametrize("target", ["chat", "serve", "setup-dev"])
+def test_without_a_package_index_one_line_says_so(clone, target):
+    for stamp in (".ready", ".ready-dev", ".ready-serve"):
+        (clone / ".venv" / stamp).unlink(missing_ok=True)
+    script(clone / ".venv/bin/python", "exit 1")
+    done = make(clone, target)
+    assert done.returncode == 2 and not (clone / ".venv/.ready").exists()
+    assert "error: packages could not be installed; look whether the network" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("target", "given", "expected"),
     [

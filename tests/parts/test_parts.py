@@ -178,6 +178,12 @@ def test_a_derived_folder_is_built_once_for_each_content():
     assert derived("thing-1", "ab" * 32, build) == first and (first / "made").exists()
     assert derived("thing-1", "cd" * 32, build) != first
     assert len(built) == 2
+    whole = (first / "made").read_bytes()
+    (first / "made").write_bytes(whole + b"cut or longer")
+    assert (derived("thing-1", "ab" * 32, build) / "made").read_bytes() == whole
+    (first / "made").unlink()
+    assert (derived("thing-1", "ab" * 32, build) / "made").read_bytes() == whole
+    assert len(built) == 4
 
 
 def test_known_parts_are_pinned_licensed_and_have_a_role():

@@ -101,7 +101,8 @@ def test_a_misspelt_key_is_placed_and_the_nearest_suggested(tiny_recipe_tree, tm
         ("learning_rates", "conector", "stages[2].learning_rates.conector: unknown key. Did you mean `connector`?"),
         ("tasks", "captoin", "stages[2].tasks.captoin: unknown key. Did you mean `caption`?"),
         ("tasks", "xyz",
-         "stages[2].tasks.xyz: unknown key. Known: caption, chat, drill, places, reading, several, small, text, video."),
+         "stages[2].tasks.xyz: unknown key. "
+         "Known: caption, chat, drill, places, reading, several, small, text, video."),
     ],
 )
 def test_a_misspelt_module_or_task_is_placed_and_suggested(tiny_recipe_tree, tmp_path, place, key, complaint):

@@ -163,6 +163,8 @@ def _check(
         raise SensoriumError(draw, f"`{draw.suffix}` is no picture format.", f"End it in {', '.join(SUFFIXES)}.")
     if draw is not None and not draw.absolute().parent.is_dir():
         raise SensoriumError(draw, "its folder does not exist.", "Make the folder, or choose another.")
+    if draw is not None and draw.is_dir():
+        raise SensoriumError(draw, "is a folder.", "Name a file for the picture.")
     if draw is not None and question is not None and not pictures and not (before and before.images):
         raise SensoriumError("--draw", "there is no picture to draw into.", "Add --image PATH.")
 

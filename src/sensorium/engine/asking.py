@@ -37,7 +37,7 @@ def require_pictures_only(conversation: Conversation, seen: bool = True) -> None
             if isinstance(part, Image) and not seen:
                 raise SensoriumError(where, "has a picture; this model takes text only.", "Use a model that sees.")
             if isinstance(part, Image) and message.role != "user":
-                raise SensoriumError(where, f"has a picture in a {message.role} turn; only users show pictures.")
+                raise SensoriumError(where, f"has a picture in a turn of the {message.role}; only users show pictures.")
 
 
 def require_room(n_tokens: int, n_pictures: int, max_new_tokens: int, card: Card) -> None:

@@ -5,6 +5,7 @@ Everything in the cache can be made again, so a folder that was built halfway is
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 import platformdirs
 
 from sensorium.errors import SensoriumError
+from sensorium.files import write_whole
 
 
 def cache_root() -> Path:
@@ -58,12 +60,22 @@ def whole_or_nothing(target: Path, remedy: str = _MOVE) -> Iterator[Path]:
 
 
 def derived(name: str, source_sha256: str, build: Callable[[Path], None]) -> Path:
-    """The cached folder that `build(folder)` makes of a source file; built once for each content of the source.
+    """The cached folder that `build(folder)` makes of a source file; built once for each content of the source, and
+    again where a file of it is missing or was cut short since.
 
     name: what it is, with the version of the conversion, for example `dinov2-1`.
     """
     target = cache_root() / "derived" / f"{name}-{source_sha256[:16]}"
+    beside = target.with_name(f"{target.name}.sizes.json")
+    if target.is_dir() and beside.is_file() and _sizes(target) != json.loads(beside.read_text()):
+        shutil.rmtree(target, ignore_errors=True)
     if not target.is_dir():
         with whole_or_nothing(target) as scratch:
             build(scratch)
+        write_whole(beside, json.dumps(_sizes(target)), _MOVE)
     return target
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """File -> bytes. Reading gigabytes at every start would be slower than what a rotten bit costs."""
+    return {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -89,4 +89,4 @@ def require_images_only(conversation: Conversation) -> None:
             if not isinstance(part, Text | Image):
                 raise SensoriumError(where, f"has {type(part).__name__.lower()}; this model sees pictures only.")
             if isinstance(part, Image) and message.role != "user":
-                raise SensoriumError(where, f"has a picture in a {message.role} turn; only users show pictures.")
+                raise SensoriumError(where, f"has a picture in a turn of the {message.role}; only users show pictures.")

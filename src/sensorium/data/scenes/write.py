@@ -74,8 +74,8 @@ _DRILL_SHARES = {
     "which": 0.04,
     "beside": 0.03,
 }
-# A relation that has to be told ("to the left of") teaches more than one that is only agreed with, so half are told. And
-# where both places were asked for before, it can be told from the words: comparing is learned from those first.
+# A relation that has to be told ("to the left of") teaches more than one that is only agreed with, so half are told.
+# Where both places were asked for before, it can be told from the words: comparing is learned from those first.
 _PLACES_SHARES = {
     "position?": 0.3,
     "relative": 0.3,
