@@ -241,7 +241,8 @@ def check(
     Looked for in a folder of ours: rows that do not parse, pictures that do not open, boxes around nothing, yes and no
     out of balance, and anything held out that leaks into training. In other people's data: rows that do not parse,
     speakers, tags and pictures that do not fit, empty replies, boxes outside their picture, pictures that are missing
-    or too large; by file, row and reason, from headers alone. With --json every fault is listed.
+    or too large; by file, row and reason, from headers and one frame of each video. With --json
+    every fault is listed.
 
     \b
     Examples:
