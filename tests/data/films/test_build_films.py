@@ -195,14 +195,20 @@ def test_subtitles_that_no_film_has_are_not_left_out_without_a_word(config, tmp_
 
 
 def test_videomme_runs_on_films_with_and_without_subtitles_by_duration(built, tiny_model, tmp_path, own_cache):
+    """And on what is exported of them: the very same messages, so the very same scores."""
     model = save_model(tiny_model, tmp_path / "model", ["vision"])
+    exported = export(built, tmp_path / "mme")
     for more in ([], ["--subtitles"]):
-        words = ["evaluate", "videomme", "--data", built, "--out", tmp_path / f"out{len(more)}", "--model", model,
-                 "--frames", 2, "--max-new-tokens", 2, "--json", *more]  # fmt: skip
-        result = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
-        found = json.loads(result.stdout)
-        assert found["answered"] == found["planned"] > 8 and not found["unasked"]
-        assert found["values"]["by"]["duration"].keys() == {"short", "medium"}
+        values = []
+        for number, data in enumerate((built, exported)):
+            out = tmp_path / f"out{number}{len(more)}"
+            words = ["evaluate", "videomme", "--data", data, "--out", out, "--model", model, "--frames", 2,
+                     "--max-new-tokens", 2, "--json", *more]  # fmt: skip
+            result = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+            found = json.loads(result.stdout)
+            assert found["answered"] == found["planned"] > 8 and not found["unasked"]
+            values.append(found["values"])
+        assert values[0] == values[1] and values[0]["by"]["duration"].keys() == {"short", "medium"}
 
 
 def test_needles_are_found_by_looking_for_differences(built, monkeypatch, capsys):

@@ -57,19 +57,20 @@ def test_a_set_without_subtitles_is_not_asked_as_if_it_had_some(published, empty
     assert len(read(published)) == 3
     with pytest.raises(SensoriumError, match=r"subtitle: has no subtitles, and --subtitles asks .* Name the folder"):
         read(published, with_subtitles=True)
-    zipfile.ZipFile(published / "subtitle.zip", "w").close()
-    with pytest.raises(SensoriumError, match=r"Unpack subtitle\.zip where it is\. Else: Name the folder"):
+    for name in ("subtitle", "videos_chunked_01"):
+        zipfile.ZipFile(published / f"{name}.zip", "w").close()
+    with pytest.raises(SensoriumError, match=r"Unpack subtitle\.zip in that folder\. Else: Name the folder"):
         read(published, with_subtitles=True)
 
 
 def test_a_missing_video_is_named_and_so_are_archives_that_may_hold_it(published):
     (published / "data" / "xyz.mp4").unlink()
     [question, *_] = read(published)
-    with pytest.raises(MissingMedia, match=r"video 'xyz': this video is not there\. Name the folder of videos with"):
+    with pytest.raises(MissingMedia, match=r": xyz: this video is not there\. Name the folder of videos with"):
         question.conversation()
-    for number in (1, 2, 3):
-        zipfile.ZipFile(published / f"videos_chunked_0{number}.zip", "w").close()
-    with pytest.raises(MissingMedia, match=r"Unpack videos_chunked_01\.zip and 2 more where it is") as found:
+    for name in ("subtitle", "videos_chunked_01", "videos_chunked_02", "videos_chunked_03"):
+        zipfile.ZipFile(published / f"{name}.zip", "w").close()
+    with pytest.raises(MissingMedia, match=r"Unpack videos_chunked_01\.zip and 2 more in that folder") as found:
         question.conversation()
     assert "\n" not in str(found.value)
 

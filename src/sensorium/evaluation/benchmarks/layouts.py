@@ -141,8 +141,8 @@ class Data:
                 return Video(str(self._medium(name + suffix, _VIDEO_FOLDERS)))
             except MissingMedia:
                 continue
-        remedy = self._unpacked("Name the folder of videos with --media.")
-        raise MissingMedia(f"{self._bases[0]}: video {name!r}", "this video is not there.", remedy)
+        remedy = self._unpacked("video*.zip", "Name the folder of videos with --media.")
+        raise MissingMedia(f"{self._bases[0]}: {name}", "this video is not there.", remedy)
 
     def subtitles(self, name: str) -> Path | None:
         """The subtitles of a video by its name; None where it has none."""
@@ -158,15 +158,16 @@ class Data:
         places = (base / folder for base in self._bases for folder in _SUBTITLE_FOLDERS)
         if not any(path.suffix in _SUBTITLES for place in places if place.is_dir() for path in place.iterdir()):
             what = "has no subtitles, and --subtitles asks for them."
-            remedy = self._unpacked("Name the folder that `subtitle` lies in with --media, or leave --subtitles out.")
+            remedy = "Name the folder that `subtitle` lies in with --media, or leave --subtitles out."
+            remedy = self._unpacked("subtitle*.zip", remedy)
             raise SensoriumError(self._bases[0] / "subtitle", what, remedy)
 
-    def _unpacked(self, remedy: str) -> str:
+    def _unpacked(self, pattern: str, remedy: str) -> str:
         """A remedy for media that are not there: archives are not looked into, and the hub has videos as nothing else.
         """
-        archives = sorted(path.name for base in self._bases for path in base.glob("*.zip"))
+        archives = sorted(path.name for base in self._bases for path in base.glob(pattern))
         more = f" and {len(archives) - 1} more" if len(archives) > 1 else ""
-        return f"Unpack {archives[0]}{more} where it is. Else: {remedy}" if archives else remedy
+        return f"Unpack {archives[0]}{more} in that folder. Else: {remedy}" if archives else remedy
 
     @property
     def _bases(self) -> tuple[Path, ...]:
