@@ -175,21 +175,26 @@ def export_benchmark(
     data: Annotated[Path, typer.Option("--data", "-d", help="A dataset of scenes; of films for videomme.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder that is not there yet.")],
     split: Annotated[str | None, typer.Option(help="One split; all test splits if left out.")] = None,
+    format: Annotated[
+        str | None, typer.Option(metavar="parquet|json", help="Of videomme: as on the hub, or as its results.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write one of the benchmarks made of scenes in the official files of its namesake, pictures with them.
 
     So that other programs can ask them as well: MME's folders, POPE's lines, Qwen-VL's lines of boxes, AMBER's
-    annotations, Video-MME's questions beside its videos and subtitles. `sensorium evaluate` needs none of this.
+    annotations; Video-MME's parquet, or with `--format json` the template of its results, beside its videos and
+    subtitles. `sensorium evaluate` needs none of this.
 
     \b
-    Example:
+    Examples:
       sensorium data export-benchmark scenes-mme --data runs/scenes --split test_style --out runs/scenes-mme
+      sensorium data export-benchmark videomme --data runs/video --out runs/video-mme
     """
     from sensorium.evaluation.benchmarks.layouts import Data
     from sensorium.evaluation.benchmarks.official import write_official
 
-    count = write_official(benchmark, Data(data, split=split), out)
+    count = write_official(benchmark, Data(data, split=split), out, format)
     if json:
         emit_json({"benchmark": benchmark, "folder": str(out), "questions": count})
     else:
@@ -236,7 +241,8 @@ def check(
     Looked for in a folder of ours: rows that do not parse, pictures that do not open, boxes around nothing, yes and no
     out of balance, and anything held out that leaks into training. In other people's data: rows that do not parse,
     speakers, tags and pictures that do not fit, empty replies, boxes outside their picture, pictures that are missing
-    or too large; by file, row and reason, from headers alone. With --json every fault is listed.
+    or too large; by file, row and reason, from headers and one frame of each video. With --json
+    every fault is listed.
 
     \b
     Examples:

@@ -106,7 +106,7 @@ def evaluate(
       sensorium evaluate scenes --data runs/scenes --out quick --split test_seen --limit 20 --no-blind --no-speech
       sensorium evaluate mme --data MME_Benchmark_release_version --out runs/mme --engine auto
       sensorium evaluate mcq --data MMBench_DEV_EN.tsv --out runs/mmbench --prompt official --workers 4
-      sensorium evaluate videomme --data Video-MME --media videos --out runs/videomme --frames 32 --subtitles
+      sensorium evaluate videomme --data Video-MME --out runs/videomme --frames 32 --subtitles
       sensorium evaluate scenes-mme --data runs/scenes --out runs/blind --probe no-picture --probe grey
       sensorium evaluate scenes-mme --data runs/scenes --out runs/fewer --visual-tokens 16 --compressor tome
       sensorium evaluate pope --data coco --media val2014 --out runs/pope --temperature 0.7 --repeats 5

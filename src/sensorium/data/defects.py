@@ -1,7 +1,8 @@
-"""Every defect of a source, by file, row, field and reason, without decoding a pixel.
+"""Every defect of a source, by file, row, field and reason, without decoding a picture.
 
 Each sample is read as training would read it, and the header of each of its pictures is looked at: that it is there, is
-a picture, and is not larger than the limits. What is found is counted by reason.
+a picture, and is not larger than the limits. Of a video one frame is decoded as well, since its header tells little.
+What is found is counted by reason.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
-from sensorium.conversation import Conversation
+from sensorium.conversation import Conversation, Video
 from sensorium.data.readers import Annotated, Sample, Source
 from sensorium.data.rewriters import Rewriter
 from sensorium.errors import SensoriumError
 from sensorium.media import image_size
+from sensorium.media.watching import Watcher
 
 _BLOCK = 512  # samples a thread takes at once
 
@@ -87,22 +90,30 @@ def _errors(source: Source, numbers: range, rewriter: Rewriter) -> Iterator[Sens
             yield error
             continue
         yield from sample.faults
-        yield from _picture_errors(sample, conversation)
+        # At most one a sample: it is dropped as a whole.
+        yield from islice(chain(_picture_errors(sample, conversation), _video_errors(sample, conversation)), 1)
+
+
+def _video_errors(sample: Sample, conversation: Conversation) -> Iterator[SensoriumError]:
+    videos = [part for message in conversation for part in message.parts if isinstance(part, Video)]
+    for i, video in enumerate(videos):
+        try:
+            Watcher().expect(video)
+        except SensoriumError as error:
+            yield SensoriumError(f"{sample.where}: video {i + 1} ({error.where})", error.what, error.remedy)
 
 
 def _picture_errors(sample: Sample, conversation: Conversation) -> Iterator[SensoriumError]:
-    """At most one a sample: it is dropped as a whole."""
     for i, image in enumerate(conversation.images):
         where = f"{sample.where}: picture {i + 1}"
         try:
             found = image_size(image)
         except SensoriumError as error:
             yield SensoriumError(f"{where} ({error.where})", error.what, error.remedy)
-            return
+            continue
         facts = sample.content
         if isinstance(facts, Annotated) and facts.regions and facts.size not in (found, (0, 0)):
             yield _of_another_size(facts, found, f"{where}: width, height")
-            return
 
 
 def _of_another_size(facts: Annotated, found: tuple[int, int], where: str) -> SensoriumError:

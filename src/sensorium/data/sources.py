@@ -1,8 +1,9 @@
-"""A file that names sources: what a recipe's `data` points to when the data is other people's.
+"""A file that names sources: what a recipe's `data` points to when the data is other people's, or of several kinds.
 
     sources:
       - {format: llava, path: llava_v1_5_mix665k.json, images: pictures}
       - {format: coco, path: captions_train2017.json, images: train2017, epochs: 2}
+      - {format: sensorium, path: runs/video}
     temperature: 2
 
 Paths are relative to the file. `sensorium data check` reads the same file.

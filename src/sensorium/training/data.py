@@ -1,7 +1,8 @@
 """What the stages of a recipe train and are validated on: dataset folders and files of sources, made into objectives.
 
 A dataset folder (`sensorium data build`) has scenes, splits and tasks; a file of sources (`sensorium data check`) has
-other people's datasets and says itself how they are mixed. Either is told from the other by its name.
+other people's datasets, and such folders beside them, and says itself how they are mixed. Either is told from the other
+by its name.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def training_samples(model: MultimodalModel, recipe: Recipe, number: int, tell: 
         return _scenes(config, Dataset(place), "train", config.samples, seed, tell)
     if "tasks" in config.model_fields_set or config.together > 1:
         raise SensoriumError(f"stage {config.name}", f"`tasks` and `together` are for dataset folders; {place} names "
-                             "sources.", "Give the sources weights, and `rewrite: {tasks: …}`, in that file.")
+                             "sources.", "Give the sources weights, tasks, and `rewrite: {tasks: …}`, in that file.")
     settings = load_sources(place)
     tokens = None
     if settings.shares == "tokens":
@@ -238,15 +239,21 @@ def keeps_features(model: MultimodalModel, config: StageConfig, place: Path) -> 
     """
     if config.cache_features:
         require_frozen_stem(model, f"stage {config.name}: cache_features")
+        if _shows_films(place):
+            raise SensoriumError(f"stage {config.name}: cache_features", f"{place} shows films, whose frames are many "
+                                 "and seen once: their features are not kept.",
+                                 "Leave `cache_features` out, or give pictures and films stages of their own.")
     of_one_cut = config.batch.too_long != "fewer_tiles" and model.config.views.has_one_size
     wanted = config.cache_features
     if wanted is None:
-        wanted = of_one_cut and not is_sources(place) and not _is_of_films(place)
+        wanted = of_one_cut and not is_sources(place) and not _shows_films(place)
     return wanted and not stem_trains(model)
 
 
-def _is_of_films(place: Path) -> bool:
-    """Whether a dataset folder shows films, whose frames are many and seen once: none is kept."""
+def _shows_films(place: Path) -> bool:
+    """Whether a dataset folder, or any of the sources that a file names, shows films."""
+    if is_sources(place):
+        return any(source.shows_films() for source in load_sources(place).sources)
     data = Dataset(place)
     return any(data.has_films(split) for split in data.splits)
 

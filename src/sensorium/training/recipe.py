@@ -51,8 +51,9 @@ class StageConfig(BaseModel):
     image_size: side of the square view from this stage on (the "sharpen" of multi-stage recipes).
     lora: adapters for the language model from this stage on; then `language` trains them and nothing else of it.
     cache_features: whether what the frozen lower part of the vision tower makes of each picture is computed once and
-    kept on the disk, in 16 bits; refused where that part trains. Without it, yes for a dataset folder wherever it can
-    be, and no for sources: pictures by the million fill a disk, and a GPU may be faster than reading.
+    kept on the disk, in 16 bits; refused where that part trains, and of films. Without it, yes for a dataset folder
+    of pictures wherever it can be, and no for sources: pictures by the million fill a disk, and a GPU may be faster
+    than reading.
     together: replies only; at most so many conversations about one picture share a row and its visual tokens.
     weighting: replies only; `token` or `square`, how much the tokens of long answers count (see ReplyObjective).
     accumulate: packs a step, over all processes: a step is the same step however many share it.

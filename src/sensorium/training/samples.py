@@ -96,7 +96,7 @@ class SceneSamples:
 
     def __getitem__(self, number: int) -> list[Talk]:
         rows = [self.rows[task][row] for task, row in self.groups[number]]
-        return [Talk(row.id, row.where, _watcher().shown(row.conversation())) for row in rows]
+        return [Talk(row.id, row.where, _watched(row.conversation(), row.where)) for row in rows]
 
     def source(self, number: int) -> int:
         return 0
@@ -109,7 +109,7 @@ class SceneSamples:
 
 
 class SourceSamples:
-    """A mixture of sources, annotations rewritten into conversations.
+    """A mixture of sources, annotations rewritten into conversations, and films into their frames.
 
     samples: of the whole mixture; None where the sources say how much each gives, or all are taken once.
     tokens: mean tokens of a sample of each source, needed where the settings divide by shares of tokens.
@@ -133,7 +133,7 @@ class SourceSamples:
     def __getitem__(self, number: int) -> list[Talk]:
         source, row = self.mixture[number]
         sample = self.sources[source][row]
-        conversation = self.rewriter(sample, int(self.mixture.lap[number]))
+        conversation = _watched(self.rewriter(sample, int(self.mixture.lap[number])), sample.where)
         faults = tuple(reason_of(fault) for fault in sample.faults)
         return [Talk(f"{self.titles[source]}:{sample.id}", sample.where, conversation, faults)]
 
@@ -216,6 +216,14 @@ def _distinct(titles: Sequence[str]) -> tuple[str, ...]:
         f"{title} #{number}" if titles.count(title) > 1 else title
         for title, number in zip(titles, numbers, strict=True)
     )
+
+
+def _watched(conversation: Conversation, where: str) -> Conversation:
+    """With its videos as pictures and times. Raises SensoriumError naming file, row and the video."""
+    try:
+        return _watcher().shown(conversation)
+    except SensoriumError as error:
+        raise SensoriumError(f"{where}: video ({error.where})", error.what, error.remedy) from error
 
 
 @cache

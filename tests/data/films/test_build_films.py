@@ -142,10 +142,15 @@ def questions(path: Path, **options):
     return {one.id.replace("/", "-"): one for one in VIDEOMME.read(Data(path, **options), "official")}
 
 
-def test_films_in_video_mmes_own_layout_ask_what_the_dataset_asks(built, tmp_path):
-    out = tmp_path / "mme"
-    words = ["data", "export-benchmark", "videomme", "--data", built, "--out", out]
+def export(built: Path, out: Path, *more: str) -> Path:
+    words = ["data", "export-benchmark", "videomme", "--data", built, "--out", out, *more]
     CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+    return out
+
+
+@pytest.mark.parametrize("format", ["parquet", "json"])
+def test_films_in_video_mmes_own_layout_ask_what_the_dataset_asks(built, tmp_path, format):
+    out = export(built, tmp_path / "mme", "--format", format)
     ours, theirs = questions(built, with_subtitles=True), questions(out, with_subtitles=True)
     assert ours.keys() == theirs.keys() and {one.task for one in theirs.values()} == {"short", "medium"}
     for name, one in theirs.items():
@@ -156,15 +161,54 @@ def test_films_in_video_mmes_own_layout_ask_what_the_dataset_asks(built, tmp_pat
     assert not any(one.said() for one in questions(out).values())
 
 
+def test_films_are_written_as_video_mme_lies_on_the_hub(built, tmp_path):
+    """Its columns, one row a question; videos in `data` and subtitles in `subtitle`, named by videoID."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = export(built, tmp_path / "mme")
+    [path] = out.glob("**/*.parquet")
+    table = parquet.read_table(path)
+    assert table.column_names == ["video_id", "duration", "domain", "sub_category", "url", "videoID", "question_id",
+                                  "task_type", "question", "options", "answer"]  # fmt: skip
+    rows = table.to_pylist()
+    assert len(rows) == len(Dataset(built).questions("test_seen")) and all(len(row["options"]) == 4 for row in rows)
+    videos = {path.stem for path in (out / "data").iterdir()}
+    assert videos == {row["videoID"] for row in rows}
+    assert {path.stem for path in (out / "subtitle").iterdir()} == {
+        row["videoID"] for row in rows if row["duration"] == "medium"}
+    renamed = path.rename(out / "questions of mine.parquet")
+    assert Data(out).layout == "parquet" and questions(out).keys() == questions(renamed).keys()
+
+
+def test_a_format_that_a_benchmark_has_not_is_refused_with_those_it_has(built, tmp_path):
+    with pytest.raises(SensoriumError, match=r"--format 'parqet': is none of videomme\. Did you mean `parquet`"):
+        export(built, tmp_path / "mme", "--format", "parqet")
+    assert not (tmp_path / "mme").exists()
+
+
+def test_subtitles_that_no_film_has_are_not_left_out_without_a_word(config, tmp_path):
+    clips = {"out": tmp_path / "films", "minutes": (), "sizes": {"test_seen": 1}}
+    folder = build_films(config.model_copy(update=clips))
+    for path in (folder, export(folder, tmp_path / "mme")):
+        assert questions(path)
+        with pytest.raises(SensoriumError, match="has no subtitles, and --subtitles asks for them"):
+            questions(path, with_subtitles=True)
+
+
 def test_videomme_runs_on_films_with_and_without_subtitles_by_duration(built, tiny_model, tmp_path, own_cache):
+    """And on what is exported of them: the very same messages, so the very same scores."""
     model = save_model(tiny_model, tmp_path / "model", ["vision"])
+    exported = export(built, tmp_path / "mme")
     for more in ([], ["--subtitles"]):
-        words = ["evaluate", "videomme", "--data", built, "--out", tmp_path / f"out{len(more)}", "--model", model,
-                 "--frames", 2, "--max-new-tokens", 2, "--json", *more]  # fmt: skip
-        result = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
-        found = json.loads(result.stdout)
-        assert found["answered"] == found["planned"] > 8 and not found["unasked"]
-        assert found["values"]["by"]["duration"].keys() == {"short", "medium"}
+        values = []
+        for number, data in enumerate((built, exported)):
+            out = tmp_path / f"out{number}{len(more)}"
+            words = ["evaluate", "videomme", "--data", data, "--out", out, "--model", model, "--frames", 2,
+                     "--max-new-tokens", 2, "--json", *more]  # fmt: skip
+            result = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+            found = json.loads(result.stdout)
+            assert found["answered"] == found["planned"] > 8 and not found["unasked"]
+            values.append(found["values"])
+        assert values[0] == values[1] and values[0]["by"]["duration"].keys() == {"short", "medium"}
 
 
 def test_needles_are_found_by_looking_for_differences(built, monkeypatch, capsys):

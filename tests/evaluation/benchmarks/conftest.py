@@ -291,7 +291,7 @@ def mcq(layout: str, root: Path) -> Path:
 def videomme(layout: str, root: Path) -> Path:
     questions = [{"question_id": f"001-{i}", "question": "Which?", "options": OPTIONS, "answer": letter}
                  for i, letter in enumerate("ABC", start=1)]  # fmt: skip
-    (root / "videos").mkdir(parents=True)
+    (root / ("data" if layout == "parquet" else "videos")).mkdir(parents=True)
     about = {key: VIDEO[key] for key in ("duration", "domain", "sub_category")}
     if layout == "official":
         (root / "videos" / "001.mp4").write_bytes(b"not looked into")
@@ -299,12 +299,13 @@ def videomme(layout: str, root: Path) -> Path:
         text = json.dumps([{"video_id": "001", **about, "questions": rows}]).replace("}]", "},]")
         (root / "output_test_template.json").write_text(text)
         return root
-    (root / "videos" / "xyz.mp4").write_bytes(b"not looked into")
     if layout == "parquet":
+        (root / "data" / "xyz.mp4").write_bytes(b"not looked into")
         return write_parquet(root / "videomme" / "test.parquet", [
             {"video_id": "001", "videoID": "xyz", "url": "https://example.org/watch?v=xyz", **VIDEO, **one}
             for one in questions
         ]).parent.parent  # fmt: skip
+    (root / "videos" / "xyz.mp4").write_bytes(b"not looked into")
     return write_tsv(root / "Video-MME.tsv", [
         {"index": i, "video": "xyz", "video_path": "./video/xyz.mp4", **VIDEO, "candidates": str(OPTIONS),
          "subtitle_path": "", "question": "Which?", "answer": one["answer"]}

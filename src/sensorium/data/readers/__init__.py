@@ -1,4 +1,4 @@
-"""Readers of other people's datasets: one file a format, one line here.
+"""Readers of other people's datasets, and of ours beside them: one file a format, one line here.
 
 A recipe's source, `{format: llava, path: mix.json, images: pictures}`, is one of these settings; `open` makes it a
 `Source` of numbered samples. An installed distribution adds one by an entry point of the group `sensorium.readers`.
@@ -11,6 +11,7 @@ from sensorium.data.readers.coco import CocoSettings
 from sensorium.data.readers.instructions import InstructionsSettings
 from sensorium.data.readers.llava import InternVLSettings, LlavaSettings
 from sensorium.data.readers.messages import MessagesSettings
+from sensorium.data.readers.own import OwnSettings
 from sensorium.data.readers.questions import GqaSettings, TextVqaSettings, VqaSettings
 from sensorium.data.readers.referring import GenomeSettings, RefcocoSettings
 from sensorium.data.readers.spreadsheet import SpreadsheetSettings
@@ -34,4 +35,5 @@ READERS: dict[str, type[SourceSettings]] = {
     "visual-genome": GenomeSettings,
     "mimic-it": InstructionsSettings,
     "csv": SpreadsheetSettings,
+    "sensorium": OwnSettings,
 }

@@ -115,6 +115,10 @@ class SourceSettings(BaseModel):
         """The source. Raises SensoriumError when its files are not there or cannot be read at all."""
         raise NotImplementedError
 
+    def shows_films(self) -> bool:
+        """Whether its conversations hold videos, of whose frames nothing is kept from one pass to the next."""
+        return False
+
     def folder(self, path: Path) -> Path:
         """Where pictures lie: `images`, or beside the annotations at `path`."""
         return local_path(self.images) if self.images else path.parent

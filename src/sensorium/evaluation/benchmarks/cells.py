@@ -45,7 +45,8 @@ def one_of(value: str, allowed: Sequence[str], where: str, name: str) -> str:
     return value
 
 
-def require_columns(table: Table, *names: str) -> None:
-    """Raises SensoriumError for a table of another benchmark."""
-    if missing := [name for name in names if name not in table.columns]:
+def require_columns(table: Table, *names: str | tuple[str, ...]) -> None:
+    """Raises SensoriumError for a table of another benchmark. Of several names together one is enough."""
+    known = [(name,) if isinstance(name, str) else name for name in names]
+    if missing := [" or ".join(names) for names in known if not set(names) & set(table.columns)]:
         raise SensoriumError(table.path, f"has no column {', '.join(missing)}.", f"It has {', '.join(table.columns)}.")

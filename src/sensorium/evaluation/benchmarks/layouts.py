@@ -27,6 +27,8 @@ Layout = Literal["official", "parquet", "tsv", "scenes"]
 _QUESTION_FILES = (".json", ".jsonl", ".txt", ".p", ".csv")  # of official layouts; the rest are pictures
 _SCENES_FILES = ("scenes.jsonl", "probes.jsonl")
 _FILMS_FILES = ("films.jsonl", "questions.jsonl")
+_VIDEO_FOLDERS, _SUBTITLE_FOLDERS = ("", "video", "videos", "data"), ("subtitle", "subtitles", "")
+_SUBTITLES = (".srt", ".vtt", ".ass")
 
 
 class MissingMedia(SensoriumError):
@@ -136,23 +138,45 @@ class Data:
         """A video by its name, with or without its suffix."""
         for suffix in suffixes:
             try:
-                return Video(str(self._medium(name + suffix, ("", "video", "videos", "data"))))
+                return Video(str(self._medium(name + suffix, _VIDEO_FOLDERS)))
             except MissingMedia:
                 continue
-        raise MissingMedia(name, "this video is not there.", "Name the folder of videos with --media.")
+        remedy = self._unpacked("video*.zip", "Name the folder of videos with --media.")
+        raise MissingMedia(f"{self._bases[0]}: {name}", "this video is not there.", remedy)
 
     def subtitles(self, name: str) -> Path | None:
         """The subtitles of a video by its name; None where it has none."""
-        for suffix in (".srt", ".vtt", ".ass"):
+        for suffix in _SUBTITLES:
             try:
-                return self._medium(name + suffix, ("subtitle", "subtitles", ""))
+                return self._medium(name + suffix, _SUBTITLE_FOLDERS)
             except MissingMedia:
                 continue
         return None
 
-    def _medium(self, name: str, folders: Sequence[str]) -> Path:
+    def require_subtitles(self) -> None:
+        """Raises SensoriumError where no video has any: to ask with them would be to ask without, unnoticed."""
+        places = (base / folder for base in self._bases for folder in _SUBTITLE_FOLDERS)
+        if not any(path.suffix in _SUBTITLES for place in places if place.is_dir() for path in place.iterdir()):
+            what = "has no subtitles, and --subtitles asks for them."
+            remedy = "Name the folder that `subtitle` lies in with --media, or leave --subtitles out."
+            remedy = self._unpacked("subtitle*.zip", remedy)
+            raise SensoriumError(self._bases[0] / "subtitle", what, remedy)
+
+    def _unpacked(self, pattern: str, remedy: str) -> str:
+        """A remedy for media that are not there: archives are not looked into, and the hub has videos as nothing else.
+        """
+        archives = sorted(path.name for base in self._bases for path in base.glob(pattern))
+        more = f" and {len(archives) - 1} more" if len(archives) > 1 else ""
+        return f"Unpack {archives[0]}{more} in that folder. Else: {remedy}" if archives else remedy
+
+    @property
+    def _bases(self) -> tuple[Path, ...]:
+        """The folders under which media lie."""
         root = self.path if self.path.is_dir() else self.path.parent
-        for base in (root,) if self.media is None else (self.media, root):
+        return (root,) if self.media is None else (self.media, root)
+
+    def _medium(self, name: str, folders: Sequence[str]) -> Path:
+        for base in self._bases:
             for folder in folders:
                 # Names come from a file of somebody else's: none of them may lead out of the folder.
                 path = base / folder / name

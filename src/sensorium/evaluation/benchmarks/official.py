@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.evaluation.benchmarks.base import Benchmark, Question
 from sensorium.evaluation.benchmarks.layouts import Data
+from sensorium.evaluation.benchmarks.parquet import write_parquet
 from sensorium.evaluation.benchmarks.scenes_caption import SCENES_CAPTION
 from sensorium.evaluation.benchmarks.scenes_mme import SCENES_MME
 from sensorium.evaluation.benchmarks.scenes_pope import SCENES_POPE
@@ -23,21 +24,24 @@ from sensorium.evaluation.benchmarks.videomme import VIDEOMME
 from sensorium.parts.cache import whole_or_nothing
 
 
-def write_official(name: str, data: Data, out: Path) -> int:
-    """How many questions were written. Raises SensoriumError for a benchmark not of scenes, or a folder that is there.
+def write_official(name: str, data: Data, out: Path, format: str | None = None) -> int:
+    """How many questions were written. format: of the file of questions, where there are two; None is the usual one.
 
-    The folder is there whole, or not at all.
+    The folder is there whole, or not at all. Raises SensoriumError for a benchmark not of scenes, a format that it does
+    not have, or a folder that is there.
     """
     if name not in _WRITERS:
         raise SensoriumError(f"benchmark {name!r}", "is not made of scenes.", did_you_mean(name, _WRITERS))
     if out.exists():
         raise SensoriumError(out, "is there already.", "Choose another --out.")
-    benchmark, write = _WRITERS[name]
+    benchmark, formats = _WRITERS[name]
+    if format is not None and format not in formats:
+        raise SensoriumError(f"--format {format!r}", f"is none of {name}.", did_you_mean(format, formats))
     if data.layout != "scenes":
         raise SensoriumError(data.path, "is no dataset of ours.", "Build one with `sensorium data build`.")
     questions = list(benchmark.read(data, benchmark.prompts[0]))
     with whole_or_nothing(out, "Make room, or choose another --out.") as scratch:
-        write(questions, scratch)
+        formats[format or next(iter(formats))](questions, scratch)
     return len(questions)
 
 
@@ -89,23 +93,44 @@ def _caption(questions: Sequence[Question], folder: Path) -> None:
 
 
 def _videomme(questions: Sequence[Question], folder: Path) -> None:
-    """`videomme.json`, the array of videos of its template, with `videos` and `subtitle` beside it."""
+    """The columns of its parquet on the hub, `data` and `subtitle` beside them. Films of ours have no address."""
+    rows = []
+    for question in questions:
+        video = _copy_video(question, folder)
+        about = {"video_id": video, **_about_video(question), "url": "", "videoID": video}
+        rows.append({**about, **_asked_of_video(question)})
+    (folder / "videomme").mkdir()
+    write_parquet(folder / "videomme" / "test-00000-of-00001.parquet", rows)
+
+
+def _videomme_results(questions: Sequence[Question], folder: Path) -> None:
+    """`videomme.json`, the array of videos of its template of results, `data` and `subtitle` beside it."""
     videos: dict[str, dict[str, Any]] = {}
     for question in questions:
-        truth = question.truth
-        stem = question.cluster.replace("/", "-")
-        _copy(question, folder / "videos", stem)
-        about = {key: truth[key] for key in ("duration", "domain", "sub_category")}
-        one = videos.setdefault(stem, {"video_id": stem, **about, "questions": []})
-        one["questions"].append({
-            "question_id": question.id.replace("/", "-"), "task_type": truth["task_type"],
-            "question": truth["question"], "options": truth["options"], "answer": truth["answer"], "response": "",
-        })  # fmt: skip
-        subtitles = Path(str(question.media()[0].source)).with_suffix(".srt")
-        if subtitles.is_file():
-            (folder / "subtitle").mkdir(exist_ok=True)
-            shutil.copyfile(subtitles, folder / "subtitle" / f"{stem}.srt")
+        video = _copy_video(question, folder)
+        one = videos.setdefault(video, {"video_id": video, **_about_video(question), "questions": []})
+        one["questions"].append({**_asked_of_video(question), "response": ""})
     (folder / "videomme.json").write_text(json.dumps(list(videos.values()), indent=1), encoding="utf-8")
+
+
+def _about_video(question: Question) -> dict[str, Any]:
+    return {key: question.truth[key] for key in ("duration", "domain", "sub_category")}
+
+
+def _asked_of_video(question: Question) -> dict[str, Any]:
+    asked = {key: question.truth[key] for key in ("task_type", "question", "options", "answer")}
+    return {"question_id": question.id.replace("/", "-"), **asked}
+
+
+def _copy_video(question: Question, folder: Path) -> str:
+    """The name by which the video, and its subtitles where it has any, are put into the folder."""
+    name = question.cluster.replace("/", "-")
+    _copy(question, folder / "data", name)
+    subtitles = Path(str(question.media()[0].source)).with_suffix(".srt")
+    if subtitles.is_file():
+        (folder / "subtitle").mkdir(exist_ok=True)
+        shutil.copyfile(subtitles, folder / "subtitle" / f"{name}.srt")
+    return name
 
 
 def _copy(question: Question, folder: Path, stem: str) -> str:
@@ -122,10 +147,12 @@ def _lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-_WRITERS: dict[str, tuple[Benchmark, Callable[[Sequence[Question], Path], None]]] = {
-    "scenes-mme": (SCENES_MME, _mme),
-    "scenes-pope": (SCENES_POPE, _pope),
-    "scenes-caption": (SCENES_CAPTION, _caption),
-    "scenes-refcoco": (SCENES_REFCOCO, _refcoco),
-    "videomme": (VIDEOMME, _videomme),
+Writer = Callable[[Sequence[Question], Path], None]
+# Of each its formats, the first of which is the usual one.
+_WRITERS: dict[str, tuple[Benchmark, Mapping[str, Writer]]] = {
+    "scenes-mme": (SCENES_MME, {"txt": _mme}),
+    "scenes-pope": (SCENES_POPE, {"jsonl": _pope}),
+    "scenes-caption": (SCENES_CAPTION, {"json": _caption}),
+    "scenes-refcoco": (SCENES_REFCOCO, {"jsonl": _refcoco}),
+    "videomme": (VIDEOMME, {"parquet": _videomme, "json": _videomme_results}),
 }

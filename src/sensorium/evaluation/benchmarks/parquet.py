@@ -1,4 +1,7 @@
-"""Parquet as the Hugging Face hub has it: rows of text, and pictures as encoded bytes, read a row group at a time."""
+"""Parquet as the Hugging Face hub has it: rows of text, and pictures as encoded bytes, read a row group at a time.
+
+Tables of questions without pictures are written as well, for other programs.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,9 @@ class ParquetTable:
     """
 
     def __init__(self, paths: Sequence[Path], picture: Callable[[str], Image]) -> None:
-        try:
-            import pyarrow.parquet
-        except ImportError as error:
-            remedy = "pip install 'sensorium[datasets]'"
-            raise SensoriumError(paths[0], "parquet needs the `pyarrow` library.", remedy) from error
+        _require_library(paths[0])
+        import pyarrow.parquet
+
         self.path, self._picture = paths[0], picture
         self._places: list[tuple[Path, int, int, int]] = []  # file, row group, row in the group, row in the file
         self._rows: list[Mapping[str, Any]] = []
@@ -104,6 +105,22 @@ class ParquetTable:
                 digest.update(content if isinstance(content, bytes) else str(content).encode())
             found.append(digest.hexdigest()[:16])
         return found
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A file of one row group, columns in the order of the first row's. Raises SensoriumError without the library."""
+    _require_library(path)
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+def _require_library(path: Path) -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        remedy = "pip install 'sensorium[datasets]'"
+        raise SensoriumError(path, "parquet needs the `pyarrow` library.", remedy) from error
 
 
 def _is_media(kind: Any) -> bool:

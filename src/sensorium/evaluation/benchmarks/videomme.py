@@ -1,11 +1,13 @@
 """Video-MME: multiple choice about videos. Its content may not be redistributed, so none of it is here.
 
-Official layout: the template of its results, an array of videos with questions; videos named by `video_id`, `videoID`
-or the end of `url`, in the folder of --media, their subtitles by the same names in `subtitle` beside them. A folder of
-`sensorium data build video` is asked about likewise.
+As it is published: a parquet file of questions, whatever its name, `data/VIDEOID.mp4` and, of videos that have them,
+`subtitle/VIDEOID.srt`. The template of its results is read as well, an array of videos with questions, and VLMEvalKit's
+table; videos are then named by `video_id`, `videoID` or the end of `url`. A folder of `sensorium data build video` is
+asked about likewise.
 
 Without a word about frames, eight are looked at, at the places where each protocol takes them. With subtitles, only the
-lines on the screen at the times of those frames are told; a video that has none is asked about without.
+lines on the screen at the times of those frames are told; a video that has none is asked about without, and a set of
+which none has any is refused.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ _KINDS = ("duration", "domain", "sub_category", "task_type")
 def read(data: Data, prompt: str) -> Iterator[Question]:
     if data.layout == "scenes":
         return _films(data, prompt)
+    if data.with_subtitles:
+        data.require_subtitles()
     return _official(data, prompt) if data.layout == "official" else _table(data, prompt)
 
 
@@ -50,7 +54,11 @@ def _films(data: Data, prompt: str) -> Iterator[Question]:
         if not data.scenes.has_films(split):
             remedy = "Build films with `sensorium data build video`, or ask a `scenes-…` benchmark."
             raise SensoriumError(data.path, f"shows pictures in {split!r} and no films.", remedy)
-        films = {film.id: film for film in data.scenes.films(split)}
+    films_of = {split: {film.id: film for film in data.scenes.films(split)} for split in data.scene_splits}
+    if data.with_subtitles and not any(film.subtitles for films in films_of.values() for film in films.values()):
+        remedy = "Build long films, whose narrator is told so (`--minutes 10`), or leave --subtitles out."
+        raise SensoriumError(data.path, "has no subtitles, and --subtitles asks for them.", remedy)
+    for split, films in films_of.items():
         for number, one in enumerate(data.scenes.questions(split), start=1):
             where = f"{data.scenes.folder(split) / 'questions.jsonl'} row {number}"
             film = films.get(one.film)
@@ -72,14 +80,15 @@ def duration_of(minutes: int) -> str:
 
 def _table(data: Data, prompt: str) -> Iterator[Question]:
     table = data.table()
-    require_columns(table, "question", "answer", *_KINDS)
+    names = ("videoID", "video", "video_id"), ("options", "candidates")
+    require_columns(table, *names, "question", "answer", *_KINDS)
     asked: dict[str, int] = {}
     for number in range(len(table)):
         row, where = table.row(number), table.where(number)
-        video = words(row, where, "videoID", "video", "video_id")
+        video = words(row, where, *names[0])
         asked[video] = asked.get(video, 0) + 1
         name = str(row.get("question_id") or f"{video}-{asked[video]}")
-        yield _question(name, video, row, strings(row, where, "options", "candidates"), prompt, where, data)
+        yield _question(name, video, row, strings(row, where, *names[1]), prompt, where, data)
 
 
 def _official(data: Data, prompt: str) -> Iterator[Question]:
