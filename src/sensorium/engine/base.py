@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sensorium.conversation import Conversation, Image
@@ -44,7 +46,9 @@ class Card:
 class Sampling:
     """How to choose tokens: temperature 0 is greedy; top_p and top_k cut the distribution.
 
-    Same seed, same reply of an engine that answers nothing else meanwhile.
+    Same seed and same prompt, words and pictures, same reply, alone or in a batch, of an engine that answers nothing
+    else meanwhile. Other prompts have other draws with the same seed (see `apart`), so that what is asked of many
+    questions with one seed does not lean one way on all of them. A remote server has its own rule.
 
     stop: strings that end the reply and are not part of it. repetition_penalty: divides the scores of tokens already in
     the reply (CTRL, arXiv:1909.05858); 1 changes nothing. constrain: what the reply may be; a reply that a stop string
@@ -77,6 +81,14 @@ class Sampling:
                 raise SensoriumError(f"sampling.{name}", f"{getattr(self, name)} is out of range.")
         if "" in self.stop:
             raise SensoriumError("sampling.stop", "an empty stop string would end every reply at once.")
+
+    def apart(self, *by: int | str) -> Sampling:
+        """The same, with the seed mixed with these: a prompt's ids and digests of pictures, or the number of a sample.
+
+        The same of the same, today and on another machine; of others a seed whose draws have nothing to do with these.
+        """
+        mixed = hashlib.sha256(json.dumps([self.seed, *by]).encode()).digest()
+        return replace(self, seed=int.from_bytes(mixed[:8]) >> 1)  # 63 bits, as servers take them
 
 
 GREEDY = Sampling()

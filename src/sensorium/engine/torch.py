@@ -150,7 +150,7 @@ class TorchEngine:
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece."""
         prompt = self._branches(conversation, sampling)
-        samplers = make_samplers(self._grammars, sampling)
+        samplers = make_samplers(self._grammars, sampling, [(prompt[0].ids, prompt[0].images)])
         with self._reading([prompt]) as reading:
             tokens = (chosen for [(_, chosen)] in self._generate([prompt], samplers, lambda _: False, reading))
             for delta in deltas(tokens, self.renderer, sampling):
@@ -169,7 +169,7 @@ class TorchEngine:
     def _answer(self, prompts: list[Branches], sampling: Sampling) -> list[Reply]:
         growing = [GrowingReply(self.renderer, sampling) for _ in prompts]
         pieces: list[list[Delta]] = [[] for _ in prompts]
-        samplers = make_samplers(self._grammars, sampling, len(prompts))
+        samplers = make_samplers(self._grammars, sampling, [(prompt.ids, prompt.images) for prompt, *_ in prompts])
         with self._reading(prompts) as reading:
             for tokens in self._generate(prompts, samplers, lambda i: growing[i].finish is not None, reading):
                 for i, chosen in tokens:

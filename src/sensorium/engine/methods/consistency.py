@@ -21,7 +21,7 @@ _WORD = re.compile(r"\w+")
 
 
 class SelfConsistency(BaseModel):
-    """replies: how many are sampled, with seeds one after the other; temperature: where the asker chose none."""
+    """replies: how many are sampled, with a seed of its own each; temperature: where the asker chose none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,8 +55,8 @@ class Consistent:
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """The replies that agree most with the others; tokens and prompts are counted of the chosen one."""
         warm = replace(sampling, temperature=sampling.temperature or self.method.temperature)
-        asked = [self.engine.answer(conversations, replace(warm, seed=sampling.seed + i))
-                 for i in range(self.method.replies)]  # fmt: skip
+        # Not seeds one after the other: those who ask again with the next seed would get the same replies but one.
+        asked = [self.engine.answer(conversations, warm.apart(i)) for i in range(self.method.replies)]
         return [replies[agreed([reply.text for reply in replies])] for replies in zip(*asked, strict=True)]
 
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:

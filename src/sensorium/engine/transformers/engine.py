@@ -85,8 +85,9 @@ class TransformersEngine:
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece. Closing the iterator ends it at its next token."""
+        conversation = with_frames(conversation, self.watcher, self.card)
         prompt, [n_prompt] = self._prompt([conversation], sampling)
-        [sampler] = make_samplers(self._grammars, sampling)
+        [sampler] = self._samplers(prompt, [conversation], sampling)
         with closing(self._tokens(prompt, sampler)) as tokens:  # type: ignore[type-var]
             for delta in deltas(tokens, self.chat, sampling):
                 yield replace(delta, n_prompt=n_prompt) if delta.finish else delta
@@ -114,7 +115,7 @@ class TransformersEngine:
                 pieces[row].append(delta)
             return growing[row].finish is not None
 
-        samplers = make_samplers(self._grammars, sampling, len(lengths))
+        samplers = self._samplers(prompt, conversations, sampling)
         with self._growing:
             self._grow(prompt, samplers, hear)
         last = [replace(reply.end(), n_prompt=n_prompt) for reply, n_prompt in zip(growing, lengths, strict=True)]
@@ -169,6 +170,13 @@ class TransformersEngine:
         return {
             name: value.to(device, dtype if value.is_floating_point() else None) for name, value in prepared.items()
         }, lengths
+
+    def _samplers(
+        self, prompt: dict[str, Tensor], conversations: Sequence[Conversation], sampling: Sampling
+    ) -> list[TokenSampler]:
+        """One for each conversation of a prompt, whose padding is not the reply's concern."""
+        rows = zip(prompt["input_ids"], prompt["attention_mask"].bool(), conversations, strict=True)
+        return make_samplers(self._grammars, sampling, [(ids[mask].tolist(), one.images) for ids, mask, one in rows])
 
     def _tokens(self, prompt: dict[str, Tensor], sampler: TokenSampler) -> Iterator[Chosen]:
         """A reply's tokens, grown in a thread that ends when nobody reads them any more."""
