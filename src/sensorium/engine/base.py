@@ -73,6 +73,7 @@ class Sampling:
             "temperature": 0 <= self.temperature <= 10,
             "top_p": 0 < self.top_p <= 1,
             "top_k": self.top_k >= 0,
+            "seed": self.seed >= 0,
             "repetition_penalty": 1 <= self.repetition_penalty <= 10,
             "logprobs": self.logprobs is None or 0 <= self.logprobs <= MAX_LOGPROBS,
         }
