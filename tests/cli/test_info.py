@@ -94,6 +94,37 @@ def test_a_model_folder_has_the_same_numbers_as_the_model_itself(sensorium, mode
     assert counts["total"] - counts["lora"] == sum(p.numel() for p in small_engine.model.parameters())
 
 
+@pytest.fixture
+def exported(tmp_path):
+    """What `export gguf` writes, but for what is in the GGUF files; pictures of up to four tiles with a small whole."""
+    from sensorium.media.sight import ViewsConfig
+    from sensorium.media.tiles import InternVLTiles
+    from sensorium.model.gguf_folder import GgufFolder
+
+    folder = tmp_path / "gguf"
+    folder.mkdir()
+    (folder / "model.gguf").write_bytes(bytes(3_000_000))
+    (folder / "mmproj.gguf").write_bytes(bytes(1_000_000))
+    views = ViewsConfig(tiles=InternVLTiles(max_tiles=4))
+    GgufFolder(folder, "q8_0", 224, 28, views, 8192, "part: MIT", {"recipe": "mine"}).write()
+    return folder
+
+
+def test_a_folder_that_was_exported_for_llama_cpp_is_described(sensorium, exported):
+    found = json.loads(sensorium("info", exported, "--size", "448x448", "--json").out)
+    assert found["file_bytes"] == {"model.gguf": 3_000_000, "mmproj.gguf": 1_000_000}
+    assert (found["visual_tokens"], found["context_length"]) == ((4 + 1) * (224 // 28) ** 2, 8192)
+    said = sensorium("info", exported, "--size", "448x448").out
+    assert "exported for llama.cpp, the language model in q8_0" in said and "model.gguf        3 MB" in said
+    assert "takes 320 visual tokens" in said and "licence: part: MIT" in said and "recipe: mine" in said
+    fewer = json.loads(sensorium("info", exported, "--visual-tokens", 20, "--json").out)
+    assert fewer["visual_tokens"] <= 20 and fewer["compression"]["compressor"] == "pool"
+    assert "this one is for llamacpp" in sensorium(
+        "info", exported, "--visual-tokens", 20, "--compressor", "fastv").error
+    (exported / "mmproj.gguf").unlink()
+    assert "mmproj.gguf: is missing" in sensorium("info", exported).error
+
+
 def test_what_a_video_costs_is_told_before_it_is_watched(sensorium, recipe, film, tmp_path):
     clip = film(tmp_path / "clip.mp4", range(40, 240, 5), sound_s=1)
     found = json.loads(sensorium("info", recipe, "--video", clip, "--sampling", "fps:2", "--json").out)
