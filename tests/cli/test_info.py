@@ -170,6 +170,26 @@ def test_what_a_picture_costs_is_told_with_and_without_a_budget(sensorium, pictu
     assert "1000x500 pixels, squashed to 224x224 pixels" in said and "takes 9 visual tokens (by pool, of 16)" in said
 
 
+@pytest.mark.parametrize(("suffix", "format"), [
+    (".tiff", "TIFF"), (".TIF", "TIFF"), (".avif", "AVIF"), (".jp2", "JPEG2000"), (".ppm", "PPM"),
+])  # fmt: skip
+def test_a_file_that_ends_like_any_picture_that_opens_is_one(sensorium, tmp_path, suffix, format):
+    from PIL import Image
+
+    path = tmp_path / f"photo{suffix}"
+    Image.new("RGB", (40, 20)).save(path, format)
+    found = json.loads(sensorium("info", path, "--json").out)
+    assert (found["source"], found["width"], found["height"], found["visual_tokens"]) == (str(path), 40, 20, 64)
+
+
+def test_a_heic_picture_is_no_model_whether_it_can_be_opened_or_not(sensorium, tmp_path):
+    path = tmp_path / "photo.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(80))
+    said = sensorium("info", path).error
+    assert "model" not in said.replace(str(path), "") and ("HEIC" in said or "damaged" in said)
+    assert "does not exist" in sensorium("info", tmp_path / "none.heic").error
+
+
 def test_of_what_leaves_between_layers_it_tells_what_chat_will_do(sensorium, picture):
     """The default has 30 layers: of 64 tokens FastV keeps 21 after two, which makes (2 * 64 + 28 * 21) / 30."""
     options = ("--compressor", "fastv", "--visual-tokens")

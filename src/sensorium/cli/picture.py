@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def is_picture(name: str) -> bool:
     """By its ending; one that moves is a video."""
-    from sensorium.media.images import SUFFIXES
+    from sensorium.media.images import READ_SUFFIXES
 
-    return Path(name).suffix.lower() in set(SUFFIXES) - {".gif"}
+    return Path(name).suffix.lower() in set(READ_SUFFIXES) - {".gif"}
 
 
 def cost(path: Path, size: tuple[int, int], content: dict[str, Any]) -> dict[str, Any]:
