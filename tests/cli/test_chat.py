@@ -236,7 +236,7 @@ def test_a_damaged_video_is_shown_as_far_as_it_goes_and_that_is_said(sensorium, 
 
 
 def test_videos_that_cannot_be_shown_are_refused_before_anything_is_loaded(sensorium, engine, model, film, tmp_path):
-    clip = film(tmp_path / "clip.mp4", [40, 80])
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 100)
     (tmp_path / "page.mp4").write_text("<html></html>")
     ask = ("chat", model, "-q", "What?")
     for words, said in [

@@ -135,15 +135,15 @@ def test_what_a_video_costs_is_told_before_it_is_watched(sensorium, recipe, film
 
 
 def test_a_file_that_ends_like_a_video_is_one(sensorium, film, tmp_path):
-    clip = film(tmp_path / "clip.mp4", [40, 80])
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 4)
     assert json.loads(sensorium("info", clip, "--json").out)["visual_tokens"] == 8 * 64
     assert "does not exist" in sensorium("info", tmp_path / "none.mp4").error
 
 
 def test_a_video_that_has_no_room_is_refused_with_what_to_change(sensorium, recipe, film, tmp_path):
-    clip = film(tmp_path / "clip.mp4", [40, 80])
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 300)
     said = sensorium("info", recipe, "--video", clip, "--frames", 1000).error
-    assert "takes 1000 frames of 16 visual tokens, 16,000 in all" in said and "(--frames) at most 511" in said
+    assert "takes 600 frames of 16 visual tokens, 9,600 in all" in said and "(--frames) at most 511" in said
     assert "--frames: is about a video" in sensorium("info", recipe, "--frames", 4).error
 
 
@@ -206,7 +206,7 @@ def test_of_a_budget_that_is_not_needed_nothing_is_said(sensorium, picture, way)
 
 
 def test_a_video_costs_its_frames_with_the_budget_and_a_model_of_others_has_none(sensorium, recipe, film, tmp_path):
-    clip = film(tmp_path / "clip.mp4", [40, 80])
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 4)
     found = json.loads(sensorium("info", recipe, "--video", clip, "--visual-tokens", 4, "--json").out)
     assert (found["frames"], found["visual_tokens"]) == (8, 8 * 4)
     assert "this one is for remote" in sensorium("info", "http://localhost:1/v1", "--visual-tokens", 4).error

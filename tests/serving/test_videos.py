@@ -156,6 +156,18 @@ def test_each_limit_is_said_in_one_line_with_its_option(told, serve, film, clip,
     assert len(told.asked) == 1
 
 
+def test_a_header_that_claims_few_frames_does_not_get_more_of_them_in(told, serve, film, clip, tmp_path):
+    """One a second, says this one, and has ten: 9 are expected of its 80."""
+    film(tmp_path / "lies.mkv", range(5, 245, 3), fps=1, times_s=[k / 10 for k in range(80)])
+    lies = (tmp_path / "lies.mkv").read_bytes()
+    with serve(told, max_frames=12) as address:
+        assert "takes 13 frames; at most 12 are allowed" in _refused(address, _part(lies, frames=13))
+        said = _refused(address, _part(clip, frames=3), _part(lies, frames=10))
+        assert "takes 13 frames, with those before it" in said
+        assert post(address, _asks(_part(lies, frames=12)))[0] == 200
+    assert len(told.asked) == 1
+
+
 def test_frames_that_have_no_room_are_refused_before_they_are_decoded(told, serve, clip):
     told.card = Card("told", ("text", "image", "video"), 640, 64)
     told.watcher = Watcher(_never)

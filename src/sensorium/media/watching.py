@@ -109,7 +109,7 @@ class Watcher:
         if video.subtitles is not None:
             read_subtitles(video.subtitles)
         info = video_info(video, self._limits, check)
-        return info, Plan.of(video).count(info.duration_s)
+        return info, Plan.of(video).most(info)
 
     def shown(self, conversation: Conversation, visual_tokens: int = 0, context_length: int = 0) -> Conversation:
         """The conversation with each video as pictures and text.
