@@ -250,6 +250,12 @@ def test_videos_that_cannot_be_shown_are_refused_before_anything_is_loaded(senso
     assert engine.asked == []
 
 
+def test_whether_a_video_has_room_is_reckoned_by_its_own_size(sensorium, engine, model, film, tmp_path, monkeypatch):
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 100)
+    monkeypatch.setattr(engine, "visual_tokens", lambda shown: {(64, 48): 10}[shown])
+    assert sensorium("chat", model, "-q", "What?", "--video", clip, "--frames", 200).out == "A cat.\n"
+
+
 def test_a_video_beyond_a_limit_is_shown_where_its_option_says_so(sensorium, engine, model, film, tmp_path):
     long = film(tmp_path / "long.mp4", [10, 200], times_s=[0, 15_000])
     ask = ("chat", model, "-q", "What?", "--video", long)

@@ -125,6 +125,13 @@ def test_a_folder_that_was_exported_for_llama_cpp_is_described(sensorium, export
     assert "mmproj.gguf: is missing" in sensorium("info", exported).error
 
 
+def test_a_video_costs_what_its_own_size_does(sensorium, exported, film, tmp_path):
+    """Frames of 64x48 are one view of 8x8 tokens each; a picture of 640x480 were cut into four, and the whole."""
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 4)
+    found = json.loads(sensorium("info", exported, "--video", clip, "--json").out)
+    assert (found["frames"], found["visual_tokens"]) == (8, 8 * 64)
+
+
 def test_what_a_video_costs_is_told_before_it_is_watched(sensorium, recipe, film, tmp_path):
     clip = film(tmp_path / "clip.mp4", range(40, 240, 5), sound_s=1)
     found = json.loads(sensorium("info", recipe, "--video", clip, "--sampling", "fps:2", "--json").out)

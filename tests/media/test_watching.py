@@ -104,6 +104,19 @@ def test_a_video_of_fewer_frames_than_are_asked_for_needs_room_for_those_that_it
             Watcher().shown(conversation, 64, 80 * 64 - 1)
 
 
+def test_room_is_reckoned_by_the_size_in_which_frames_are_shown(film, clip, tmp_path):
+    """A hundredth of the pixels: 30 tokens for 64x48; 2,949 where 1600x800 are shrunk to 768x384."""
+    def tokens_of(size):
+        return size[0] * size[1] // 100
+
+    conversation = Conversation((user(Video(str(clip), frames=20), "What?"),))
+    assert len(Watcher().shown(conversation, 64, 600, tokens_of).images) == 20
+    large = film(tmp_path / "large.mp4", [PILImage.new("RGB", (1600, 800))] * 2)
+    with pytest.raises(SensoriumError, match="takes 2 frames of 2949 visual tokens, 5,898 in all"):
+        Watcher().shown(Conversation((user(Video(str(large)), "What?"),)), 64, 5000, tokens_of)
+    assert {_opened(frame).size for frame in Watcher().watch(Video(str(large))).frames} == {(768, 384)}
+
+
 def test_videos_and_pictures_share_the_room_and_nothing_is_decoded_before_all_fit(clip):
     picture, watcher = Image(b"not opened here"), Watcher()
     eight, seven = Video(str(clip), frames=8), Video(clip.read_bytes(), frames=7)

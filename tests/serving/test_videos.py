@@ -173,7 +173,9 @@ def test_frames_that_have_no_room_are_refused_before_they_are_decoded(told, serv
     told.watcher = Watcher(_never)
     with serve(told) as address:
         said = _refused(address, _part(clip, frames=11, sampling="difference"))
-    assert "11 frames of 64 visual tokens, 704 in all; this model has room for 640" in said
+        assert "11 frames, 704 visual tokens in all; this model has room for 640" in said
+        told.visual_tokens = lambda shown: 50 if shown == (64, 48) else 64  # of a model whose cost depends on the size
+        assert post(address, _asks(_part(clip, frames=11)))[0] == 200
 
 
 def _never(pictures: object) -> np.ndarray:

@@ -22,6 +22,7 @@ from sensorium.cli.video import (
     Watching,
     cost,
     cost_lines,
+    size_of_frame,
 )
 from sensorium.engine.names import RUN_BY, find_model
 from sensorium.errors import SensoriumError
@@ -87,7 +88,8 @@ def info(
     if clip is None:
         watching.require_unused()
     else:
-        cost(clip, 0, 0, watching.limits)  # a file that cannot be read is found out before the model is looked at
+        # A file that cannot be read is found out before the model is looked at; and a frame's size may decide its cost.
+        width, height = size_of_frame(clip, watching.limits)
     with Preparation() as preparation:
         is_ours = Path(model).suffix.lower() in RECIPES or (found := find_model(model)).kind == "sensorium"
         if is_ours:
@@ -99,7 +101,7 @@ def info(
                 from sensorium.model.fewer import require_engine
 
                 require_engine(fewer, RUN_BY[found.kind][0])
-            content = _card(found, api_key, preparation)
+            content = _card(found, None if clip is None else (width, height), api_key, preparation)
     if clip is not None:
         seen = cost(clip, content["visual_tokens"], content["context_length"], watching.limits)
         if json:
@@ -172,8 +174,13 @@ def _collect(
     return found | {"stages": _stages(recipe, summary)} if recipe else found
 
 
-def _card(found: Named, api_key: str | None, progress: Preparation) -> dict[str, Any]:
-    """What a model that is not ours tells of itself; of a folder also its parameters. No weights are loaded."""
+def _card(
+    found: Named, frame: tuple[int, int] | None, api_key: str | None, progress: Preparation
+) -> dict[str, Any]:
+    """What a model that is not ours tells of itself; of a folder also its parameters. No weights are loaded.
+
+    frame: of that size the visual tokens are told where the model is at hand, else those of a usual picture.
+    """
     from dataclasses import asdict
 
     if found.kind == "remote":
@@ -184,10 +191,12 @@ def _card(found: Named, api_key: str | None, progress: Preparation) -> dict[str,
         return asdict(engine.card)
     from sensorium.engine.transformers.engine import card_of_folder
     from sensorium.engine.transformers.folder import count_parameters
+    from sensorium.media.sight import USUAL_PICTURE
     from sensorium.parts.hub import hub_folder
 
     folder = found.folder or hub_folder(found.name, progress)
-    return asdict(card_of_folder(folder, found.name)) | {"parameters": {"total": count_parameters(folder)}}
+    card = card_of_folder(folder, found.name, frame or USUAL_PICTURE)
+    return asdict(card) | {"parameters": {"total": count_parameters(folder)}}
 
 
 def _described(

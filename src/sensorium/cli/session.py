@@ -54,11 +54,12 @@ class Session:
 
     def watch(self, video: Video) -> dict[str, Any]:
         """Show a video before the next question; what was seen of it. Raises SensoriumError if it cannot be."""
-        from sensorium.media.watching import require_room
+        from sensorium.media.watching import frame_size, require_room
 
         card, watcher = self.engine.card, self.engine.watcher
         if card.visual_tokens and card.context_length:
-            require_room(video, watcher.expect(video)[1], card.visual_tokens, card.context_length)
+            info, n_frames = watcher.expect(video)
+            require_room(video, n_frames, self.engine.visual_tokens(frame_size(info)), card.context_length)
         watched = watcher.watch(video)  # decoded now, and remembered there for the answer
         self.shown.append(video)
         seen = {"source": video.source, "duration_s": round(watched.info.duration_s, 3), "frames": watched.n_frames,

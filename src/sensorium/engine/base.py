@@ -13,6 +13,7 @@ from sensorium.engine.constraint import Constraint
 from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
+    from sensorium.media.views import Size
     from sensorium.media.watching import Watcher
 
 FinishReason = Literal["stop", "length"]
@@ -168,8 +169,9 @@ class Engine(Protocol):
         """How many tokens `score` sums over for a candidate, those that end the turn among them."""
         ...
 
-    def visual_tokens(self, image: Image) -> int:
-        """How many tokens a picture takes, by its header; what the card says where only the model itself could tell.
+    def visual_tokens(self, shown: Image | Size) -> int:
+        """How many tokens a picture takes, by its header, or one of that width and height; what the card says where
+        only the model itself could tell.
 
         Raises SensoriumError when it is no picture.
         """

@@ -34,7 +34,7 @@ def render_prompt(
     Raises SensoriumError when there is nothing to answer, or no room for the reply.
     """
     require_question(conversation)
-    prompt = renderer.render(with_frames(conversation, watcher, card), generate=True)
+    prompt = renderer.render(with_frames(conversation, watcher, card, renderer.tokens_of), generate=True)
     require_room(len(prompt), len(prompt.slots), max_new_tokens, card)
     questions = [message.text for message in conversation]  # and not the times between the frames
     return replace(prompt, slots=[replace(slot, question=questions[slot.message]) for slot in prompt.slots])

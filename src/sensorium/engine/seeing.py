@@ -76,7 +76,7 @@ def make_renderer(tokenizer: Any, sight: Sight, compression: Compression | None)
     if compression is None:
         return Renderer.seeing(tokenizer, sight)
     shown = compression.shown
-    by_size = (lambda image: shown(sight.views_of(image))) if sight.config.depends_on_size else None
+    by_size = (lambda size: shown(sight.views(size))) if sight.config.depends_on_size else None
     return Renderer(tokenizer, compression.count(sight.views(USUAL_PICTURE)), views=by_size, named=sight.config.named)
 
 

@@ -28,7 +28,7 @@ from sensorium.engine.reuse import ReadBefore, Reading, batches
 from sensorium.engine.sampler import Chosen, TokenSampler
 from sensorium.engine.seeing import Remembered, Run, about, make_renderer, runs_of
 from sensorium.media import open_image
-from sensorium.media.views import Views
+from sensorium.media.views import Size, Views
 from sensorium.media.watching import Watcher
 from sensorium.model.attention import is_plain, use_grouped_attention
 from sensorium.model.batch import Batch
@@ -212,9 +212,9 @@ class TorchEngine:
         """How many tokens `score` sums over for a candidate."""
         return len(scored_ids(self.renderer, candidate))
 
-    def visual_tokens(self, image: Image) -> int:
-        """How many tokens a picture takes, by its header."""
-        return self.renderer.tokens_of(image)
+    def visual_tokens(self, shown: Image | Size) -> int:
+        """How many tokens a picture takes, by its header, or one of that size."""
+        return self.renderer.tokens_of(shown)
 
     def _prompt(self, conversation: Conversation, sampling: Sampling) -> Rendered:
         return render_prompt(self.renderer, self.watcher, conversation, sampling.max_new_tokens, self.card)

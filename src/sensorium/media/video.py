@@ -171,10 +171,7 @@ class VideoReader:
 
     def _pixels(self, frame: Any, max_side: int | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """A decoded frame as RGB with square pixels, upright, at most max_side pixels either way."""
-        width, height = _square_size(frame, self._aspect)
-        if max_side is not None and max(width, height) > max_side:
-            scale = max_side / max(width, height)
-            width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        width, height = shrunk(_square_size(frame, self._aspect), max_side)
         # Bicubic of a larger frame looks at all its pixels, not only at the nearest.
         # One converter for all frames: making one takes longer than its work.
         pixels = self._converter.reformat(frame, width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
@@ -313,6 +310,15 @@ def clock(time_s: float) -> str:
     minutes, seconds = divmod(int(time_s + _TICK_S), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def shrunk(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """(width, height) of a frame of that size once it is at most max_side pixels either way."""
+    width, height = size
+    if max_side is None or max(width, height) <= max_side:
+        return size
+    scale = max_side / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _square_size(frame: Any, aspect: float) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from sensorium.engine import Engine
 from sensorium.errors import SensoriumError
 from sensorium.media import image_size
 from sensorium.media.sampling import FRAMES
-from sensorium.media.watching import Watched
+from sensorium.media.watching import Watched, frame_size
 from sensorium.serving.errors import ApiError
 from sensorium.serving.queue import FairQueue
 from sensorium.serving.settings import ServerSettings
@@ -128,18 +128,19 @@ class Viewing:
         card = self._engine.card
         pictures, n_frames = list(_media(conversation, Image)), 0
         self._require_pixels(pictures)
+        n_tokens = len(pictures) * card.visual_tokens
         for i, video in _media(conversation, Video):
             with _named(i, video):
                 if conversation.messages[i].role != "user":
                     raise SensoriumError("video", "is in another turn than a user's; only users show them.")
                 _require_short(video)
-                expected = self._watcher.expect(video, left.check)[1]
+                info, expected = self._watcher.expect(video, left.check)
                 n_frames += expected
                 self._require_frames(n_frames, expected)
-        n_tokens = (len(pictures) + n_frames) * card.visual_tokens
+                n_tokens += expected * self._engine.visual_tokens(frame_size(info))
         if n_frames and n_tokens > card.context_length > 0:
-            what = (f"show {len(pictures)} pictures and {n_frames} frames of {card.visual_tokens} visual tokens, "
-                    f"{n_tokens:,} in all; this model has room for {card.context_length:,}.")  # fmt: skip
+            what = (f"show {len(pictures)} pictures and {n_frames} frames, {n_tokens:,} visual tokens in all; this "
+                    f"model has room for {card.context_length:,}.")  # fmt: skip
             raise SensoriumError("messages", what, "Ask for fewer `frames`.")
 
     def _require_frames(self, n_frames: int, of_last: int) -> None:

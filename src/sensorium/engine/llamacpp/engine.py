@@ -30,7 +30,7 @@ from sensorium.engine.seeing import Remembered, Run, about, make_renderer, runs_
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.media.fits import squash
-from sensorium.media.views import Views
+from sensorium.media.views import Size, Views
 from sensorium.media.watching import Watcher
 from sensorium.model.compressors import Compression
 from sensorium.model.gguf_folder import GgufFolder
@@ -117,9 +117,9 @@ class LlamaCppEngine:
         """How many tokens `score` sums over for a candidate."""
         return len(scored_ids(self.renderer, candidate))
 
-    def visual_tokens(self, image: Image) -> int:
-        """How many tokens a picture takes, by its header."""
-        return self.renderer.tokens_of(image)
+    def visual_tokens(self, shown: Image | Size) -> int:
+        """How many tokens a picture takes, by its header, or one of that size."""
+        return self.renderer.tokens_of(shown)
 
     def load(self) -> tuple[int, int]:
         """Replies being written, and replies waiting for a slot."""

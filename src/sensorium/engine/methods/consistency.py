@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sensorium.conversation import Conversation, Image
 from sensorium.engine.base import GREEDY, Card, Delta, Engine, Reply, Sampling
+from sensorium.media.views import Size
 
 _WORD = re.compile(r"\w+")
 
@@ -65,8 +66,8 @@ class Consistent:
     def count(self, candidate: str) -> int:
         return self.engine.count(candidate)
 
-    def visual_tokens(self, image: Image) -> int:
-        return self.engine.visual_tokens(image)
+    def visual_tokens(self, shown: Image | Size) -> int:
+        return self.engine.visual_tokens(shown)
 
 
 def agreed(texts: Sequence[str]) -> int:
