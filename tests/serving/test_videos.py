@@ -15,6 +15,7 @@ from PIL import Image as Picture
 
 from sensorium.conversation import Conversation, Image, Text, Video, decode_data_url, user
 from sensorium.engine import Card, Sampling
+from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.media.video import VideoLimits
 from sensorium.media.watching import Watcher
@@ -116,6 +117,15 @@ def test_subtitles_come_with_the_request_or_not_at_all(told, serve, clip, tmp_pa
         assert "needs subtitles" in _refused(address, _part(clip, sampling="subtitles"))
     # The middle of 4 s is frame 20, whose line has ended: only the time is said.
     assert [c.messages[0].parts[0].text for c, _ in told.asked] == ["0:02 "] * 2
+
+
+def test_subtitles_that_vanish_before_they_are_read_are_said_in_one_line(told, clip, tmp_path):
+    gone = tmp_path / "gone.srt"
+    viewing = Viewing(told, ServerSettings())
+    asked = Conversation((user(Video(clip, subtitles=str(gone)), "What?"),))
+    with pytest.raises(SensoriumError, match=r"messages\[0\]: subtitles: cannot be read \(No such file") as refused:
+        asyncio.run(viewing.view(asked, "somebody"))
+    assert str(tmp_path) not in str(refused.value)
 
 
 def test_words_of_subtitles_are_said_at_their_frames(told, serve, clip):

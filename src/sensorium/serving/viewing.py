@@ -209,11 +209,14 @@ def _media(conversation: Conversation, kind: type[Medium]) -> Iterator[tuple[int
 
 
 def _require_short(video: Video) -> None:
-    """Raises SensoriumError for subtitles that are longer than any; reading them cannot be broken off."""
+    """Raises SensoriumError for subtitles that are gone, or longer than any; reading them cannot be broken off."""
     if video.subtitles is None:
         return
     is_sent = isinstance(video.subtitles, bytes)
-    n_bytes = len(video.subtitles) if is_sent else Path(str(video.subtitles)).stat().st_size
+    try:
+        n_bytes = len(video.subtitles) if is_sent else Path(str(video.subtitles)).stat().st_size
+    except OSError as error:  # a page's uploads are cleared away after a while
+        raise SensoriumError("subtitles", f"cannot be read ({error.strerror}).", "Give them again.") from error
     if n_bytes > MOST_SUBTITLES:
         raise SensoriumError("subtitles", f"have {n_bytes:,} bytes; at most {MOST_SUBTITLES:,} are allowed.")
 
