@@ -113,7 +113,7 @@ def test_a_picture_is_encoded_once_however_often_it_is_shown(engine, tmp_path):
 
 
 def test_the_picture_memory_forgets_the_oldest(engine, monkeypatch):
-    monkeypatch.setattr(engine, "_pictures", Remembered(2))
+    monkeypatch.setattr(engine, "_pictures", Remembered(2, n_bytes=0))
     for shade in range(4):
         engine._visual(picture((shade * 60, 0, 0)))
     assert len(engine._pictures) == 2
