@@ -97,6 +97,15 @@ def test_conversations_are_values(document):
     assert pickle.loads(pickle.dumps(conversation)) == conversation
 
 
+def test_boxes_are_about_the_picture_shown_last_and_after_a_video_about_none():
+    first, second, clip = Image("a.png"), Image("b.png"), Video("c.mp4")
+    asked = Conversation((user(first, second, "Where?"), assistant("There.")))
+    assert (asked + user("And?")).last_picture == second
+    assert (asked + user(clip, "And here?")).last_picture is None
+    assert (asked + user(clip, first, "And here?")).last_picture == first
+    assert Conversation((user("Hi"),)).last_picture is None
+
+
 @given(json_values | st.lists(st.dictionaries(st.sampled_from(["role", "content", "x"]), json_values | contents)))
 def test_arbitrary_json_is_read_or_refused_in_words(value):
     try:

@@ -148,6 +148,13 @@ class Conversation:
         """All pictures, in the order in which they are shown."""
         return tuple(image for message in self.messages for image in message.images)
 
+    @property
+    def last_picture(self) -> Image | None:
+        """The picture that a reply's boxes and claims are about: the one shown last. None where a video was shown after
+        it: nobody knows which of its frames they mean."""
+        media = [part for message in self.messages for part in message.parts if isinstance(part, Image | Video)]
+        return media[-1] if media and isinstance(media[-1], Image) else None
+
     @classmethod
     def from_json(cls, messages: Any, where: str = "conversation") -> Conversation:
         """From a list of `{"role", "content"}` objects, or from a JSON string of one.

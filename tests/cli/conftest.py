@@ -55,6 +55,9 @@ class ScriptedEngine:
             yield Delta(word if number == 0 else f" {word}", n_tokens=number + 1)
         yield Delta("", self.finish)  # type: ignore[arg-type]
 
+    def visual_tokens(self, shown: Any) -> int:
+        return self.card.visual_tokens
+
     def _next(self) -> str:
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 

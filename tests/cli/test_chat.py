@@ -58,6 +58,30 @@ def test_without_boxes_nothing_is_drawn_and_it_says_so(sensorium, engine, model,
     assert outcome.code == 0 and "no boxes" in outcome.err and not out.exists()
 
 
+def test_boxes_in_a_reply_about_a_video_are_drawn_into_no_picture_that_came_before(
+    sensorium, engine, model, picture, film, tmp_path
+):
+    engine.replies = [BOXED]
+    clip, first, second = film(tmp_path / "clip.mp4", [40, 80]), tmp_path / "first.png", tmp_path / "second.png"
+    lines = [f"/image {picture}", "Where?", f"/draw {first}", f"/video {clip}", "And here?", f"/draw {second}",
+             f"/image {picture}", "And now?", f"/draw {second}"]  # fmt: skip
+    done = sensorium("chat", model, stdin="\n".join(lines[:6]))
+    assert "drew 1 box into" in done.err and first.exists() and not second.exists()
+    assert "error: --draw: a video was shown last" in done.err
+    assert f"drew 1 box into {second}" in sensorium("chat", model, stdin="\n".join(lines)).err
+    asked = ("chat", model, "-i", picture, "--video", clip, "-q", "Where?")
+    assert [box["pixels"] for box in json.loads(sensorium(*asked, "--json").out)["boxes"]] == [None]
+    n_asked = len(engine.asked)
+    assert "--draw: is about a picture" in sensorium(*asked, "--draw", second).error
+    assert "--correct: is about a picture" in sensorium(*asked, "--correct").error
+    rows = [{"role": "user", "content": [{"type": "image", "path": str(picture)}, {"type": "video", "path": str(clip)},
+                                         {"type": "text", "text": "Where?"}]}]  # fmt: skip
+    (tmp_path / "said.json").write_text(json.dumps(rows))
+    said = ("chat", model, "--conversation", tmp_path / "said.json", "--draw", second)
+    assert "--draw: there is no picture to draw into" in sensorium(*said).error
+    assert len(engine.asked) == n_asked
+
+
 def test_json_is_one_object_with_boxes_in_pixels_and_thousandths(sensorium, engine, model, picture):
     engine.replies = [BOXED]
     outcome = sensorium("chat", model, "-i", picture, "-q", "Where?", "--json")
@@ -236,7 +260,7 @@ def test_a_damaged_video_is_shown_as_far_as_it_goes_and_that_is_said(sensorium, 
 
 
 def test_videos_that_cannot_be_shown_are_refused_before_anything_is_loaded(sensorium, engine, model, film, tmp_path):
-    clip = film(tmp_path / "clip.mp4", [40, 80])
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 100)
     (tmp_path / "page.mp4").write_text("<html></html>")
     ask = ("chat", model, "-q", "What?")
     for words, said in [
@@ -248,6 +272,12 @@ def test_videos_that_cannot_be_shown_are_refused_before_anything_is_loaded(senso
     ]:
         assert said in sensorium(*ask, *words).error
     assert engine.asked == []
+
+
+def test_whether_a_video_has_room_is_reckoned_by_its_own_size(sensorium, engine, model, film, tmp_path, monkeypatch):
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 100)
+    monkeypatch.setattr(engine, "visual_tokens", lambda shown: {(64, 48): 10}[shown])
+    assert sensorium("chat", model, "-q", "What?", "--video", clip, "--frames", 200).out == "A cat.\n"
 
 
 def test_a_video_beyond_a_limit_is_shown_where_its_option_says_so(sensorium, engine, model, film, tmp_path):
@@ -276,7 +306,9 @@ def reads(monkeypatch):
                         lambda engine, progress: load_corrector(("text",), engine=engine, progress=progress))
 
 
-def test_a_reply_is_corrected_while_it_comes_and_the_corrected_one_is_kept(sensorium, engine, model, reads, tmp_path):
+def test_a_reply_is_corrected_while_it_comes_and_the_corrected_one_is_kept(
+    sensorium, engine, model, reads, film, tmp_path
+):
     from PIL import ImageDraw, ImageFont
 
     picture = Image.new("RGB", (400, 200), "white")
@@ -289,6 +321,10 @@ def test_a_reply_is_corrected_while_it_comes_and_the_corrected_one_is_kept(senso
     assert 'corrected: A sign says "[-BAKERY-]{+LIBRARY+}"' in done.err
     told = json.loads(sensorium(*words, "-q", "What is written?", "--json").out)
     assert told["reply"] == told["correction"]["output"] == 'A sign says "LIBRARY". So it is.'
+    clip = film(tmp_path / "clip.mp4", [40, 80])
+    after = sensorium(*words, stdin=f"What is written?\n/video {clip}\nAnd here?\n")
+    assert after.out == 'A sign says "LIBRARY". So it is.\nA sign says "BAKERY". So it is.\n'
+    assert "not corrected: a video was shown last" in after.err
     sensorium(*words, stdin="What is written?\nSure?\n")
     assert [message.text for message in engine.asked[-1]][1] == 'A sign says "LIBRARY". So it is.'
     assert "--correct: changes sentences" in sensorium(*words, "-q", "Where?", "--constrain", "boxes").error

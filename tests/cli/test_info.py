@@ -94,6 +94,44 @@ def test_a_model_folder_has_the_same_numbers_as_the_model_itself(sensorium, mode
     assert counts["total"] - counts["lora"] == sum(p.numel() for p in small_engine.model.parameters())
 
 
+@pytest.fixture
+def exported(tmp_path):
+    """What `export gguf` writes, but for what is in the GGUF files; pictures of up to four tiles with a small whole."""
+    from sensorium.media.sight import ViewsConfig
+    from sensorium.media.tiles import InternVLTiles
+    from sensorium.model.gguf_folder import GgufFolder
+
+    folder = tmp_path / "gguf"
+    folder.mkdir()
+    (folder / "model.gguf").write_bytes(bytes(3_000_000))
+    (folder / "mmproj.gguf").write_bytes(bytes(1_000_000))
+    views = ViewsConfig(tiles=InternVLTiles(max_tiles=4))
+    GgufFolder(folder, "q8_0", 224, 28, views, 8192, "part: MIT", {"recipe": "mine"}).write()
+    return folder
+
+
+def test_a_folder_that_was_exported_for_llama_cpp_is_described(sensorium, exported):
+    found = json.loads(sensorium("info", exported, "--size", "448x448", "--json").out)
+    assert found["file_bytes"] == {"model.gguf": 3_000_000, "mmproj.gguf": 1_000_000}
+    assert (found["visual_tokens"], found["context_length"]) == ((4 + 1) * (224 // 28) ** 2, 8192)
+    said = sensorium("info", exported, "--size", "448x448").out
+    assert "exported for llama.cpp, the language model in q8_0" in said and "model.gguf        3 MB" in said
+    assert "takes 320 visual tokens" in said and "licence: part: MIT" in said and "recipe: mine" in said
+    fewer = json.loads(sensorium("info", exported, "--visual-tokens", 20, "--json").out)
+    assert fewer["visual_tokens"] <= 20 and fewer["compression"]["compressor"] == "pool"
+    assert "this one is for llamacpp" in sensorium(
+        "info", exported, "--visual-tokens", 20, "--compressor", "fastv").error
+    (exported / "mmproj.gguf").unlink()
+    assert "mmproj.gguf: is missing" in sensorium("info", exported).error
+
+
+def test_a_video_costs_what_its_own_size_does(sensorium, exported, film, tmp_path):
+    """Frames of 64x48 are one view of 8x8 tokens each; a picture of 640x480 were cut into four, and the whole."""
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 4)
+    found = json.loads(sensorium("info", exported, "--video", clip, "--json").out)
+    assert (found["frames"], found["visual_tokens"]) == (8, 8 * 64)
+
+
 def test_what_a_video_costs_is_told_before_it_is_watched(sensorium, recipe, film, tmp_path):
     clip = film(tmp_path / "clip.mp4", range(40, 240, 5), sound_s=1)
     found = json.loads(sensorium("info", recipe, "--video", clip, "--sampling", "fps:2", "--json").out)
@@ -104,15 +142,15 @@ def test_what_a_video_costs_is_told_before_it_is_watched(sensorium, recipe, film
 
 
 def test_a_file_that_ends_like_a_video_is_one(sensorium, film, tmp_path):
-    clip = film(tmp_path / "clip.mp4", [40, 80])
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 4)
     assert json.loads(sensorium("info", clip, "--json").out)["visual_tokens"] == 8 * 64
     assert "does not exist" in sensorium("info", tmp_path / "none.mp4").error
 
 
 def test_a_video_that_has_no_room_is_refused_with_what_to_change(sensorium, recipe, film, tmp_path):
-    clip = film(tmp_path / "clip.mp4", [40, 80])
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 300)
     said = sensorium("info", recipe, "--video", clip, "--frames", 1000).error
-    assert "takes 1000 frames of 16 visual tokens, 16,000 in all" in said and "(--frames) at most 511" in said
+    assert "takes 600 frames of 16 visual tokens, 9,600 in all" in said and "(--frames) at most 511" in said
     assert "--frames: is about a video" in sensorium("info", recipe, "--frames", 4).error
 
 
@@ -139,6 +177,26 @@ def test_what_a_picture_costs_is_told_with_and_without_a_budget(sensorium, pictu
     assert "1000x500 pixels, squashed to 224x224 pixels" in said and "takes 9 visual tokens (by pool, of 16)" in said
 
 
+@pytest.mark.parametrize(("suffix", "format"), [
+    (".tiff", "TIFF"), (".TIF", "TIFF"), (".avif", "AVIF"), (".jp2", "JPEG2000"), (".ppm", "PPM"),
+])  # fmt: skip
+def test_a_file_that_ends_like_any_picture_that_opens_is_one(sensorium, tmp_path, suffix, format):
+    from PIL import Image
+
+    path = tmp_path / f"photo{suffix}"
+    Image.new("RGB", (40, 20)).save(path, format)
+    found = json.loads(sensorium("info", path, "--json").out)
+    assert (found["source"], found["width"], found["height"], found["visual_tokens"]) == (str(path), 40, 20, 64)
+
+
+def test_a_heic_picture_is_no_model_whether_it_can_be_opened_or_not(sensorium, tmp_path):
+    path = tmp_path / "photo.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(80))
+    said = sensorium("info", path).error
+    assert "model" not in said.replace(str(path), "") and ("HEIC" in said or "damaged" in said)
+    assert "does not exist" in sensorium("info", tmp_path / "none.heic").error
+
+
 def test_of_what_leaves_between_layers_it_tells_what_chat_will_do(sensorium, picture):
     """The default has 30 layers: of 64 tokens FastV keeps 21 after two, which makes (2 * 64 + 28 * 21) / 30."""
     options = ("--compressor", "fastv", "--visual-tokens")
@@ -155,7 +213,7 @@ def test_of_a_budget_that_is_not_needed_nothing_is_said(sensorium, picture, way)
 
 
 def test_a_video_costs_its_frames_with_the_budget_and_a_model_of_others_has_none(sensorium, recipe, film, tmp_path):
-    clip = film(tmp_path / "clip.mp4", [40, 80])
+    clip = film(tmp_path / "clip.mp4", [40, 80] * 4)
     found = json.loads(sensorium("info", recipe, "--video", clip, "--visual-tokens", 4, "--json").out)
     assert (found["frames"], found["visual_tokens"]) == (8, 8 * 4)
     assert "this one is for remote" in sensorium("info", "http://localhost:1/v1", "--visual-tokens", 4).error

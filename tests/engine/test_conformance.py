@@ -13,7 +13,7 @@ from sensorium.conversation import Conversation, Image, Text, Video, assistant, 
 from sensorium.engine import OneOf, Sampling
 from sensorium.errors import SensoriumError
 
-from .conftest import ASKED, BLUE, RED, SEVERAL
+from .conftest import ASKED, BLUE, RED, SEVERAL, picture
 
 
 def _reply(engine: Any, conversation: Conversation, **options: object) -> str:
@@ -39,6 +39,19 @@ def test_seeds_are_reproducible(any_engine):
         return _reply(any_engine, question, max_new_tokens=12, temperature=1.0, seed=seed)
 
     assert reply(1) == reply(1) != reply(2)
+
+
+def test_a_seed_falls_otherwise_on_other_questions_and_other_pictures_and_alike_alone(any_engine):
+    """So hot that each of two answers is about as likely: with draws that all share, all would say the same."""
+    sampling = Sampling(max_new_tokens=4, temperature=10.0, seed=3, constrain=OneOf(("A", "B")))
+    of_words = [Conversation((user(f"Question {number}."),)) for number in range(8)]
+    of_pictures = [Conversation((user(picture((30 * shade, 0, 0)), "Which?"),)) for shade in range(8)]
+    for questions in (of_words, of_pictures):
+        replies = [reply.text for reply in any_engine.answer(questions, sampling)]
+        assert set(replies) == {"A", "B"}
+        for question, reply in list(zip(questions, replies, strict=True))[:3]:
+            assert any_engine.answer([question], sampling)[0].text == reply
+            assert "".join(delta.text for delta in any_engine.stream(question, sampling)) == reply
 
 
 def test_a_stop_string_ends_the_reply_and_is_not_part_of_it(any_engine):
@@ -107,9 +120,9 @@ def test_a_video_is_its_frames_with_their_times(any_engine, film, tmp_path):
 
 
 def test_a_video_of_too_many_frames_is_refused_before_it_is_decoded(any_engine, film, tmp_path):
-    path = film(tmp_path / "clip.mp4", [40, 80])
+    path = film(tmp_path / "clip.mp4", [40, 80] * 100)
     asked = Conversation((user(Video(str(path), frames=1024), "What moves?"),))
-    with pytest.raises(SensoriumError, match=r"takes 1024 frames of .* Look at fewer frames: `frames` \(--frames\)"):
+    with pytest.raises(SensoriumError, match=r"takes 200 frames of .* Look at fewer frames: `frames` \(--frames\)"):
         any_engine.answer([asked], Sampling(max_new_tokens=1))
 
 

@@ -245,12 +245,28 @@ def test_self_consistency_asks_with_several_seeds_and_gives_one_of_the_replies(e
     asking = decoding(engine, method)
     assert isinstance(asking, Consistent)
     chosen = asking.answer(SEVERAL, Sampling(max_new_tokens=6, seed=10))
-    drawn = [engine.answer(SEVERAL, Sampling(max_new_tokens=6, temperature=1.0, seed=seed)) for seed in range(10, 14)]
+    warm = Sampling(max_new_tokens=6, temperature=1.0, seed=10)
+    drawn = [engine.answer(SEVERAL, warm.apart(number)) for number in range(4)]
     for i, reply in enumerate(chosen):
         options = [replies[i] for replies in drawn]
         assert reply == options[agreed([one.text for one in options])]
     assert [delta.text for delta in asking.stream(ASKED, Sampling(max_new_tokens=6, seed=10))] == [chosen[0].text]
     assert asking.card.provenance["method"] == method.spec and asking.count("cat") == engine.count("cat")
+
+
+def test_the_votes_of_one_seed_are_not_those_of_the_next(engine):
+    """Repeats of a benchmark have seeds one after the other: replies that two of them share would count twice."""
+    asked: list[int] = []
+
+    class Listening(TorchEngine):
+        def answer(self, conversations, sampling=LONG):
+            asked.append(sampling.seed)
+            return super().answer(conversations, sampling)
+
+    asking = decoding(Listening(engine.model), SelfConsistency(replies=3))
+    for seed in (10, 11):
+        asking.answer(SEVERAL[1:2], Sampling(max_new_tokens=1, seed=seed))
+    assert len(set(asked)) == 6
 
 
 def test_other_engines_say_what_they_cannot_do(llamacpp_engine):

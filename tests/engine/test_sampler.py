@@ -109,6 +109,18 @@ def test_the_same_seed_draws_the_same_and_another_seed_does_not():
     assert line(1) == line(1) != line(2)
 
 
+def test_what_a_seed_is_mixed_with_decides_all_draws_and_leaves_no_trace_in_them():
+    """Of the first draws over 1,000 prompts the mean is 1/2 within 4 standard errors; neighbours do not correlate."""
+    asked = Sampling(temperature=1.0, seed=7)
+    assert asked.apart(1, 2, "ab") == asked.apart(1, 2, "ab") != asked.apart(1, 2, "ac")
+    others = [asked.apart(), asked.apart(12), asked.apart(1, 2), asked.apart(2, 1), asked.apart("1", 2),
+              Sampling(temperature=1.0, seed=8).apart(1, 2)]  # fmt: skip
+    assert len({one.seed for one in others}) == len(others) and all(0 <= one.seed < 2**63 for one in others)
+    draws = np.array([TokenSampler(asked.apart(5, number)).random.random() for number in range(1000)])
+    assert abs(draws.mean() - 0.5) < 4 / np.sqrt(12 * 1000)
+    assert abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 4 / np.sqrt(1000)
+
+
 def test_the_global_random_state_is_not_touched():
     np.random.seed(0)
     before = np.random.get_state()[1].copy()
@@ -130,7 +142,7 @@ def test_repetition_penalty_divides_positive_and_multiplies_negative_scores():
     [
         ({"max_new_tokens": 0}, "max_new_tokens"), ({"temperature": -1.0}, "temperature"), ({"top_p": 0.0}, "top_p"),
         ({"top_p": 1.5}, "top_p"), ({"top_k": -1}, "top_k"), ({"repetition_penalty": 0.5}, "repetition_penalty"),
-        ({"temperature": float("nan")}, "temperature"), ({"stop": ("a", "")}, "stop"),
+        ({"temperature": float("nan")}, "temperature"), ({"stop": ("a", "")}, "stop"), ({"seed": -1}, "seed"),
     ],
 )
 def test_impossible_sampling_is_refused(options, field):

@@ -39,17 +39,28 @@ def test_a_key_tells_pictures_questions_and_company_apart():
 
 def test_what_was_asked_for_longest_ago_is_forgotten():
     made: list[str] = []
-    kept = Remembered[str](2)
+    kept = Remembered[list[np.ndarray]](2, n_bytes=0)
     for key in "aabacab":
-        kept.get(key, lambda key=key: made.append(key) or key)
+        kept.get(key, lambda key=key: made.append(key) or [np.zeros(2)])
     assert made == ["a", "b", "c", "b"] and "b" in kept and "c" not in kept and len(kept) == 2
 
 
 def test_of_runs_as_many_pictures_are_remembered_and_not_as_many_runs():
-    kept = Remembered[list[str]](8)
+    kept = Remembered[list[np.ndarray]](8, n_bytes=0)
     for key, n, left in (("a", 3, ["a"]), ("b", 3, ["a", "b"]), ("c", 3, ["b", "c"]), ("long", 20, ["long"])):
-        kept.get(key, lambda n=n: ["picture"] * n)
+        kept.get(key, lambda n=n: [np.zeros(2)] * n)
         assert [key for key in ("a", "b", "c", "long") if key in kept] == left
+
+
+def test_a_video_of_many_frames_is_remembered_whole_where_they_are_small():
+    """A thousand frames of 64 tokens of 576 numbers of 4 bytes are 147 MB; so large that 300 are 600 MB, 256 stay."""
+    small, large = Remembered[tuple[np.ndarray, str]](), Remembered[tuple[np.ndarray, str]]()
+    for frame in range(1000):
+        small.get(str(frame), lambda: (np.empty((64, 576), np.float32), "views"))
+    assert len(small) == 1000
+    for frame in range(300):
+        large.get(str(frame), lambda: (np.empty(500_000, np.float32), "views"))
+    assert len(large) == 256 and "299" in large and "43" not in large
 
 
 @pytest.fixture

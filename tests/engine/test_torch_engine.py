@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from sensorium.conversation import Conversation, Image, assistant, user
+from sensorium.conversation import Conversation, Image, Video, assistant, user
 from sensorium.engine import JsonSchema, OneOf, Reply, Sampling
 from sensorium.engine.seeing import Remembered
 from sensorium.engine.torch import TorchEngine
@@ -113,11 +113,22 @@ def test_a_picture_is_encoded_once_however_often_it_is_shown(engine, tmp_path):
 
 
 def test_the_picture_memory_forgets_the_oldest(engine, monkeypatch):
-    monkeypatch.setattr(engine, "_pictures", Remembered(2))
+    monkeypatch.setattr(engine, "_pictures", Remembered(2, n_bytes=0))
     for shade in range(4):
         engine._visual(picture((shade * 60, 0, 0)))
     assert len(engine._pictures) == 2
     assert picture((180, 0, 0)).digest in engine._pictures and picture((0, 0, 0)).digest not in engine._pictures
+
+
+def test_a_video_of_small_frames_has_room_where_usual_pictures_would_be_cut_into_tiles(tiny_model_tree, film, tmp_path):
+    """Of 640x480 pixels, four tiles and the whole take 4 tokens each; 64x48 are shown as one view."""
+    torch.manual_seed(0)
+    tree = tiny_model_tree | {"views": {"tiles": {"scheme": "internvl", "max_tiles": 4}}}
+    engine = TorchEngine(ModelConfig.model_validate(tree).build())
+    clip = film(tmp_path / "clip.mp4", range(40, 240, 5))
+    assert (engine.card.visual_tokens, engine.visual_tokens((64, 48)), engine.card.context_length) == (20, 4, 512)
+    asked = Conversation((user(Video(str(clip), frames=30, timestamps=False), "What?"),))
+    assert engine.answer([asked], Sampling(max_new_tokens=1))[0].n_prompt > 30 * 4
 
 
 def test_a_saved_model_answers_as_it_did_and_its_adapters_are_merged(tiny_model_tree, tmp_path):

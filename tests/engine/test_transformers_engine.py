@@ -116,6 +116,13 @@ def test_the_card_of_other_peoples_folders_tells_what_a_picture_costs(checkpoint
     assert card.provenance["model_type"] == name
 
 
+def test_of_a_size_they_tell_what_one_of_that_size_costs(checkpoint):
+    """Of 32x32 pixels InternVL cuts one view of 4x4 patches, 2x2 tokens; of 64x32 two tiles and the whole."""
+    engine = TransformersEngine.load(checkpoint("internvl"))
+    assert [engine.visual_tokens(size) for size in ((32, 32), (64, 32), (640, 480))] == [4, 3 * 4, 5 * 4]
+    assert card_of_folder(checkpoint("internvl"), "internvl", (32, 32)).visual_tokens == 4
+
+
 def _questions(engine: TransformersEngine) -> list[Conversation]:
     plain = [Conversation((user("Are you helpful?"),)), Conversation((system("Be."), user("You are " * 9)))]
     shown = [ASKED, Conversation((user("Look: ", BLUE, " a longer question?"), assistant("Yes"), user("And now?")))]

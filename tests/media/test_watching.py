@@ -90,6 +90,33 @@ def test_frames_that_have_no_room_are_refused_with_the_number_that_has(clip):
     assert len(Watcher().shown(conversation, 64, 1280).images) == 20
 
 
+def test_a_video_of_fewer_frames_than_are_asked_for_needs_room_for_those_that_it_has(film, clip, tmp_path):
+    """By the header of the container, or by length and rate where that counts no frames, as Matroska's does not."""
+    uncounted = film(tmp_path / "clip.mkv", range(5, 245, 3))
+    for path in (clip, uncounted):
+        asked = Video(str(path), frames=200)
+        info, n_frames = Watcher().expect(asked)
+        assert n_frames == info.n_frames == 80
+        assert Watcher().expect(Video(str(path), sampling="fps:25"))[1] == 80
+        conversation = Conversation((user(asked, "What?"),))
+        assert len(Watcher().shown(conversation, 64, 80 * 64).images) == 80
+        with pytest.raises(SensoriumError, match="takes 80 frames of 64"):
+            Watcher().shown(conversation, 64, 80 * 64 - 1)
+
+
+def test_room_is_reckoned_by_the_size_in_which_frames_are_shown(film, clip, tmp_path):
+    """A hundredth of the pixels: 30 tokens for 64x48; 2,949 where 1600x800 are shrunk to 768x384."""
+    def tokens_of(size):
+        return size[0] * size[1] // 100
+
+    conversation = Conversation((user(Video(str(clip), frames=20), "What?"),))
+    assert len(Watcher().shown(conversation, 64, 600, tokens_of).images) == 20
+    large = film(tmp_path / "large.mp4", [PILImage.new("RGB", (1600, 800))] * 2)
+    with pytest.raises(SensoriumError, match="takes 2 frames of 2949 visual tokens, 5,898 in all"):
+        Watcher().shown(Conversation((user(Video(str(large)), "What?"),)), 64, 5000, tokens_of)
+    assert {_opened(frame).size for frame in Watcher().watch(Video(str(large))).frames} == {(768, 384)}
+
+
 def test_videos_and_pictures_share_the_room_and_nothing_is_decoded_before_all_fit(clip):
     picture, watcher = Image(b"not opened here"), Watcher()
     eight, seven = Video(str(clip), frames=8), Video(clip.read_bytes(), frames=7)

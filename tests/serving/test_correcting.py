@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from urllib.error import HTTPError
@@ -136,6 +137,19 @@ def test_a_chat_that_cannot_be_corrected_is_refused_by_name(serve, told, correct
         status, answer = post(address, "/v1/chat/completions", body)
     assert status == 400 and answer["error"]["param"] == "correct" and says in answer["error"]["message"]
     assert not told.asked
+
+
+def test_a_reply_about_a_video_is_not_corrected_by_a_picture_before_it(
+    serve, told, correcting, data_url, film, tmp_path
+):
+    clip = base64.b64encode(film(tmp_path / "clip.mp4", [40, 80]).read_bytes()).decode()
+    video = {"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{clip}"}}
+    messages = [*shown(data_url), {"role": "assistant", "content": "A dog."}, {"role": "user", "content": [video]}]
+    with serve(told, correcting=correcting) as address:
+        status, answer = post(address, "/v1/chat/completions", {"model": "told", "messages": messages, "correct": True})
+        assert status == 400 and "or a video after it" in answer["error"]["message"]
+        assert post(address, "/v1/chat/completions", {"model": "told", "messages": messages})[0] == 200
+    assert len(told.asked) == 1
 
 
 def test_a_server_without_correction_says_so(serve, told, data_url):

@@ -15,6 +15,7 @@ from PIL import Image as Picture
 
 from sensorium.conversation import Conversation, Image, Text, Video, decode_data_url, user
 from sensorium.engine import Card, Sampling
+from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.media.video import VideoLimits
 from sensorium.media.watching import Watcher
@@ -118,6 +119,15 @@ def test_subtitles_come_with_the_request_or_not_at_all(told, serve, clip, tmp_pa
     assert [c.messages[0].parts[0].text for c, _ in told.asked] == ["0:02 "] * 2
 
 
+def test_subtitles_that_vanish_before_they_are_read_are_said_in_one_line(told, clip, tmp_path):
+    gone = tmp_path / "gone.srt"
+    viewing = Viewing(told, ServerSettings())
+    asked = Conversation((user(Video(clip, subtitles=str(gone)), "What?"),))
+    with pytest.raises(SensoriumError, match=r"messages\[0\]: subtitles: cannot be read \(No such file") as refused:
+        asyncio.run(viewing.view(asked, "somebody"))
+    assert str(tmp_path) not in str(refused.value)
+
+
 def test_words_of_subtitles_are_said_at_their_frames(told, serve, clip):
     with serve(told) as address:
         assert post(address, _asks(_part(clip, sampling="subtitles", subtitles=SRT)))[0] == 200
@@ -156,12 +166,26 @@ def test_each_limit_is_said_in_one_line_with_its_option(told, serve, film, clip,
     assert len(told.asked) == 1
 
 
+def test_a_header_that_claims_few_frames_does_not_get_more_of_them_in(told, serve, film, clip, tmp_path):
+    """One a second, says this one, and has ten: 9 are expected of its 80."""
+    film(tmp_path / "lies.mkv", range(5, 245, 3), fps=1, times_s=[k / 10 for k in range(80)])
+    lies = (tmp_path / "lies.mkv").read_bytes()
+    with serve(told, max_frames=12) as address:
+        assert "takes 13 frames; at most 12 are allowed" in _refused(address, _part(lies, frames=13))
+        said = _refused(address, _part(clip, frames=3), _part(lies, frames=10))
+        assert "takes 13 frames, with those before it" in said
+        assert post(address, _asks(_part(lies, frames=12)))[0] == 200
+    assert len(told.asked) == 1
+
+
 def test_frames_that_have_no_room_are_refused_before_they_are_decoded(told, serve, clip):
     told.card = Card("told", ("text", "image", "video"), 640, 64)
     told.watcher = Watcher(_never)
     with serve(told) as address:
         said = _refused(address, _part(clip, frames=11, sampling="difference"))
-    assert "11 frames of 64 visual tokens, 704 in all; this model has room for 640" in said
+        assert "11 frames, 704 visual tokens in all; this model has room for 640" in said
+        told.visual_tokens = lambda shown: 50 if shown == (64, 48) else 64  # of a model whose cost depends on the size
+        assert post(address, _asks(_part(clip, frames=11)))[0] == 200
 
 
 def _never(pictures: object) -> np.ndarray:

@@ -99,14 +99,12 @@ def chat(
     watching = Watching(frames, sampling, subtitles, max_pixels, max_seconds, max_bytes)
     before = _read_conversation(conversation, watching) if conversation else None
     videos = [watching.of(path) for path in video or []]
-    _check(pictures, videos, before, question, draw, json)
+    _check(pictures, videos, before, question, draw, correct, json)
     _check_videos(videos, watching)
     if not videos and (question is not None or json):
         watching.require_unused(but_limits=before is not None and bool(_videos(before)))
     if correct and constrain is not None and constrain != "yes-no" and "|" not in constrain:
         raise SensoriumError("--correct", "changes sentences, and this reply is to keep a form.", "Leave one out.")
-    if correct and question is not None and not pictures and not (before and before.images):
-        raise SensoriumError("--correct", "is about a picture, and none is shown.", "Add --image PATH.")
     allowed = _constraint(constrain) if constrain is not None else None
     find_model(model)  # complains at once; torch takes seconds to import
     with Preparation() as preparation:
@@ -142,6 +140,7 @@ def _check(
     before: Conversation | None,
     question: str | None,
     draw: Path | None,
+    correct: bool,
     json: bool,
 ) -> None:
     """Find what is wrong with the options and media by looking at headers only. Raises SensoriumError."""
@@ -165,8 +164,26 @@ def _check(
         raise SensoriumError(draw, "its folder does not exist.", "Make the folder, or choose another.")
     if draw is not None and draw.is_dir():
         raise SensoriumError(draw, "is a folder.", "Name a file for the picture.")
-    if draw is not None and question is not None and not pictures and not (before and before.images):
-        raise SensoriumError("--draw", "there is no picture to draw into.", "Add --image PATH.")
+    if question is not None or ends_with_user:
+        _require_picture(draw is not None, correct, pictures, videos, before)
+
+
+def _require_picture(
+    draws: bool, corrects: bool, pictures: list[Path], videos: list[Video], before: Conversation | None
+) -> None:
+    """Raises SensoriumError where the one question to be answered is not about a picture, as drawing needs it to be."""
+    if videos:  # which are shown after the pictures
+        remedy = "Leave --video out, or ask about the picture by itself."
+        if draws:
+            raise SensoriumError("--draw", "is about a picture, and which frame of a video boxes mean is not known.",
+                                 remedy)
+        if corrects:
+            raise SensoriumError("--correct", "is about a picture, and a video is shown last.", remedy)
+    if not pictures and (before is None or before.last_picture is None):
+        if draws:
+            raise SensoriumError("--draw", "there is no picture to draw into.", "Add --image PATH.")
+        if corrects:
+            raise SensoriumError("--correct", "is about a picture, and none is shown last.", "Add --image PATH.")
 
 
 def _read_conversation(path: Path, watching: Watching) -> Conversation:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sensorium.cli import picture
+from sensorium.cli import exported, picture
 from sensorium.cli.options import ApiKeyOption, CompressorOption, VisualTokens
-from sensorium.cli.terminal import Preparation, emit, emit_json
+from sensorium.cli.terminal import Preparation, emit, emit_json, size_of
 from sensorium.cli.video import (
     SUFFIXES,
     Frames,
@@ -22,6 +22,7 @@ from sensorium.cli.video import (
     Watching,
     cost,
     cost_lines,
+    size_of_frame,
 )
 from sensorium.engine.names import RUN_BY, find_model
 from sensorium.errors import SensoriumError
@@ -63,9 +64,9 @@ def info(
 ) -> None:
     """Show what a model or a recipe is made of, and what it costs; or what a file costs before it is looked at.
 
-    Parts and licences, parameters of each module, visual tokens of a picture, memory. For a recipe
-    also what trains in each stage, and the memory of weights, gradients and optimizer (activations come on top and
-    depend on the batch).
+    Parts and licences, parameters of each module, visual tokens of a picture, memory; of a folder that
+    `export gguf` wrote, its files. For a recipe also what trains in each stage, and the memory of weights,
+    gradients and optimizer (activations come on top and depend on the batch).
 
     \b
     Examples:
@@ -87,17 +88,20 @@ def info(
     if clip is None:
         watching.require_unused()
     else:
-        cost(clip, 0, 0, watching.limits)  # a file that cannot be read is found out before the model is looked at
+        # A file that cannot be read is found out before the model is looked at; and a frame's size may decide its cost.
+        width, height = size_of_frame(clip, watching.limits)
     with Preparation() as preparation:
-        is_ours = Path(model).suffix.lower() in RECIPES or (found := find_model(model)).kind in ("sensorium", "gguf")
+        is_ours = Path(model).suffix.lower() in RECIPES or (found := find_model(model)).kind == "sensorium"
         if is_ours:
             content = _collect(model, width, height, fewer, preparation)
+        elif found.kind == "gguf":
+            content = exported.collect(found, (width, height), fewer)
         else:
             if fewer is not None:
                 from sensorium.model.fewer import require_engine
 
                 require_engine(fewer, RUN_BY[found.kind][0])
-            content = _card(found, api_key, preparation)
+            content = _card(found, None if clip is None else (width, height), api_key, preparation)
     if clip is not None:
         seen = cost(clip, content["visual_tokens"], content["context_length"], watching.limits)
         if json:
@@ -114,6 +118,8 @@ def info(
         emit_json(content)
     elif is_ours:
         _print(content)
+    elif found.kind == "gguf":
+        emit("\n".join(exported.lines(content)))
     else:
         _print_card(content)
 
@@ -168,8 +174,13 @@ def _collect(
     return found | {"stages": _stages(recipe, summary)} if recipe else found
 
 
-def _card(found: Named, api_key: str | None, progress: Preparation) -> dict[str, Any]:
-    """What a model that is not ours tells of itself; of a folder also its parameters. No weights are loaded."""
+def _card(
+    found: Named, frame: tuple[int, int] | None, api_key: str | None, progress: Preparation
+) -> dict[str, Any]:
+    """What a model that is not ours tells of itself; of a folder also its parameters. No weights are loaded.
+
+    frame: of that size the visual tokens are told where the model is at hand, else those of a usual picture.
+    """
     from dataclasses import asdict
 
     if found.kind == "remote":
@@ -180,10 +191,12 @@ def _card(found: Named, api_key: str | None, progress: Preparation) -> dict[str,
         return asdict(engine.card)
     from sensorium.engine.transformers.engine import card_of_folder
     from sensorium.engine.transformers.folder import count_parameters
+    from sensorium.media.sight import USUAL_PICTURE
     from sensorium.parts.hub import hub_folder
 
     folder = found.folder or hub_folder(found.name, progress)
-    return asdict(card_of_folder(folder, found.name)) | {"parameters": {"total": count_parameters(folder)}}
+    card = card_of_folder(folder, found.name, frame or USUAL_PICTURE)
+    return asdict(card) | {"parameters": {"total": count_parameters(folder)}}
 
 
 def _described(
@@ -193,24 +206,17 @@ def _described(
 
     import torch
 
-    sight = summary.sight
-    views = sight.views((width, height))
-    n_tokens, compressed = (len(views.layout), {}) if fewer is None else picture.with_fewer(fewer, summary, views)
     return {
         "name": name,
         "parts": [asdict(part) for part in summary.parts],
         "parameters": summary.parameters | {"total": summary.total},
-        "picture": {
-            "width": width, "height": height, "views": len(views), "view": list(views.size),
-            "way": sight.in_words((width, height)), "any_size": not sight.config.depends_on_size,
-        },
-        "visual_tokens": n_tokens,
+        **picture.shown(summary.sight, (width, height), fewer, summary.n_layers),
         "context_length": summary.context_length,
         "memory_bytes": {
             "float32": summary.weight_bytes(torch.float32),
             "bfloat16": summary.weight_bytes(torch.bfloat16),
         },
-    } | compressed
+    }
 
 
 def _stages(recipe: Recipe, summary: ModelSummary) -> list[dict[str, Any]]:
@@ -242,21 +248,16 @@ def _print(content: dict[str, Any]) -> None:
     emit("\nparameters")
     for module, count in content["parameters"].items():
         emit(f"  {module:<12} {count:>14,}")
-    shown = content["picture"]
-    emit(f"\na picture of {shown['width']}x{shown['height']}")
-    emit(f"  is {shown['way']}{', whatever its size' * shown['any_size']},")
-    tokens = f"{content['visual_tokens']} visual tokens{picture.made_of(content)}"
-    emit(f"  and takes {tokens}{', as every picture does' * shown['any_size']}")
-    emit(f"  of the {content['context_length']:,} tokens that a conversation may have")
+    emit("\n".join(picture.shown_lines(content)))
     memory = content["memory_bytes"]
-    single, half = _size_of(memory["float32"]), _size_of(memory["bfloat16"])
+    single, half = size_of(memory["float32"]), size_of(memory["bfloat16"])
     emit(f"\nmemory of the weights: {single} in float32, {half} in bfloat16")
     for stage in content.get("stages", []):
         samples = f"{stage['samples']:,} samples" if stage["samples"] else "all samples"
         emit(f"\nstage {stage['name']} ({stage['objective']}, {samples})")
         for module, count in stage["trainable"].items():
             emit(f"  trains {module:<12} {count:>14,}")
-        emit(f"  memory with gradients and optimizer, activations aside: {_size_of(stage['memory_bytes'])}")
+        emit(f"  memory with gradients and optimizer, activations aside: {size_of(stage['memory_bytes'])}")
     if content["provenance"]:
         emit("\ngoes on from" if "stages" in content else "\nmade by")
         for key, value in content["provenance"].items():
@@ -274,7 +275,3 @@ def _print_card(content: dict[str, Any]) -> None:
     emit(f"\nlicence: {content['licence'] or 'see its source'}")
     for key, value in content["provenance"].items():
         emit(f"  {key}: {value}")
-
-
-def _size_of(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""What a picture will cost, told from its header."""
+"""What a picture will cost, told from its header or its size."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sensorium.media.sight import Sight
     from sensorium.media.views import Views
     from sensorium.model.fewer import Fewer
-    from sensorium.model.summary import ModelSummary
 
 
 def is_picture(name: str) -> bool:
     """By its ending; one that moves is a video."""
-    from sensorium.media.images import SUFFIXES
+    from sensorium.media.images import READ_SUFFIXES
 
-    return Path(name).suffix.lower() in set(SUFFIXES) - {".gif"}
+    return Path(name).suffix.lower() in set(READ_SUFFIXES) - {".gif"}
 
 
 def cost(path: Path, size: tuple[int, int], content: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,32 @@ def cost(path: Path, size: tuple[int, int], content: dict[str, Any]) -> dict[str
     return {"source": str(path), "width": size[0], "height": size[1]} | {k: content[k] for k in told if k in content}
 
 
-def with_fewer(fewer: Fewer, summary: ModelSummary, views: Views) -> tuple[int, dict[str, Any]]:
+def shown(sight: Sight, size: tuple[int, int], fewer: Fewer | None, n_layers: int) -> dict[str, Any]:
+    """How a model shows a picture of that size, and what it takes in the prompt. n_layers: of the language model."""
+    views = sight.views(size)
+    n_tokens, compressed = (len(views.layout), {}) if fewer is None else _with_fewer(fewer, sight, n_layers, views)
+    return {
+        "picture": {
+            "width": size[0], "height": size[1], "views": len(views), "view": list(views.size),
+            "way": sight.in_words(size), "any_size": not sight.config.depends_on_size,
+        },
+        "visual_tokens": n_tokens,
+    } | compressed
+
+
+def shown_lines(content: dict[str, Any]) -> list[str]:
+    """`shown` for people, of content that tells the context length as well."""
+    picture = content["picture"]
+    tokens = f"{content['visual_tokens']} visual tokens{made_of(content)}"
+    return [
+        f"\na picture of {picture['width']}x{picture['height']}",
+        f"  is {picture['way']}{', whatever its size' * picture['any_size']},",
+        f"  and takes {tokens}{', as every picture does' * picture['any_size']}",
+        f"  of the {content['context_length']:,} tokens that a conversation may have",
+    ]
+
+
+def _with_fewer(fewer: Fewer, sight: Sight, n_layers: int, views: Views) -> tuple[int, dict[str, Any]]:
     """What a picture shown so takes in the prompt, and how it was made that few; nothing of that where it was not.
 
     Raises SensoriumError where the model cannot be asked for so few.
@@ -37,9 +62,9 @@ def with_fewer(fewer: Fewer, summary: ModelSummary, views: Views) -> tuple[int, 
         made = {"compressor": fewer.method, "of": whole}
         return fewer.count(views), {"compression": made} if fewer.is_needed(views) else {}
     # Shares are fitted to a usual picture; what is dropped between layers still stands in the prompt.
-    dropping = fewer.fitted(summary.n_layers, len(summary.sight.views(USUAL_PICTURE).layout))
+    dropping = fewer.fitted(n_layers, len(sight.views(USUAL_PICTURE).layout))
     seen = len(views.order)
-    average = sum(dropping.counts(seen, summary.n_layers)) / summary.n_layers
+    average = sum(dropping.counts(seen, n_layers)) / n_layers
     made = {"compressor": fewer.method, "of": whole, "on_average": round(average, 1)}
     return whole, {"compression": made} if average < seen else {}
 

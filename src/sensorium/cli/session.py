@@ -54,11 +54,12 @@ class Session:
 
     def watch(self, video: Video) -> dict[str, Any]:
         """Show a video before the next question; what was seen of it. Raises SensoriumError if it cannot be."""
-        from sensorium.media.watching import require_room
+        from sensorium.media.watching import frame_size, require_room
 
         card, watcher = self.engine.card, self.engine.watcher
         if card.visual_tokens and card.context_length:
-            require_room(video, watcher.expect(video)[1], card.visual_tokens, card.context_length)
+            info, n_frames = watcher.expect(video)
+            require_room(video, n_frames, self.engine.visual_tokens(frame_size(info)), card.context_length)
         watched = watcher.watch(video)  # decoded now, and remembered there for the answer
         self.shown.append(video)
         seen = {"source": video.source, "duration_s": round(watched.info.duration_s, 3), "frames": watched.n_frames,
@@ -72,9 +73,12 @@ class Session:
 
     def stream(self, conversation: Conversation) -> None:
         """Answer a conversation that ends with the user's turn; from then on it is this session's."""
-        if self.corrector is not None and conversation.images:
-            self._stream_corrected(self.corrector, conversation)
+        picture = conversation.last_picture
+        if self.corrector is not None and picture is not None:
+            self._stream_corrected(self.corrector, picture, conversation)
             return
+        if self.corrector is not None and conversation.images:
+            note("not corrected: a video was shown last, and correction is about a picture")
         reply, finish = "", None
         deltas = self.engine.stream(conversation, self.sampling)
         try:
@@ -92,7 +96,7 @@ class Session:
             note(f"(cut off after {self.sampling.max_new_tokens} tokens; --max-new-tokens allows more)")
         self._keep(conversation, reply)
 
-    def _stream_corrected(self, corrector: Corrector, conversation: Conversation) -> None:
+    def _stream_corrected(self, corrector: Corrector, picture: Image, conversation: Conversation) -> None:
         """The reply with what is wrong about the picture shown last put right, sentence by sentence."""
         from sensorium.correction.difference import marked
 
@@ -104,7 +108,7 @@ class Session:
                 yield delta.text
 
         question = conversation.messages[-1].text
-        report = emit_corrected(corrector.stream(conversation.images[-1], words(), question))
+        report = emit_corrected(corrector.stream(picture, words(), question))
         if finishes and finishes[-1] == "length":
             note(f"(cut off after {self.sampling.max_new_tokens} tokens; --max-new-tokens allows more)")
         if report.edits:
@@ -116,10 +120,9 @@ class Session:
     def answer(self, conversation: Conversation) -> dict[str, Any]:
         """Answer at once; what a program wants to know about it, boxes in thousandths and in pixels."""
         reply = self.engine.answer([conversation], self.sampling)[0]
-        report = None
-        if self.corrector is not None and conversation.images:
-            question = conversation.messages[-1].text
-            report = self.corrector.correct_reply(conversation.images[-1], reply.text, question)
+        report, picture = None, conversation.last_picture
+        if self.corrector is not None and picture is not None:
+            report = self.corrector.correct_reply(picture, reply.text, conversation.messages[-1].text)
         text = report.output if report else reply.text
         self._keep(conversation, text)
         return {
@@ -133,7 +136,10 @@ class Session:
         }
 
     def draw(self, out: Path) -> int:
-        """Draw the last reply's boxes into a copy of the picture shown last; returns how many, 0 draws nothing."""
+        """Draw the last reply's boxes into a copy of the picture shown last; returns how many, 0 draws nothing.
+
+        Raises SensoriumError where there is no picture that they are about.
+        """
         from sensorium.grounding import draw_grounded
         from sensorium.media import open_image, save_image
 
@@ -165,17 +171,19 @@ class Session:
         return parse_grounded(self.reply)
 
     def _last_picture(self) -> Image:
-        """The picture that boxes are about: the one shown last."""
-        images = Conversation(self.messages).images if self.messages else ()
-        if not images:
-            raise SensoriumError("--draw", "no picture has been shown, so there is none to draw into.")
-        return images[-1]
+        conversation = Conversation(self.messages)  # not empty: boxes stand in a reply
+        if conversation.last_picture is None:
+            what = "no picture has been shown, so there is none to draw into."
+            if any(isinstance(part, Video) for message in conversation for part in message.parts):
+                what = "a video was shown last, and which of its frames the boxes mean is not known."
+            raise SensoriumError("--draw", what)
+        return conversation.last_picture
 
     def _boxes(self) -> list[dict[str, Any]]:
         from sensorium.media import image_size
 
-        images = Conversation(self.messages).images
-        size = image_size(images[-1]) if images else None
+        picture = Conversation(self.messages).last_picture
+        size = image_size(picture) if picture else None
         return [
             {
                 "name": item.name,

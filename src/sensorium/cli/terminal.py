@@ -44,6 +44,11 @@ def error_line(error: SensoriumError) -> str:
     return "error: " + " ".join(str(error).split())
 
 
+def size_of(n_bytes: int) -> str:
+    """As people write it: 1.23 GB, 45 MB."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
+
+
 class Preparation:
     """Shows fetching, converting and building: call it with (what, done, in all or 0 when unknown).
 

@@ -66,9 +66,17 @@ class Watching:
                 raise SensoriumError(option, "is about a video, and there is none.", "Add --video PATH.")
 
 
-def cost(video: Video, visual_tokens: int, context_length: int, limits: VideoLimits) -> dict[str, Any]:
-    """What looking at a video will take, from its header. context_length, visual_tokens: 0 where they are not known.
+def size_of_frame(video: Video, limits: VideoLimits) -> tuple[int, int]:
+    """(width, height) in which frames are shown, by the header. Raises SensoriumError when it cannot be opened."""
+    from sensorium.media.watching import Watcher, frame_size
 
+    return frame_size(Watcher(limits=limits).expect(video)[0])
+
+
+def cost(video: Video, visual_tokens: int, context_length: int, limits: VideoLimits) -> dict[str, Any]:
+    """What looking at a video will take, from its header.
+
+    visual_tokens: of a frame; context_length: tokens there is room for; 0 where they are not known.
     Raises SensoriumError when it cannot be opened, or so many frames have no room.
     """
     from dataclasses import asdict

@@ -6,7 +6,7 @@ from sensorium.conversation import Conversation, Image, Text, Video
 from sensorium.engine.base import Card
 from sensorium.errors import SensoriumError
 from sensorium.media import require_pixels
-from sensorium.media.watching import Watcher
+from sensorium.media.watching import TokensOf, Watcher
 
 
 def require_question(conversation: Conversation) -> None:
@@ -15,16 +15,19 @@ def require_question(conversation: Conversation) -> None:
         raise SensoriumError("conversation", "ends with another turn than the user's; there is nothing to answer.")
 
 
-def with_frames(conversation: Conversation, watcher: Watcher, card: Card) -> Conversation:
+def with_frames(
+    conversation: Conversation, watcher: Watcher, card: Card, tokens_of: TokensOf | None = None
+) -> Conversation:
     """The conversation with its videos as frames and words, which is how every model sees them.
 
+    tokens_of: a size in visual tokens, where the engine can tell; else a frame takes what the card says.
     Raises SensoriumError when a video cannot be opened, the model sees nothing or has no room for so many frames, or
     the pictures have too many pixels together.
     """
     require_pixels(conversation.images)
     if "image" not in card.modalities and any(isinstance(part, Video) for m in conversation for part in m.parts):
         raise SensoriumError("conversation", "has a video; this model takes text only.", "Use a model that sees.")
-    return watcher.shown(conversation, card.visual_tokens, card.context_length)
+    return watcher.shown(conversation, card.visual_tokens, card.context_length, tokens_of)
 
 
 def require_pictures_only(conversation: Conversation, seen: bool = True) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sensorium.conversation import Conversation, Image
@@ -11,6 +13,7 @@ from sensorium.engine.constraint import Constraint
 from sensorium.errors import SensoriumError
 
 if TYPE_CHECKING:
+    from sensorium.media.views import Size
     from sensorium.media.watching import Watcher
 
 FinishReason = Literal["stop", "length"]
@@ -44,7 +47,9 @@ class Card:
 class Sampling:
     """How to choose tokens: temperature 0 is greedy; top_p and top_k cut the distribution.
 
-    Same seed, same reply of an engine that answers nothing else meanwhile.
+    Same seed and same prompt, words and pictures, same reply, alone or in a batch, of an engine that answers nothing
+    else meanwhile. Other prompts have other draws with the same seed (see `apart`), so that what is asked of many
+    questions with one seed does not lean one way on all of them. A remote server has its own rule.
 
     stop: strings that end the reply and are not part of it. repetition_penalty: divides the scores of tokens already in
     the reply (CTRL, arXiv:1909.05858); 1 changes nothing. constrain: what the reply may be; a reply that a stop string
@@ -69,6 +74,7 @@ class Sampling:
             "temperature": 0 <= self.temperature <= 10,
             "top_p": 0 < self.top_p <= 1,
             "top_k": self.top_k >= 0,
+            "seed": self.seed >= 0,
             "repetition_penalty": 1 <= self.repetition_penalty <= 10,
             "logprobs": self.logprobs is None or 0 <= self.logprobs <= MAX_LOGPROBS,
         }
@@ -77,6 +83,14 @@ class Sampling:
                 raise SensoriumError(f"sampling.{name}", f"{getattr(self, name)} is out of range.")
         if "" in self.stop:
             raise SensoriumError("sampling.stop", "an empty stop string would end every reply at once.")
+
+    def apart(self, *by: int | str) -> Sampling:
+        """The same, with the seed mixed with these: a prompt's ids and digests of pictures, or the number of a sample.
+
+        The same of the same, today and on another machine; of others a seed whose draws have nothing to do with these.
+        """
+        mixed = hashlib.sha256(json.dumps([self.seed, *by]).encode()).digest()
+        return replace(self, seed=int.from_bytes(mixed[:8]) >> 1)  # 63 bits, as servers take them
 
 
 GREEDY = Sampling()
@@ -155,8 +169,9 @@ class Engine(Protocol):
         """How many tokens `score` sums over for a candidate, those that end the turn among them."""
         ...
 
-    def visual_tokens(self, image: Image) -> int:
-        """How many tokens a picture takes, by its header; what the card says where only the model itself could tell.
+    def visual_tokens(self, shown: Image | Size) -> int:
+        """How many tokens a picture takes, by its header, or one of that width and height; what the card says where
+        only the model itself could tell.
 
         Raises SensoriumError when it is no picture.
         """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from sensorium.conversation import Conversation
+from sensorium.conversation import Conversation, Image
 from sensorium.engine.asking import require_question, require_room, with_frames
 from sensorium.engine.base import Card, Delta, FinishReason, Logprob, Sampling
 from sensorium.engine.grammar import Grammars
@@ -34,7 +34,7 @@ def render_prompt(
     Raises SensoriumError when there is nothing to answer, or no room for the reply.
     """
     require_question(conversation)
-    prompt = renderer.render(with_frames(conversation, watcher, card), generate=True)
+    prompt = renderer.render(with_frames(conversation, watcher, card, renderer.tokens_of), generate=True)
     require_room(len(prompt), len(prompt.slots), max_new_tokens, card)
     questions = [message.text for message in conversation]  # and not the times between the frames
     return replace(prompt, slots=[replace(slot, question=questions[slot.message]) for slot in prompt.slots])
@@ -45,11 +45,21 @@ def scored_ids(renderer: Renderer, candidate: str) -> list[int]:
     return renderer.encode_reply(candidate) + renderer.turn_end
 
 
-def make_samplers(grammars: Grammars, sampling: Sampling, n: int = 1) -> list[TokenSampler]:
-    """One for each of n replies. Raises SensoriumError when the sampling's constraint cannot be kept to."""
+def make_samplers(
+    grammars: Grammars, sampling: Sampling, prompts: Iterable[tuple[Sequence[int], Sequence[Image]]]
+) -> list[TokenSampler]:
+    """One for the reply to each prompt, with draws of its own.
+
+    prompts: the ids of each, and its pictures, which ids do not tell apart.
+    Raises SensoriumError when the sampling's constraint cannot be kept to.
+    """
     mask = None if sampling.constrain is None else grammars.mask(sampling.constrain)
     token_bytes = () if sampling.logprobs is None else grammars.token_bytes
-    return [TokenSampler(sampling, mask and mask.copy(), token_bytes) for _ in range(n)]
+    drawing = (
+        sampling.apart(*ids, *(image.digest for image in images)) if sampling.temperature else sampling
+        for ids, images in prompts
+    )
+    return [TokenSampler(one, mask and mask.copy(), token_bytes) for one in drawing]
 
 
 class GrowingReply:

@@ -18,7 +18,10 @@ from sensorium.media.sight import USUAL_PICTURE, Sight
 from sensorium.model.compressors import Compression
 from sensorium.rendering.renderer import Renderer, Slot
 
-REMEMBERED_PICTURES = 256  # a video of so many frames is encoded once
+# Whichever is more: so a small model has a video of a thousand frames at hand for the next question, in less memory
+# than 256 pictures of a large one take.
+REMEMBERED_PICTURES = 256
+REMEMBERED_BYTES = 256 * 2**20
 Kept = TypeVar("Kept")
 
 
@@ -26,11 +29,12 @@ class Remembered(Generic[Kept]):
     """What was made before, by its key, and once however many ask at a time; of too many, those that were longest not
     asked for are forgotten.
 
-    limit: of pictures; a list is of as many as it holds. The last made is kept in any case.
+    limit: of pictures; a list is of as many as it holds. n_bytes: so much is remembered however many pictures it is
+    of. The last made is kept in any case.
     """
 
-    def __init__(self, limit: int = REMEMBERED_PICTURES) -> None:
-        self._limit = limit
+    def __init__(self, limit: int = REMEMBERED_PICTURES, n_bytes: int = REMEMBERED_BYTES) -> None:
+        self._limit, self._n_bytes = limit, n_bytes
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._making = Lock()
 
@@ -44,14 +48,24 @@ class Remembered(Generic[Kept]):
         with self._making:
             if key not in self._kept:
                 self._kept[key] = make()
-                while len(self._kept) > 1 and sum(map(_n_pictures, self._kept.values())) > self._limit:
+                while len(self._kept) > 1 and self._is_too_much():
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return self._kept[key]
 
+    def _is_too_much(self) -> bool:
+        kept = self._kept.values()
+        return sum(map(_n_pictures, kept)) > self._limit and sum(map(_n_bytes, kept)) > self._n_bytes
+
 
 def _n_pictures(made: object) -> int:
     return len(made) if isinstance(made, list) else 1
+
+
+def _n_bytes(made: object) -> int:
+    """Of the arrays or tensors in it."""
+    parts = made if isinstance(made, list | tuple) else (made,)
+    return sum(getattr(part, "nbytes", 0) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ def make_renderer(tokenizer: Any, sight: Sight, compression: Compression | None)
     if compression is None:
         return Renderer.seeing(tokenizer, sight)
     shown = compression.shown
-    by_size = (lambda image: shown(sight.views_of(image))) if sight.config.depends_on_size else None
+    by_size = (lambda size: shown(sight.views(size))) if sight.config.depends_on_size else None
     return Renderer(tokenizer, compression.count(sight.views(USUAL_PICTURE)), views=by_size, named=sight.config.named)
 
 

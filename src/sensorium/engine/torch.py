@@ -28,7 +28,7 @@ from sensorium.engine.reuse import ReadBefore, Reading, batches
 from sensorium.engine.sampler import Chosen, TokenSampler
 from sensorium.engine.seeing import Remembered, Run, about, make_renderer, runs_of
 from sensorium.media import open_image
-from sensorium.media.views import Views
+from sensorium.media.views import Size, Views
 from sensorium.media.watching import Watcher
 from sensorium.model.attention import is_plain, use_grouped_attention
 from sensorium.model.batch import Batch
@@ -150,7 +150,7 @@ class TorchEngine:
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece."""
         prompt = self._branches(conversation, sampling)
-        samplers = make_samplers(self._grammars, sampling)
+        samplers = make_samplers(self._grammars, sampling, [(prompt[0].ids, prompt[0].images)])
         with self._reading([prompt]) as reading:
             tokens = (chosen for [(_, chosen)] in self._generate([prompt], samplers, lambda _: False, reading))
             for delta in deltas(tokens, self.renderer, sampling):
@@ -169,7 +169,7 @@ class TorchEngine:
     def _answer(self, prompts: list[Branches], sampling: Sampling) -> list[Reply]:
         growing = [GrowingReply(self.renderer, sampling) for _ in prompts]
         pieces: list[list[Delta]] = [[] for _ in prompts]
-        samplers = make_samplers(self._grammars, sampling, len(prompts))
+        samplers = make_samplers(self._grammars, sampling, [(prompt.ids, prompt.images) for prompt, *_ in prompts])
         with self._reading(prompts) as reading:
             for tokens in self._generate(prompts, samplers, lambda i: growing[i].finish is not None, reading):
                 for i, chosen in tokens:
@@ -212,9 +212,9 @@ class TorchEngine:
         """How many tokens `score` sums over for a candidate."""
         return len(scored_ids(self.renderer, candidate))
 
-    def visual_tokens(self, image: Image) -> int:
-        """How many tokens a picture takes, by its header."""
-        return self.renderer.tokens_of(image)
+    def visual_tokens(self, shown: Image | Size) -> int:
+        """How many tokens a picture takes, by its header, or one of that size."""
+        return self.renderer.tokens_of(shown)
 
     def _prompt(self, conversation: Conversation, sampling: Sampling) -> Rendered:
         return render_prompt(self.renderer, self.watcher, conversation, sampling.max_new_tokens, self.card)

@@ -20,7 +20,7 @@ from sensorium.engine.base import Reply, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.parts.cache import cache_root
 
-_VERSION = 1  # of what the key is made of
+_VERSION = 2  # of what the key is made of, and of how a seed draws
 _AT_ONCE = 500  # SQLite takes so many variables in one question
 
 

@@ -31,7 +31,12 @@ from sensorium.media.recognise import HEIC, recognise
 from sensorium.media.sources import open_source
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")  # JPEG opens MPO as well
-SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF"}
+SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF"}  # written
+# By which a name is told to be a picture's; what a file is, its first bytes say.
+READ_SUFFIXES = (
+    *SUFFIXES, ".jpe", ".jfif", ".mpo", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".ico",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".dib",
+)  # fmt: skip
 HEAD = 512  # bytes looked at to name what is no picture
 ORIENTATION = 0x0112  # the EXIF tag
 

@@ -73,6 +73,11 @@ class Plan:
             raise SensoriumError(f"fps:{self.fps:g}", what, "Give a lower rate, or a number of frames.")
         return min(n_frames, self.n_frames or n_frames)
 
+    def most(self, info: VideoInfo) -> int:
+        """How many frames of a video at most: `count`, and no more than its header says it has."""
+        n_frames = self.count(info.duration_s)
+        return min(n_frames, info.n_frames or n_frames)
+
 
 @dataclass(frozen=True)
 class Sampled(Generic[Kept]):

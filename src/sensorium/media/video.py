@@ -54,7 +54,8 @@ Check = Callable[[], None]  # called before each packet is read; what it raises 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """width, height: of an upright frame with square pixels. fps: on average, 0 if not told.
+    """width, height: of an upright frame with square pixels. fps: on average, 0 if not told. n_frames: as the header
+    claims, or as many as its length and rate make; 0 if neither is told.
 
     duration_s: as the header claims, or as long as there are packets where it claims nothing. rotation: degrees
     counterclockwise that turn a stored frame upright.
@@ -66,6 +67,7 @@ class VideoInfo:
     height: int
     duration_s: float
     fps: float
+    n_frames: int
     rotation: int
     has_sound: bool
 
@@ -146,7 +148,7 @@ class VideoReader:
             width, height = height, width
         self.info = VideoInfo(
             format=container.format.name, codec=context.name, width=width, height=height, duration_s=duration,
-            fps=self._fps, rotation=rotation, has_sound=bool(container.streams.audio),
+            fps=self._fps, n_frames=self._claimed(duration), rotation=rotation, has_sound=bool(container.streams.audio),
         )  # fmt: skip
 
     @property
@@ -169,10 +171,7 @@ class VideoReader:
 
     def _pixels(self, frame: Any, max_side: int | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """A decoded frame as RGB with square pixels, upright, at most max_side pixels either way."""
-        width, height = _square_size(frame, self._aspect)
-        if max_side is not None and max(width, height) > max_side:
-            scale = max_side / max(width, height)
-            width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        width, height = shrunk(_square_size(frame, self._aspect), max_side)
         # Bicubic of a larger frame looks at all its pixels, not only at the nearest.
         # One converter for all frames: making one takes longer than its work.
         pixels = self._converter.reformat(frame, width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
@@ -279,6 +278,9 @@ class VideoReader:
         self._damaged.clear()
         return last
 
+    def _claimed(self, duration_s: float) -> int:
+        return max(int(self._stream.frames), round(duration_s * self._fps))
+
     def _require_limits(self, duration_s: float) -> None:
         limits, context = self._limits, self._stream.codec_context
         width, height = context.width, context.height
@@ -289,9 +291,9 @@ class VideoReader:
             what = f"lasts {clock(duration_s)}; at most {clock(limits.max_seconds)} are allowed."
             remedy = "Cut out the part that matters, or raise `max_seconds` (--max-seconds)."
             raise SensoriumError(self.where, what, remedy)
-        n_frames = max(self._stream.frames, duration_s * self._fps)
+        n_frames = self._claimed(duration_s)
         if n_frames > limits.max_frames:
-            what = f"claims {n_frames:,.0f} frames; at most {limits.max_frames:,} are allowed."
+            what = f"claims {n_frames:,} frames; at most {limits.max_frames:,} are allowed."
             raise SensoriumError(self.where, what, "Cut out the part that matters.")
 
 
@@ -308,6 +310,15 @@ def clock(time_s: float) -> str:
     minutes, seconds = divmod(int(time_s + _TICK_S), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def shrunk(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """(width, height) of a frame of that size once it is at most max_side pixels either way."""
+    width, height = size
+    if max_side is None or max(width, height) <= max_side:
+        return size
+    scale = max_side / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _square_size(frame: Any, aspect: float) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +20,14 @@ from sensorium.errors import SensoriumError
 from sensorium.media.images import encode_image
 from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, sample_as
 from sensorium.media.subtitles import Line, line_at, read_subtitles
-from sensorium.media.video import DEFAULT_LIMITS, Check, VideoInfo, VideoLimits, clock, no_check, video_info
+from sensorium.media.video import DEFAULT_LIMITS, Check, VideoInfo, VideoLimits, clock, no_check, shrunk, video_info
 
 REMEMBERED_BYTES = 256 * 2**20
 _LOOK_S = 0.1  # between two looks at whether one who waits still wants to
 _QUALITY = 95  # of the JPEGs that frames become; what a video's own compression left survives it
 
 _Key = tuple[object, ...]
+TokensOf = Callable[[tuple[int, int]], int]  # (width, height) of a picture -> its visual tokens
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,19 @@ class Watcher:
         if video.subtitles is not None:
             read_subtitles(video.subtitles)
         info = video_info(video, self._limits, check)
-        return info, Plan.of(video).count(info.duration_s)
+        return info, Plan.of(video).most(info)
 
-    def shown(self, conversation: Conversation, visual_tokens: int = 0, context_length: int = 0) -> Conversation:
+    def shown(
+        self,
+        conversation: Conversation,
+        visual_tokens: int = 0,
+        context_length: int = 0,
+        tokens_of: TokensOf | None = None,
+    ) -> Conversation:
         """The conversation with each video as pictures and text.
 
-        visual_tokens: of one picture; context_length: tokens there is room for; 0 where that is not known.
+        visual_tokens: of one picture; context_length: tokens there is room for; 0 where that is not known. tokens_of:
+        what a frame takes, where its size decides that.
         Raises SensoriumError when a video cannot be opened, is not a user's, or has no room beside the other videos and
         pictures; all are looked at for that before the first is decoded.
         """
@@ -124,9 +132,10 @@ class Watcher:
         if visual_tokens and context_length:
             room = context_length - visual_tokens * len(conversation.images)
             for video in videos:
-                n_frames = self._n_frames(video)
-                require_room(video, n_frames, visual_tokens, room)
-                room -= n_frames * visual_tokens
+                info, n_frames = self._expect(video)
+                n_tokens = visual_tokens if tokens_of is None else tokens_of(frame_size(info))
+                require_room(video, n_frames, n_tokens, room)
+                room -= n_frames * n_tokens
         messages = []
         for i, message in enumerate(conversation):
             parts: list[Part] = []
@@ -141,16 +150,21 @@ class Watcher:
             messages.append(replace(message, parts=tuple(parts)))
         return Conversation(tuple(messages))
 
-    def _n_frames(self, video: Video) -> int:
-        """How many will be shown at most; of a video that was watched, how many are."""
+    def _expect(self, video: Video) -> tuple[VideoInfo, int]:
+        """As `expect`; of a video that was watched, what was seen."""
         with self._looking_up:
             watched = self._remembered.get(_key(video))
-        return self.expect(video)[1] if watched is None else watched.n_frames
+        return self.expect(video) if watched is None else (watched.info, watched.n_frames)
 
     def _remember(self, key: _Key, watched: Watched) -> None:
         self._remembered[key] = watched
         while len(self._remembered) > 1 and sum(one.n_bytes for one in self._remembered.values()) > REMEMBERED_BYTES:
             self._remembered.popitem(last=False)
+
+
+def frame_size(info: VideoInfo) -> tuple[int, int]:
+    """(width, height) of a video's frames as they are shown."""
+    return shrunk((info.width, info.height), MAX_SIDE)
 
 
 def require_room(video: Video, n_frames: int, visual_tokens: int, room: int) -> None:

@@ -18,8 +18,9 @@ from tokenizers import Tokenizer
 from sensorium.conversation import Conversation, Image, Part, Text
 from sensorium.errors import SensoriumError
 from sensorium.grounding import MARKS, marks_apart
+from sensorium.media import image_size
 from sensorium.media.sight import USUAL_PICTURE, Sight
-from sensorium.media.views import Views
+from sensorium.media.views import Size, Views
 from sensorium.model.labels import IGNORE
 from sensorium.rendering.template import Piece, pieces, require_images_only
 
@@ -93,7 +94,7 @@ class Renderer:
         slot: str = "<visual>",
         image_open: str = "<img>",
         image_close: str = "</img>",
-        views: Callable[[Image], Views | int] | None = None,
+        views: Callable[[Size], Views | int] | None = None,
         sight: Sight | None = None,
         named: bool = False,
     ) -> None:
@@ -118,7 +119,7 @@ class Renderer:
     @classmethod
     def seeing(cls, tokenizer: Any, sight: Sight) -> Renderer:
         """The renderer of a model that shows its pictures so, all of their visual tokens."""
-        views = sight.views_of if sight.config.depends_on_size else None
+        views = sight.views if sight.config.depends_on_size else None
         usual = len(sight.views(USUAL_PICTURE).layout)
         return cls(tokenizer, usual, views=views, sight=sight, named=sight.config.named)
 
@@ -128,7 +129,7 @@ class Renderer:
         if sight is None:
             return None
         other = copy(self)
-        other.sight, other._views = sight, sight.views_of
+        other.sight, other._views = sight, sight.views
         return other
 
     def render(self, conversation: Conversation, generate: bool = False) -> Rendered:
@@ -214,13 +215,21 @@ class Renderer:
         out.ids.extend(ids)
         out.labels.extend(ids[:n_supervised] + [IGNORE] * (len(ids) - n_supervised))
 
-    def tokens_of(self, image: Image) -> int:
-        """How many visual tokens a picture takes, by its header. Raises SensoriumError when it is none."""
-        views = self.visual_tokens if self._views is None else self._views(image)
+    def tokens_of(self, shown: Image | Size) -> int:
+        """How many visual tokens a picture takes, by its header, or one of that size.
+
+        Raises SensoriumError when it is no picture.
+        """
+        views = self._views_of(shown)
         return views if isinstance(views, int) else len(views.layout)
 
+    def _views_of(self, shown: Image | Size) -> Views | int:
+        if self._views is None:
+            return self.visual_tokens
+        return self._views(image_size(shown) if isinstance(shown, Image) else shown)
+
     def _append_slot(self, out: Rendered, image: Image, message: int) -> None:
-        views = self.visual_tokens if self._views is None else self._views(image)
+        views = self._views_of(image)
         if isinstance(views, Views):
             seen = [self.slot_id if isinstance(item, int) else self._added_id(item) for item in views.layout]
         else:

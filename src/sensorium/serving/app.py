@@ -168,9 +168,11 @@ class _Service:
             return None
         if self.correcting is None:
             raise unsupported("correct", "this server does not correct.")
-        if not conversation.images:
-            raise ApiError(400, "correct: no picture has been shown.", "invalid_request", "correct")
-        return CorrectedReply(self.correcting, conversation, self.settings.reply_timeout_s)
+        picture = conversation.last_picture
+        if picture is None:
+            what = "correct: no picture has been shown, or a video after it."
+            raise ApiError(400, what, "invalid_request", "correct")
+        return CorrectedReply(self.correcting, picture, conversation.messages[-1].text, self.settings.reply_timeout_s)
 
     async def _events(
         self,

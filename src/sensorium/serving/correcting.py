@@ -54,9 +54,9 @@ class Correcting:
 class CorrectedReply:
     """A reply that is corrected while it comes; `report` is there when its last piece is."""
 
-    def __init__(self, correcting: Correcting, conversation: Conversation, max_s: float) -> None:
+    def __init__(self, correcting: Correcting, picture: Image, question: str, max_s: float) -> None:
         self._correcting, self._max_s = correcting, max_s
-        self._picture, self._question = conversation.images[-1], conversation.messages[-1].text
+        self._picture, self._question = picture, question
         self.report: Report | None = None
 
     async def of(self, deltas: AsyncIterator[Delta]) -> AsyncIterator[Delta]:

@@ -21,7 +21,7 @@ from sensorium.engine import Engine
 from sensorium.errors import SensoriumError
 from sensorium.media import image_size
 from sensorium.media.sampling import FRAMES
-from sensorium.media.watching import Watched
+from sensorium.media.watching import Watched, frame_size
 from sensorium.serving.errors import ApiError
 from sensorium.serving.queue import FairQueue
 from sensorium.serving.settings import ServerSettings
@@ -103,13 +103,15 @@ class Viewing:
         conversation = _with_frames(conversation, self._settings.max_frames)
         self._require_limits(conversation, left)
         shown: list[Shown] = []
-        messages = []
+        messages, n_frames = [], 0
         for i, message in enumerate(conversation):
             parts: list[Part] = []
             for part in message.parts:
                 if isinstance(part, Video):
                     with _named(i, part):
                         watched = self._watcher.watch(part, left.check)
+                        n_frames += watched.n_frames
+                        self._require_frames(n_frames, watched.n_frames)  # a header may claim fewer than there are
                         costs = tuple(self._engine.visual_tokens(frame) for frame in watched.frames)
                     shown.append(Shown(i, part, costs, watched))
                     parts += watched.parts
@@ -123,25 +125,31 @@ class Viewing:
 
     def _require_limits(self, conversation: Conversation, left: _Time) -> None:
         """Raises SensoriumError for what is too large, by headers; of each video one frame is decoded."""
-        settings, card = self._settings, self._engine.card
+        card = self._engine.card
         pictures, n_frames = list(_media(conversation, Image)), 0
         self._require_pixels(pictures)
+        n_tokens = len(pictures) * card.visual_tokens
         for i, video in _media(conversation, Video):
             with _named(i, video):
                 if conversation.messages[i].role != "user":
                     raise SensoriumError("video", "is in another turn than a user's; only users show them.")
                 _require_short(video)
-                expected = self._watcher.expect(video, left.check)[1]
+                info, expected = self._watcher.expect(video, left.check)
                 n_frames += expected
-                if n_frames > settings.max_frames:
-                    before = ", with those before it" if n_frames > expected else ""
-                    what = f"takes {n_frames} frames{before}; at most {settings.max_frames} are allowed (--max-frames)."
-                    raise SensoriumError("video", what, "Ask for fewer `frames`.")
-        n_tokens = (len(pictures) + n_frames) * card.visual_tokens
+                self._require_frames(n_frames, expected)
+                n_tokens += expected * self._engine.visual_tokens(frame_size(info))
         if n_frames and n_tokens > card.context_length > 0:
-            what = (f"show {len(pictures)} pictures and {n_frames} frames of {card.visual_tokens} visual tokens, "
-                    f"{n_tokens:,} in all; this model has room for {card.context_length:,}.")  # fmt: skip
+            what = (f"show {len(pictures)} pictures and {n_frames} frames, {n_tokens:,} visual tokens in all; this "
+                    f"model has room for {card.context_length:,}.")  # fmt: skip
             raise SensoriumError("messages", what, "Ask for fewer `frames`.")
+
+    def _require_frames(self, n_frames: int, of_last: int) -> None:
+        """Raises SensoriumError where the videos of a request have more frames together than allowed."""
+        most = self._settings.max_frames
+        if n_frames > most:
+            before = ", with those before it" if n_frames > of_last else ""
+            what = f"takes {n_frames} frames{before}; at most {most} are allowed (--max-frames)."
+            raise SensoriumError("video", what, "Ask for fewer `frames`.")
 
     def _require_pixels(self, pictures: Sequence[tuple[int, Image]]) -> None:
         settings, n_pixels = self._settings, 0
@@ -201,11 +209,14 @@ def _media(conversation: Conversation, kind: type[Medium]) -> Iterator[tuple[int
 
 
 def _require_short(video: Video) -> None:
-    """Raises SensoriumError for subtitles that are longer than any; reading them cannot be broken off."""
+    """Raises SensoriumError for subtitles that are gone, or longer than any; reading them cannot be broken off."""
     if video.subtitles is None:
         return
     is_sent = isinstance(video.subtitles, bytes)
-    n_bytes = len(video.subtitles) if is_sent else Path(str(video.subtitles)).stat().st_size
+    try:
+        n_bytes = len(video.subtitles) if is_sent else Path(str(video.subtitles)).stat().st_size
+    except OSError as error:  # a page's uploads are cleared away after a while
+        raise SensoriumError("subtitles", f"cannot be read ({error.strerror}).", "Give them again.") from error
     if n_bytes > MOST_SUBTITLES:
         raise SensoriumError("subtitles", f"have {n_bytes:,} bytes; at most {MOST_SUBTITLES:,} are allowed.")
 

@@ -30,10 +30,11 @@ from sensorium.engine.seeing import Remembered, Run, about, make_renderer, runs_
 from sensorium.errors import SensoriumError
 from sensorium.media import open_image
 from sensorium.media.fits import squash
-from sensorium.media.views import Views
+from sensorium.media.views import Size, Views
 from sensorium.media.watching import Watcher
 from sensorium.model.compressors import Compression
 from sensorium.model.gguf_folder import GgufFolder
+from sensorium.rendering import Rendered
 from sensorium.rendering.renderer import Slot
 
 
@@ -109,16 +110,16 @@ class LlamaCppEngine:
         if not candidates:
             return []
         tails = tuple(tuple(scored_ids(self.renderer, candidate)) for candidate in candidates)
-        prompt = self._prompt(conversation, max(map(len, tails)))
+        prompt = self._prompt(self._rendered(conversation, max(map(len, tails))))
         return self._decoder.score(Job(prompt, never=self.renderer.slot_id, tails=tails))
 
     def count(self, candidate: str) -> int:
         """How many tokens `score` sums over for a candidate."""
         return len(scored_ids(self.renderer, candidate))
 
-    def visual_tokens(self, image: Image) -> int:
-        """How many tokens a picture takes, by its header."""
-        return self.renderer.tokens_of(image)
+    def visual_tokens(self, shown: Image | Size) -> int:
+        """How many tokens a picture takes, by its header, or one of that size."""
+        return self.renderer.tokens_of(shown)
 
     def load(self) -> tuple[int, int]:
         """Replies being written, and replies waiting for a slot."""
@@ -131,12 +132,15 @@ class LlamaCppEngine:
         self._decoder.close()
 
     def _job(self, conversation: Conversation, sampling: Sampling) -> Job:
-        [sampler] = make_samplers(self._grammars, sampling)
-        prompt, stop_ids = self._prompt(conversation, sampling.max_new_tokens), frozenset(self.renderer.stop_ids)
+        rendered = self._rendered(conversation, sampling.max_new_tokens)
+        [sampler] = make_samplers(self._grammars, sampling, [(rendered.ids, rendered.images)])
+        prompt, stop_ids = self._prompt(rendered), frozenset(self.renderer.stop_ids)
         return Job(prompt, sampler.choose, sampling.max_new_tokens, stop_ids, self.renderer.slot_id)
 
-    def _prompt(self, conversation: Conversation, max_new_tokens: int) -> Prompt:
-        rendered = render_prompt(self.renderer, self.watcher, conversation, max_new_tokens, self.card)
+    def _rendered(self, conversation: Conversation, max_new_tokens: int) -> Rendered:
+        return render_prompt(self.renderer, self.watcher, conversation, max_new_tokens, self.card)
+
+    def _prompt(self, rendered: Rendered) -> Prompt:
         shown = self._shown(rendered.slots)
         pieces = (self._pieces(slot, *one) for slot, one in zip(rendered.slots, shown, strict=True))
         return Prompt.of(rendered.ids, [piece for of_slot in pieces for piece in of_slot])

@@ -16,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sensorium.conversation import Conversation, Image
 from sensorium.engine.base import GREEDY, Card, Delta, Engine, Reply, Sampling
+from sensorium.media.views import Size
 
 _WORD = re.compile(r"\w+")
 
 
 class SelfConsistency(BaseModel):
-    """replies: how many are sampled, with seeds one after the other; temperature: where the asker chose none."""
+    """replies: how many are sampled, with a seed of its own each; temperature: where the asker chose none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,8 +56,8 @@ class Consistent:
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """The replies that agree most with the others; tokens and prompts are counted of the chosen one."""
         warm = replace(sampling, temperature=sampling.temperature or self.method.temperature)
-        asked = [self.engine.answer(conversations, replace(warm, seed=sampling.seed + i))
-                 for i in range(self.method.replies)]  # fmt: skip
+        # Not seeds one after the other: those who ask again with the next seed would get the same replies but one.
+        asked = [self.engine.answer(conversations, warm.apart(i)) for i in range(self.method.replies)]
         return [replies[agreed([reply.text for reply in replies])] for replies in zip(*asked, strict=True)]
 
     def score(self, conversation: Conversation, candidates: Sequence[str]) -> list[float]:
@@ -65,8 +66,8 @@ class Consistent:
     def count(self, candidate: str) -> int:
         return self.engine.count(candidate)
 
-    def visual_tokens(self, image: Image) -> int:
-        return self.engine.visual_tokens(image)
+    def visual_tokens(self, shown: Image | Size) -> int:
+        return self.engine.visual_tokens(shown)
 
 
 def agreed(texts: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ from sensorium.engine.remote.endpoint import Endpoint, choice
 from sensorium.engine.remote.replies import read_stream, read_whole
 from sensorium.errors import SensoriumError
 from sensorium.media.sending import to_data_url
+from sensorium.media.views import Size
 from sensorium.media.watching import Watcher
 
 OURS = "sensorium"  # who our own server says its models are owned by
@@ -112,7 +113,7 @@ class RemoteEngine:
             self._score(Conversation((user("a"),)), [candidate])
         return self._counts[candidate]
 
-    def visual_tokens(self, image: Image) -> int:
+    def visual_tokens(self, shown: Image | Size) -> int:
         """What the server tells of pictures; 0 where it tells nothing."""
         return self.card.visual_tokens
 

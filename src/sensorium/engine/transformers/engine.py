@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
@@ -35,11 +36,12 @@ from sensorium.engine.transformers.chat import Chat
 from sensorium.engine.transformers.folder import context_length_of, licence_of_folder, load_folder, read_folder
 from sensorium.engine.transformers.pictures import share_pictures
 from sensorium.media import encode_image
+from sensorium.media.sight import USUAL_PICTURE
+from sensorium.media.views import Size
 from sensorium.media.watching import Watcher
 from sensorium.model.device import best_device
 from sensorium.model.quiet import quietly
 
-PROBE_SIZE = (640, 480)  # of the picture whose visual tokens the card tells
 Hear = Callable[[int, Chosen], bool]  # (row, its next token) -> whether the row's reply is over
 
 
@@ -47,7 +49,7 @@ class TransformersEngine:
     """model, processor: as `load_folder` gives them. batch_size: conversations that `answer` runs together.
 
     The card's visual tokens are those of a picture of 640x480; models that cut pictures into tiles take more for
-    larger ones.
+    larger ones, so of a video's frames their own size is asked for.
     """
 
     def __init__(
@@ -85,15 +87,16 @@ class TransformersEngine:
 
     def stream(self, conversation: Conversation, sampling: Sampling = GREEDY) -> Iterator[Delta]:
         """The reply, piece by piece. Closing the iterator ends it at its next token."""
+        conversation = self._with_frames(conversation)
         prompt, [n_prompt] = self._prompt([conversation], sampling)
-        [sampler] = make_samplers(self._grammars, sampling)
+        [sampler] = self._samplers(prompt, [conversation], sampling)
         with closing(self._tokens(prompt, sampler)) as tokens:  # type: ignore[type-var]
             for delta in deltas(tokens, self.chat, sampling):
                 yield replace(delta, n_prompt=n_prompt) if delta.finish else delta
 
     def answer(self, conversations: Sequence[Conversation], sampling: Sampling = GREEDY) -> list[Reply]:
         """Replies in the order of the conversations, in batches of like ones."""
-        conversations = [with_frames(conversation, self.watcher, self.card) for conversation in conversations]
+        conversations = [self._with_frames(conversation) for conversation in conversations]
         kinds: dict[tuple[int, bool], list[int]] = {}
         for number, conversation in enumerate(conversations):
             kinds.setdefault(self.chat.kind(conversation), []).append(number)
@@ -114,7 +117,7 @@ class TransformersEngine:
                 pieces[row].append(delta)
             return growing[row].finish is not None
 
-        samplers = make_samplers(self._grammars, sampling, len(lengths))
+        samplers = self._samplers(prompt, conversations, sampling)
         with self._growing:
             self._grow(prompt, samplers, hear)
         last = [replace(reply.end(), n_prompt=n_prompt) for reply, n_prompt in zip(growing, lengths, strict=True)]
@@ -133,9 +136,14 @@ class TransformersEngine:
         """How many tokens `score` sums over for a candidate."""
         return len(self._tail(candidate))
 
-    def visual_tokens(self, image: Image) -> int:
-        """What a usual picture takes: processors tell it of a picture only by preparing it."""
-        return self.card.visual_tokens
+    def visual_tokens(self, shown: Image | Size) -> int:
+        """What a usual picture takes, or one of that size: processors tell it only by preparing one."""
+        return self.card.visual_tokens if isinstance(shown, Image) else self._of_size(shown)
+
+    @cached_property
+    def _of_size(self) -> Callable[[Size], int]:
+        """What a grey picture of a size takes, each size prepared once."""
+        return lru_cache(lambda size: _visual_tokens(self.chat, self.model.config, size))
 
     def _tail(self, candidate: str) -> list[int]:
         return self.chat.encode_reply(candidate) + self.chat.turn_end
@@ -160,7 +168,7 @@ class TransformersEngine:
         """Tensors for the model, and how many tokens each prompt has. Raises SensoriumError where there is no room."""
         for conversation in conversations:
             require_question(conversation)
-        conversations = [with_frames(conversation, self.watcher, self.card) for conversation in conversations]
+        conversations = [self._with_frames(conversation) for conversation in conversations]
         prepared = self.chat.tensors(conversations)
         lengths = prepared["attention_mask"].sum(1).tolist()
         for conversation, n_tokens in zip(conversations, lengths, strict=True):
@@ -169,6 +177,16 @@ class TransformersEngine:
         return {
             name: value.to(device, dtype if value.is_floating_point() else None) for name, value in prepared.items()
         }, lengths
+
+    def _with_frames(self, conversation: Conversation) -> Conversation:
+        return with_frames(conversation, self.watcher, self.card, self.visual_tokens)
+
+    def _samplers(
+        self, prompt: dict[str, Tensor], conversations: Sequence[Conversation], sampling: Sampling
+    ) -> list[TokenSampler]:
+        """One for each conversation of a prompt, whose padding is not the reply's concern."""
+        rows = zip(prompt["input_ids"], prompt["attention_mask"].bool(), conversations, strict=True)
+        return make_samplers(self._grammars, sampling, [(ids[mask].tolist(), one.images) for ids, mask, one in rows])
 
     def _tokens(self, prompt: dict[str, Tensor], sampler: TokenSampler) -> Iterator[Chosen]:
         """A reply's tokens, grown in a thread that ends when nobody reads them any more."""
@@ -246,29 +264,32 @@ class _Chooser(LogitsProcessor):
         ]
 
 
-def card_of_folder(folder: Path, name: str) -> Card:
-    """The card of a folder's engine, without its weights. Raises SensoriumError as `load_folder`."""
+def card_of_folder(folder: Path, name: str, size: Size = USUAL_PICTURE) -> Card:
+    """The card of a folder's engine, without its weights; its visual tokens are of a picture of that size.
+
+    Raises SensoriumError as `load_folder`.
+    """
     with quietly():
         config, processor, _ = read_folder(folder, name)
         about = {"model_type": config.model_type, "architecture": ", ".join(config.architectures or ())}
-        return _card(config, Chat(processor), name, licence_of_folder(folder), about)
+        return _card(config, Chat(processor), name, licence_of_folder(folder), about, size)
 
 
-def _card(config: Any, chat: Chat, name: str, licence: str, provenance: dict[str, Any]) -> Card:
+def _card(
+    config: Any, chat: Chat, name: str, licence: str, provenance: dict[str, Any], size: Size = USUAL_PICTURE
+) -> Card:
     modalities = SEES if chat.sees else ("text",)
     length = context_length_of(config, chat.tokenizer)
-    n_visual = _visual_tokens(chat, getattr(config, "image_token_id", None) or chat.picture_id)
-    return Card(name, modalities, length, n_visual, licence, provenance)
+    return Card(name, modalities, length, _visual_tokens(chat, config, size), licence, provenance)
 
 
-def _visual_tokens(chat: Chat, picture_id: int | None) -> int:
-    """What a picture of PROBE_SIZE costs, by preparing a question with one; 0 of a model that sees nothing.
-
-    picture_id: of a visual token, where it is known: by the model rather than the processor, where Gemma's is another.
-    """
+def _visual_tokens(chat: Chat, config: Any, size: Size) -> int:
+    """What a picture of that size costs, by preparing a question with one; 0 of a model that sees nothing."""
     if not chat.sees:
         return 0
-    grey = Image(encode_image(Picture.new("RGB", PROBE_SIZE, "grey")))
+    # The id of a visual token, where it is known: by the model rather than the processor, where Gemma's is another.
+    picture_id = getattr(config, "image_token_id", None) or chat.picture_id
+    grey = Image(encode_image(Picture.new("RGB", size, "grey")))
     shown = chat.tensors([Conversation((user(grey, "a"),))])["input_ids"]
     if picture_id is not None:
         return int((shown == picture_id).sum())

@@ -152,13 +152,13 @@ class Desk:
             raise
         if answer.last is not None:
             self.metrics.answered(answer.last)
-        if correct and self.correcting is not None and conversation.images:
+        picture = conversation.last_picture
+        if correct and self.correcting is not None and picture is not None:
             answer.status = say(language, "correcting")
-            await self._correct(answer, conversation, self.correcting)
+            await self._correct(answer, picture, conversation.messages[-1].text, self.correcting)
 
-    async def _correct(self, answer: Answer, conversation: Conversation, correcting: Correcting) -> None:
+    async def _correct(self, answer: Answer, picture: Image, question: str, correcting: Correcting) -> None:
         """What is found out about the reply; one that cannot be corrected stays as it is."""
-        picture, question = conversation.images[-1], conversation.messages[-1].text
         max_s = self.settings.reply_timeout_s
         try:
             answer.report = await correcting.run(
