@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 from sensorium.conversation import Video
 from sensorium.errors import SensoriumError
 from sensorium.media.change import cuts, most_different, scene_times
-from sensorium.media.sampling import METHODS, Plan, parse_sampling, planned_times, sample, times_of
+from sensorium.media.sampling import METHODS, Plan, parse_sampling, planned_times, sample
 from sensorium.media.subtitles import Line
 
 RED, BLUE, GREY = (200, 30, 30), (30, 30, 200), (90, 90, 90)
@@ -143,11 +143,6 @@ def test_short_videos_have_fewer_frames_than_asked(film, tmp_path):
     path = film(tmp_path / "short.mp4", [40, 200])
     for method in ("uniform", "uniform-ends", "uniform-inner", "scenes", "difference"):
         assert 1 <= len(times(path, method, 16)) <= 2
-
-
-def test_the_times_of_a_video_are_known_without_its_frames(three_scenes):
-    assert times_of(Video(str(three_scenes), frames=2)) == pytest.approx([2.5, 7.5])
-    assert times_of(Video(str(three_scenes), frames=3, sampling="scenes")) == pytest.approx([2, 4.5, 7.5], abs=0.26)
 
 
 @pytest.mark.parametrize(

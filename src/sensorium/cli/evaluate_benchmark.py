@@ -76,7 +76,8 @@ class Run:
         if self.frame_sampling is not None:
             from sensorium.media.sampling import parse_sampling
 
-            parse_sampling(self.frame_sampling)
+            if parse_sampling(self.frame_sampling)[0] == "subtitles" and not self.subtitles:
+                raise SensoriumError("--sampling subtitles", "goes by what is said.", "Add --subtitles.")
 
     def questions(self) -> list[Question]:
         from sensorium.evaluation.run import limited

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sensorium.conversation import Conversation, user
+from sensorium.conversation import Conversation, Video, user
 from sensorium.engine.base import Card, Engine, Reply, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks.base import Question
@@ -50,6 +50,13 @@ class Job:
 class Asker(Protocol):
     card: Card
 
+    def times_s(self, video: Video) -> tuple[float, ...]:
+        """Of the frames that the engine shows its model; looked up while jobs are made, and remembered for the answers.
+
+        Raises SensoriumError when the video cannot be opened.
+        """
+        ...
+
     def ask(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Said]]]:
         """Each job with what was said to its conversations, in any order of the jobs."""
         ...
@@ -62,6 +69,9 @@ class Here:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.card = engine, engine.card
+
+    def times_s(self, video: Video) -> tuple[float, ...]:
+        return self.engine.watcher.watch(video).times_s
 
     def ask(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Said]]]:
         for job in jobs:

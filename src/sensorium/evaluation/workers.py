@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sensorium.conversation import Conversation, Medium
+from sensorium.conversation import Conversation, Medium, Part, Video
 from sensorium.engine.base import Card, Engine, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.asking import Job, Said, ask_together
@@ -36,6 +36,9 @@ class Worker:
 
     def card(self) -> Card:
         return self.engine.card
+
+    def times_s(self, video: Video) -> tuple[float, ...]:
+        return self.engine.watcher.watch(video).times_s
 
     def ask(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Said]:
         return ask_together(self.engine, conversations, sampling)
@@ -66,16 +69,22 @@ class RayWorkers:
         gpus = 1 if ray.cluster_resources().get("GPU", 0) >= count else 0
         actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
         self._workers: list[Any] = [actor.remote(options) for _ in range(count)]
+        self._free = list(self._workers)
         try:
             self.card: Card = self._result(self._workers[0].card.remote())
         except (SensoriumError, RuntimeError):
             self.close()
             raise
 
+    def times_s(self, video: Video) -> tuple[float, ...]:
+        """By the worker that gets the next job, which then need not decode the video again to answer."""
+        found: tuple[float, ...] = self._result(self._free[-1].times_s.remote(self._sent(video)))
+        return found
+
     def ask(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Said]]]:
         """Jobs in the order in which they are done; a worker gets its next one when it has finished the last."""
         waiting = iter(jobs)
-        free = list(self._workers)
+        free = self._free = list(self._workers)
         running: dict[Any, tuple[Job, Any]] = {}
         while True:
             while free and (job := next(waiting, None)) is not None:
@@ -83,7 +92,7 @@ class RayWorkers:
                     yield job, []
                     continue
                 worker = free.pop()
-                sent = [_with_bytes(one) for one in job.conversations] if self._travels else job.conversations
+                sent = [self._sent_all(one) for one in job.conversations]
                 running[worker.ask.remote(sent, job.sampling)] = (job, worker)
             if not running:
                 return
@@ -99,6 +108,14 @@ class RayWorkers:
         if self._is_ours:
             self._ray.shutdown()
 
+    def _sent_all(self, conversation: Conversation) -> Conversation:
+        return Conversation(tuple(
+            replace(message, parts=tuple(map(self._sent, message.parts))) for message in conversation
+        ))  # fmt: skip
+
+    def _sent(self, part: Part) -> Any:
+        return _with_bytes(part) if self._travels else part
+
     def _result(self, reference: Any) -> Any:
         errors = self._ray.exceptions
         try:
@@ -111,14 +128,13 @@ class RayWorkers:
             raise RuntimeError(f"a worker died: {str(error).strip().splitlines()[0]}") from error
 
 
-def _with_bytes(conversation: Conversation) -> Conversation:
-    """The same conversation with its media in it instead of their paths."""
-    return Conversation(tuple(
-        replace(message, parts=tuple(
-            replace(part, source=Path(part.source).read_bytes())
-            if isinstance(part, Medium) and isinstance(part.source, str) and not part.source.startswith("data:")
-            else part
-            for part in message.parts
-        ))
-        for message in conversation
-    ))  # fmt: skip
+def _with_bytes(part: Part) -> Part:
+    """The same part with its media in it instead of their paths."""
+    if not isinstance(part, Medium):
+        return part
+    read = replace(part, source=_bytes_of(part.source))
+    return replace(read, subtitles=_bytes_of(read.subtitles)) if isinstance(read, Video) and read.subtitles else read
+
+
+def _bytes_of(source: str | bytes) -> str | bytes:
+    return Path(source).read_bytes() if isinstance(source, str) and not source.startswith("data:") else source

@@ -18,7 +18,7 @@ from sensorium.conversation import Video
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.media.change import Rows, most_different, scene_times
 from sensorium.media.container import Source
-from sensorium.media.subtitles import Line, read_subtitles
+from sensorium.media.subtitles import Line
 from sensorium.media.video import (
     DEFAULT_LIMITS,
     Check,
@@ -133,17 +133,6 @@ def sample_as(
             times = _times(reader, plan, end_s, lines, features)
             frames = [keep(frame) for frame in reader.frames_at(times, max_side)]
         return Sampled(reader.info, tuple(frames), _remark(reader))
-
-
-def times_of(video: Video, limits: VideoLimits = DEFAULT_LIMITS) -> list[float]:
-    """The times at which a video's frames will be taken, in seconds, decoding as little as that needs.
-
-    Raises SensoriumError as `sample` does.
-    """
-    plan = Plan.of(video)
-    lines = () if video.subtitles is None else read_subtitles(video.subtitles)
-    with open_video(video, limits) as reader:
-        return _times(reader, plan, reader.info.duration_s, lines, None)
 
 
 def _times(

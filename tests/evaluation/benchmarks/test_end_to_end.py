@@ -174,6 +174,7 @@ def test_a_damaged_video_costs_its_own_questions_and_no_others(sensorium, lookal
         (["mme", "--data", "{tmp}", "--no-blind"], "--blind: is of `scenes` alone"),
         (["mme", "--data", "{tmp}", "--frames", "4"], "--frames: is about videos; MME shows none"),
         (["videomme", "--data", "{tmp}", "--sampling", "scene"], "Did you mean `scenes`"),
+        (["videomme", "--data", "{tmp}", "--sampling", "subtitles"], "goes by what is said. Add --subtitles"),
         (["scenes", "--data", "{tmp}", "--repeats", "2"], "--repeats: is of other benchmarks"),
         (["mme", "--data", "{tmp}", "--repeats", "2"], "greedy replies are all the same"),
         (["mme", "--data", "{tmp}", "--prompt", "lmms"], "Did you mean `lmms-eval`"),
