@@ -61,6 +61,20 @@ def test_times_follow_the_rule_of_each_method(plan, expected):
     assert planned_times(plan, 10, 0.1) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("fps", "duration_s", "expected"),
+    [(1, 3.9, [0, 1, 2, 3]), (1, 4, [0, 1, 2, 3]), (0.3, 4, [0, 10 / 3]), (0.1, 4, [0]), (0.1, 10.04, [0, 10])],
+)
+def test_a_rate_takes_a_frame_at_each_of_its_times_until_the_end(fps, duration_s, expected):
+    assert planned_times(Plan("fps", None, fps), duration_s, 0.1) == pytest.approx(expected)
+    assert planned_times(Plan("fps", len(expected), fps), duration_s, 0.1) == pytest.approx(expected)
+
+
+@given(st.integers(1, 9), st.integers(1, 600))
+def test_a_rate_of_one_frame_in_some_seconds_takes_as_many_as_begin(every_s, duration_s):
+    assert len(planned_times(Plan("fps", None, 1 / every_s), duration_s, 0.1)) == -(-duration_s // every_s)
+
+
 @given(st.sampled_from(METHODS[:3]), st.integers(1, 300), st.floats(0.01, 20_000))
 def test_even_times_are_as_many_as_asked_in_order_and_within_the_video(method, n, duration_s):
     found = planned_times(Plan(method, n), duration_s, duration_s / 1000)

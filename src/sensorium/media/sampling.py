@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
@@ -67,7 +68,7 @@ class Plan:
         """How many frames of so long a video at most. Raises SensoriumError when a rate gives more than MAX_FRAMES."""
         if self.method != "fps":
             return self.n_frames or FRAMES
-        n_frames = max(1, int(duration_s * self.fps + 1e-6))
+        n_frames = max(1, ceil(duration_s * self.fps - 1e-6))  # at 0, 1 / fps, … below the length
         if self.n_frames is None and n_frames > MAX_FRAMES:
             what = f"takes {n_frames:,} frames of {clock(duration_s)}; at most {MAX_FRAMES:,} are taken."
             raise SensoriumError(f"fps:{self.fps:g}", what, "Give a lower rate, or a number of frames.")
@@ -163,7 +164,7 @@ def planned_times(plan: Plan, duration_s: float, frame_s: float, lines: Sequence
         return [float(time_s) for time_s in np.linspace(0, max(0.0, duration_s - frame_s), n)]
     if plan.method == "uniform-inner":
         return [duration_s * k / (n + 1) for k in range(1, n + 1)]
-    if plan.method == "fps" and (n + 1) / plan.fps > duration_s:
+    if plan.method == "fps" and n >= duration_s * plan.fps - 1e-6:
         return [k / plan.fps for k in range(n)]
     if plan.method == "subtitles":
         middles = sorted({(line.start_s + line.end_s) / 2 for line in lines if line.start_s < duration_s})
