@@ -146,10 +146,15 @@ def _times(
     if plan.method == "difference":
         times, rows = _glances(reader, duration_s, _DIFFERENCE_FPS, features)
         return [times[i] for i in most_different(rows, n)]
-    if plan.method == "subtitles" and not lines:
-        raise SensoriumError("sampling", "`subtitles` needs subtitles.", "Give them, or choose another sampling.")
+    require_lines(plan, lines)
     frame_s = 1 / reader.info.fps if reader.info.fps else 0.0
     return planned_times(plan, duration_s, frame_s, lines)
+
+
+def require_lines(plan: Plan, lines: Sequence[Line]) -> None:
+    """Raises SensoriumError when a plan goes by subtitles and there are none."""
+    if plan.method == "subtitles" and not lines:
+        raise SensoriumError("sampling", "`subtitles` needs subtitles.", "Give them, or choose another sampling.")
 
 
 def planned_times(plan: Plan, duration_s: float, frame_s: float, lines: Sequence[Line] = ()) -> list[float]:

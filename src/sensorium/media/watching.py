@@ -18,7 +18,7 @@ from threading import Lock
 from sensorium.conversation import Conversation, Image, Part, Text, Video
 from sensorium.errors import SensoriumError
 from sensorium.media.images import encode_image
-from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, sample_as
+from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, require_lines, sample_as
 from sensorium.media.subtitles import Line, line_at, read_subtitles
 from sensorium.media.video import DEFAULT_LIMITS, Check, VideoInfo, VideoLimits, clock, no_check, video_info
 
@@ -106,8 +106,7 @@ class Watcher:
 
         Raises SensoriumError as `watch` does, but for damage behind the first frame.
         """
-        if video.subtitles is not None:
-            read_subtitles(video.subtitles)
+        require_lines(Plan.of(video), () if video.subtitles is None else read_subtitles(video.subtitles))
         info = video_info(video, self._limits, check)
         return info, Plan.of(video).count(info.duration_s)
 
