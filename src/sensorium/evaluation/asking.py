@@ -14,6 +14,7 @@ from sensorium.conversation import Conversation, Video, user
 from sensorium.engine.base import Card, Engine, Reply, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks.base import Question
+from sensorium.media.video import VideoLimits
 
 TRIED = 3  # questions alone, before an engine that cannot even greet is given up
 
@@ -65,10 +66,12 @@ class Asker(Protocol):
 
 
 class Here:
-    """One engine, in this process."""
+    """One engine, in this process. limits: of the videos that it watches; None leaves it those it has."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, limits: VideoLimits | None = None) -> None:
         self.engine, self.card = engine, engine.card
+        if limits is not None:
+            engine.watcher = engine.watcher.under(limits)
 
     def times_s(self, video: Video) -> tuple[float, ...]:
         return self.engine.watcher.watch(video).times_s

@@ -16,41 +16,45 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.conversation import Conversation, Medium, Part, Video
-from sensorium.engine.base import Card, Engine, Sampling
+from sensorium.engine.base import Card, Sampling
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.asking import Job, Said, ask_together
+from sensorium.evaluation.asking import Here, Job, Said, ask_together
+from sensorium.media.video import VideoLimits
 
 
 class Worker:
     """What runs in an actor. options: of `load_engine`, which is called when the engine is first needed: an error then
-    comes out as it is, and not as the death of the actor."""
+    comes out as it is, and not as the death of the actor. limits: as of `Here`."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        self._options = options
+    def __init__(self, options: dict[str, Any], limits: VideoLimits | None) -> None:
+        self._options, self._limits = options, limits
 
     @cached_property
-    def engine(self) -> Engine:
+    def here(self) -> Here:
         from sensorium.engine.loading import load_engine
 
-        return load_engine(**self._options)
+        return Here(load_engine(**self._options), self._limits)
 
     def card(self) -> Card:
-        return self.engine.card
+        return self.here.card
 
     def times_s(self, video: Video) -> tuple[float, ...]:
-        return self.engine.watcher.watch(video).times_s
+        return self.here.times_s(video)
 
     def ask(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Said]:
-        return ask_together(self.engine, conversations, sampling)
+        return ask_together(self.here.engine, conversations, sampling)
 
 
 class RayWorkers:
-    """count: workers; options: of `load_engine`, the same for all; address: of a cluster, None for this machine alone.
+    """count: workers; options: of `load_engine`, the same for all; address: of a cluster, None for this machine alone;
+    limits: as of `Here`.
 
     Raises SensoriumError when Ray is not installed or cannot be reached, or a worker cannot load the engine.
     """
 
-    def __init__(self, count: int, options: dict[str, Any], address: str | None = None) -> None:
+    def __init__(
+        self, count: int, options: dict[str, Any], address: str | None = None, limits: VideoLimits | None = None
+    ) -> None:
         try:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
             import ray
@@ -68,7 +72,7 @@ class RayWorkers:
             raise SensoriumError(address or "ray", f"cannot be reached ({error}).", "Check --ray-address.") from error
         gpus = 1 if ray.cluster_resources().get("GPU", 0) >= count else 0
         actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
-        self._workers: list[Any] = [actor.remote(options) for _ in range(count)]
+        self._workers: list[Any] = [actor.remote(options, limits) for _ in range(count)]
         self._free = list(self._workers)
         try:
             self.card: Card = self._result(self._workers[0].card.remote())
