@@ -19,7 +19,7 @@ from sensorium.conversation import Conversation, Image, Part, Text, Video
 from sensorium.errors import SensoriumError
 from sensorium.media.images import encode_image
 from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, require_lines, sample_as
-from sensorium.media.subtitles import Line, line_at, read_subtitles
+from sensorium.media.subtitles import Line, Subtitles, line_at, open_subtitles, read_subtitles
 from sensorium.media.video import DEFAULT_LIMITS, Check, VideoInfo, VideoLimits, clock, no_check, video_info
 
 REMEMBERED_BYTES = 256 * 2**20
@@ -31,8 +31,8 @@ _Key = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Watched:
-    """info: of the video; parts: what a model is shown; times_s: of its frames; remark: what was wrong with the file,
-    "" where nothing was."""
+    """info: of the video; parts: what a model is shown; times_s: of its frames; remark: what was wrong with the file
+    or had to be guessed about its subtitles, "" where nothing was."""
 
     info: VideoInfo
     parts: tuple[Text | Image, ...]
@@ -96,10 +96,12 @@ class Watcher:
             mine.set_result(None)
 
     def _watch(self, video: Video, check: Check) -> Watched:
-        lines = () if video.subtitles is None else read_subtitles(video.subtitles)
+        subtitles = Subtitles(()) if video.subtitles is None else open_subtitles(video.subtitles)
+        lines = subtitles.lines
         sampled = sample_as(_encoded, video, Plan.of(video), lines, self.features, MAX_SIDE, self._limits, check)
         times_s = tuple(frame.time_s for frame in sampled.frames)
-        return Watched(sampled.info, _parts(sampled, lines, video.timestamps), times_s, sampled.remark)
+        remark = "; ".join(filter(None, (sampled.remark, subtitles.remark)))
+        return Watched(sampled.info, _parts(sampled, lines, video.timestamps), times_s, remark)
 
     def expect(self, video: Video, check: Check = no_check) -> tuple[VideoInfo, int]:
         """What the header says, and how many frames will be shown at most, decoding one of them.
