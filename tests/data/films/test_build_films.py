@@ -144,7 +144,7 @@ def questions(path: Path, **options):
 
 
 def said_by(question):
-    return question.said(lambda video: Watcher().watch(video).times_s)
+    return question.said and question.said(lambda video: Watcher().watch(video).times_s)
 
 
 def test_films_in_video_mmes_own_layout_ask_what_the_dataset_asks(built, tmp_path):
