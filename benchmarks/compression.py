@@ -127,7 +127,7 @@ def _times(ways: Sequence[Way], options: argparse.Namespace) -> dict[str, list[f
 
 def _pictures(options: argparse.Namespace) -> list[PILImage.Image]:
     trial = Trial(BENCHMARK, Data(options.data, None, options.split), 4, options.out, None, {})
-    return [open_image(question.conversation().images[0]) for question in trial.questions()[:8]]
+    return [open_image(question.media()[0]) for question in trial.questions()[:8]]
 
 
 def _unseen(picture: PILImage.Image, number: int) -> Image:

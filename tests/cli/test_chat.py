@@ -267,6 +267,7 @@ def test_videos_that_cannot_be_shown_are_refused_before_anything_is_loaded(senso
         (("--video", tmp_path / "page.mp4"), "is a web page (HTML), not a video"),
         (("--video", clip, "--sampling", "unifrom"), "Did you mean `uniform`?"),
         (("--video", clip, "--subtitles", tmp_path / "none.srt"), "none.srt: does not exist"),
+        (("--video", clip, "--sampling", "subtitles"), "`subtitles` needs subtitles"),
         (("--frames", 4), "--frames: is about a video, and there is none"),
         (("--video", clip, "--frames", 200), "200 frames of 64 visual tokens, 12,800 in all"),
     ]:

@@ -152,6 +152,7 @@ def test_a_video_that_has_no_room_is_refused_with_what_to_change(sensorium, reci
     said = sensorium("info", recipe, "--video", clip, "--frames", 1000).error
     assert "takes 600 frames of 16 visual tokens, 9,600 in all" in said and "(--frames) at most 511" in said
     assert "--frames: is about a video" in sensorium("info", recipe, "--frames", 4).error
+    assert "needs subtitles" in sensorium("info", recipe, "--video", clip, "--sampling", "subtitles").error
 
 
 def test_a_recipe_that_starts_from_a_model_shows_its_parts_and_whose_weights_it_takes_over(sensorium, tmp_path):

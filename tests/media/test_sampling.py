@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 from sensorium.conversation import Video
 from sensorium.errors import SensoriumError
 from sensorium.media.change import cuts, most_different, scene_times
-from sensorium.media.sampling import METHODS, Plan, parse_sampling, planned_times, sample, times_of
+from sensorium.media.sampling import METHODS, Plan, parse_sampling, planned_times, sample
 from sensorium.media.subtitles import Line
 
 RED, BLUE, GREY = (200, 30, 30), (30, 30, 200), (90, 90, 90)
@@ -59,6 +59,20 @@ def is_red(frame):
 )
 def test_times_follow_the_rule_of_each_method(plan, expected):
     assert planned_times(plan, 10, 0.1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("fps", "duration_s", "expected"),
+    [(1, 3.9, [0, 1, 2, 3]), (1, 4, [0, 1, 2, 3]), (0.3, 4, [0, 10 / 3]), (0.1, 4, [0]), (0.1, 10.04, [0, 10])],
+)
+def test_a_rate_takes_a_frame_at_each_of_its_times_until_the_end(fps, duration_s, expected):
+    assert planned_times(Plan("fps", None, fps), duration_s, 0.1) == pytest.approx(expected)
+    assert planned_times(Plan("fps", len(expected), fps), duration_s, 0.1) == pytest.approx(expected)
+
+
+@given(st.integers(1, 9), st.integers(1, 600))
+def test_a_rate_of_one_frame_in_some_seconds_takes_as_many_as_begin(every_s, duration_s):
+    assert len(planned_times(Plan("fps", None, 1 / every_s), duration_s, 0.1)) == -(-duration_s // every_s)
 
 
 @given(st.sampled_from(METHODS[:3]), st.integers(1, 300), st.floats(0.01, 20_000))
@@ -143,11 +157,6 @@ def test_short_videos_have_fewer_frames_than_asked(film, tmp_path):
     path = film(tmp_path / "short.mp4", [40, 200])
     for method in ("uniform", "uniform-ends", "uniform-inner", "scenes", "difference"):
         assert 1 <= len(times(path, method, 16)) <= 2
-
-
-def test_the_times_of_a_video_are_known_without_its_frames(three_scenes):
-    assert times_of(Video(str(three_scenes), frames=2)) == pytest.approx([2.5, 7.5])
-    assert times_of(Video(str(three_scenes), frames=3, sampling="scenes")) == pytest.approx([2, 4.5, 7.5], abs=0.26)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,9 @@ def test_what_a_video_costs_is_known_from_its_header(clip):
     assert (n_frames, info.width) == (16, 64)
     with pytest.raises(SensoriumError, match="holds no subtitles"):
         Watcher().expect(Video(str(clip), subtitles=b"WEBVTT\n"))
+    with pytest.raises(SensoriumError, match="sampling: `subtitles` needs subtitles"):
+        Watcher().expect(Video(str(clip), sampling="subtitles"))
+    assert Watcher().expect(Video(str(clip), sampling="subtitles", subtitles=SRT))[1] > 0
 
 
 def test_frames_are_held_encoded_and_never_all_decoded(film, tmp_path):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sensorium.cli.options import ApiKeyOption, CompressorOption, VisualTokens
-from sensorium.cli.video import SamplingOf
+from sensorium.cli.video import MaxBytes, MaxPixels, MaxSeconds, SamplingOf, Watching
 from sensorium.errors import SensoriumError, did_you_mean
 
 PRECISIONS = ("float32", "bfloat16")
@@ -20,9 +20,10 @@ SCENES = "scenes"
 _OF_SCENES = ("blind", "speech")
 _OF_BENCHMARKS = (
     "media", "prompt", "variant", "max_new_tokens", "temperature", "seed", "repeats", "batch_size", "workers",
-    "ray_address", "cache", "probe", "probe_base", "training_data", "frames", "sampling", "subtitles",
+    "ray_address", "cache", "probe", "probe_base", "training_data", "frames", "sampling", "subtitles", "max_pixels",
+    "max_seconds", "max_bytes",
 )
-_OF_VIDEOS = ("frames", "sampling", "subtitles")  # fmt: skip
+_OF_VIDEOS = ("frames", "sampling", "subtitles", "max_pixels", "max_seconds", "max_bytes")  # fmt: skip
 
 # What is asked, of whom, how: the options in the order of the help.
 BenchmarkName = Annotated[str, typer.Argument(metavar="BENCHMARK", help="`scenes`, or one of those below.")]
@@ -78,7 +79,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead
 def evaluate(
     context: typer.Context, benchmark: BenchmarkName, data: DataPath, out: Out, model: Model = "default",
     media: Media = None, split: Split = None, prompt: Prompt = None, variant: Variant = None, frames: Frames = None,
-    sampling: SamplingOf = None, subtitles: Subtitles = False, limit: Limit = None,
+    sampling: SamplingOf = None, subtitles: Subtitles = False, max_pixels: MaxPixels = None,
+    max_seconds: MaxSeconds = None, max_bytes: MaxBytes = None, limit: Limit = None,
     max_new_tokens: MaxNewTokens = None, temperature: Temperature = 0.0, seed: Seed = 0, repeats: Repeats = 1,
     batch_size: BatchSize = 64, workers: WorkerCount = 1, ray_address: RayAddress = None, cache: Cache = True,
     probe: Probes = None, probe_base: ProbeBase = None, training_data: TrainingData = None, blind: Blind = True,
@@ -131,6 +133,7 @@ def evaluate(
     run = Run(
         name=benchmark, data=data, out=out, media=media, splits=tuple(split or ()), prompt=prompt, variant=variant,
         frames=frames, frame_sampling=sampling, subtitles=subtitles,
+        limits=Watching(max_pixels=max_pixels, max_seconds=max_seconds, max_bytes=max_bytes).limits,
         limit=limit, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, repeats=repeats,
         batch_size=batch_size, uses_cache=cache,
     )  # fmt: skip

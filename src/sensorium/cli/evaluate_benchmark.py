@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from sensorium.engine.base import Sampling
     from sensorium.evaluation.asking import Asker
     from sensorium.evaluation.benchmarks import Benchmark, Data, Question
+    from sensorium.media.video import VideoLimits
 
 
 @dataclass(frozen=True)
 class Run:
     """What is asked, and how; as the options name it, None where the benchmark's own is meant.
 
-    frames, frame_sampling, subtitles: of videos.
+    frames, frame_sampling, subtitles, limits: of videos.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Run:
     frames: int | None
     frame_sampling: str | None
     subtitles: bool
+    limits: VideoLimits
     limit: int | None
     max_new_tokens: int | None
     temperature: float
@@ -76,7 +78,8 @@ class Run:
         if self.frame_sampling is not None:
             from sensorium.media.sampling import parse_sampling
 
-            parse_sampling(self.frame_sampling)
+            if parse_sampling(self.frame_sampling)[0] == "subtitles" and not self.subtitles:
+                raise SensoriumError("--sampling subtitles", "goes by what is said.", "Add --subtitles.")
 
     def questions(self) -> list[Question]:
         from sensorium.evaluation.run import limited
@@ -110,7 +113,7 @@ def evaluate_benchmark(run: Run, load: dict[str, Any], workers: Workers, probing
         with Preparation() as preparation:
             preparation("reading the questions", 0, 0)
             questions = run.questions()
-            with closing(_asker(run.benchmark, load, workers, preparation)) as asker:
+            with closing(_asker(run, load, workers, preparation)) as asker:
                 asked = _asked(run, asker, load)
                 _ask(run, questions, asked, preparation)
                 ask_probes(probing.names, questions, asked, run.out, preparation)
@@ -121,19 +124,21 @@ def evaluate_benchmark(run: Run, load: dict[str, Any], workers: Workers, probing
         _finish(run, json)
 
 
-def _asker(benchmark: Benchmark, load: dict[str, Any], workers: Workers, preparation: Preparation) -> Asker:
+def _asker(run: Run, load: dict[str, Any], workers: Workers, preparation: Preparation) -> Asker:
     from sensorium.evaluation.asking import Here
 
     asker: Asker
+    benchmark = run.benchmark
+    limits = run.limits if benchmark.modality == "video" else None
     if workers.count > 1 or workers.address is not None:
         from sensorium.evaluation.workers import RayWorkers
 
         preparation(f"starting {workers.count} workers", 0, 0)
-        asker = RayWorkers(workers.count, load, workers.address)
+        asker = RayWorkers(workers.count, load, workers.address, limits)
     else:
         from sensorium.engine.loading import load_engine
 
-        asker = Here(load_engine(progress=preparation, **load))
+        asker = Here(load_engine(progress=preparation, **load), limits)
     if benchmark.modality not in asker.card.modalities:
         asker.close()
         able = ", ".join(asker.card.modalities)
@@ -159,7 +164,7 @@ def _asked(run: Run, asker: Asker, load: dict[str, Any]) -> Asked:
     about = {"model": {"name": asker.card.name, "provenance": asker.card.provenance}, "limit": run.limit,
              "data_about": {"name": run.source.path.name, "layout": run.source.layout}}  # fmt: skip
     cache = ResponseCache(default_path()) if run.uses_cache else None
-    return Asked(asker, identity, run.sampling, cache, run.batch_size, header, about)
+    return Asked(asker, identity, run.sampling, cache, run.batch_size, header, about, run.limits)
 
 
 def _ask(run: Run, questions: list[Question], asked: Asked, preparation: Preparation) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sensorium.evaluation.asking import Asker
     from sensorium.evaluation.benchmarks import Question
     from sensorium.evaluation.response_cache import ResponseCache
+    from sensorium.media.video import VideoLimits
 
 UNTRAINED = "untrained"
 _AS_IT_IS = {"engine": None, "visual_tokens": None, "compressor": None}  # the base may be of another kind; it sees none
@@ -22,7 +23,8 @@ _AS_IT_IS = {"engine": None, "visual_tokens": None, "compressor": None}  # the b
 
 @dataclass(frozen=True)
 class Asked:
-    """How the questions of a run are asked. header: what its folder is of; about: what else its replies say."""
+    """How the questions of a run are asked. header: what its folder is of; about: what else its replies say; limits: of
+    videos."""
 
     asker: Asker
     identity: str
@@ -31,6 +33,7 @@ class Asked:
     batch_size: int
     header: Mapping[str, Any]
     about: Mapping[str, Any]
+    limits: VideoLimits
 
     def ask(self, questions: Sequence[Question], folder: Path, name: str, preparation: Preparation) -> None:
         from sensorium.evaluation.run import run
@@ -89,7 +92,7 @@ def ask_base(
         engine = load_engine(progress=preparation, **{**load, **_AS_IT_IS, "name": base})
         identity = engine_identity(base, engine.card, load["precision"])
     about = {**asked.about, "model": {"name": engine.card.name, "provenance": engine.card.provenance}}
-    other = replace(asked, asker=Here(engine), identity=identity, about=about)
+    other = replace(asked, asker=Here(engine, asked.limits), identity=identity, about=about)
     other.ask(without_pictures(questions), out / FOLDER, BASE, preparation)
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sensorium.conversation import Conversation, user
+from sensorium.conversation import Conversation, Video, user
 from sensorium.engine.base import Card, Engine, Reply, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks.base import Question
+from sensorium.media.video import VideoLimits
 
 TRIED = 3  # questions alone, before an engine that cannot even greet is given up
 
@@ -50,6 +51,13 @@ class Job:
 class Asker(Protocol):
     card: Card
 
+    def times_s(self, video: Video) -> tuple[float, ...]:
+        """Of the frames that the engine shows its model; looked up while jobs are made, and remembered for the answers.
+
+        Raises SensoriumError when the video cannot be opened.
+        """
+        ...
+
     def ask(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Said]]]:
         """Each job with what was said to its conversations, in any order of the jobs."""
         ...
@@ -58,10 +66,15 @@ class Asker(Protocol):
 
 
 class Here:
-    """One engine, in this process."""
+    """One engine, in this process. limits: of the videos that it watches; None leaves it those it has."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, limits: VideoLimits | None = None) -> None:
         self.engine, self.card = engine, engine.card
+        if limits is not None:
+            engine.watcher = engine.watcher.under(limits)
+
+    def times_s(self, video: Video) -> tuple[float, ...]:
+        return self.engine.watcher.watch(video).times_s
 
     def ask(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Said]]]:
         for job in jobs:

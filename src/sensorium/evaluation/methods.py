@@ -193,7 +193,7 @@ def _costs(
 ) -> dict[str, Cost]:  # fmt: skip
     """Seconds for a question on each way, of the same few questions together, after one that warms up."""
     chosen = list(questions[:TIMED])
-    conversations = [question.conversation() for question in chosen]
+    conversations = [question.conversation(Here(ways[0].engine).times_s) for question in chosen]
     found: dict[str, Cost] = {}
     base, replies = 0.0, list[Reply]()
     for way in ways:

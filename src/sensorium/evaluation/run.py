@@ -13,7 +13,7 @@ from typing import Any
 from sensorium.engine.base import Reply, Sampling
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.asking import Asker, EngineDied, Job, Refusal, Said
-from sensorium.evaluation.benchmarks.base import Answer, Question
+from sensorium.evaluation.benchmarks.base import Answer, Question, TimesOf
 from sensorium.evaluation.response_cache import ResponseCache, request_key
 from sensorium.evaluation.run_folder import RunFolder
 from sensorium.progress import ProgressCallback
@@ -55,8 +55,9 @@ def run(
     tell = progress or (lambda what, done, total: None)
     total = len(questions) * repeats
     tell("asking", len(folder.known), total)
+    jobs = _jobs(questions, asker.times_s, folder, identity, sampling, repeats, cache, batch_size, unasked)
     try:
-        for job, said in asker.ask(_jobs(questions, folder, identity, sampling, repeats, cache, batch_size, unasked)):
+        for job, said in asker.ask(jobs):
             replies = _gathered(job, said, unasked)
             if replies:
                 folder.add([_answer(job, i, reply) for i, reply in sorted(replies.items())])
@@ -108,8 +109,8 @@ def batches(questions: Iterable[Question], size: int = BATCH) -> list[list[Quest
 
 
 def _jobs(
-    questions: Sequence[Question], folder: RunFolder, identity: str, sampling: Sampling, repeats: int,
-    cache: ResponseCache | None, batch_size: int, unasked: dict[str, str],
+    questions: Sequence[Question], times_of: TimesOf, folder: RunFolder, identity: str, sampling: Sampling,
+    repeats: int, cache: ResponseCache | None, batch_size: int, unasked: dict[str, str],
 ) -> Iterator[Job]:  # fmt: skip
     """What is still to be asked. A batch of which anything is missing is asked as it was planned, but for what an
     earlier run of another plan has answered."""
@@ -118,18 +119,19 @@ def _jobs(
             missing = [question for question in batch if (question.id, repeat) not in folder.known]
             if missing:
                 job = Job([], repeat, replace(sampling, seed=sampling.seed + repeat))
-                _prepare(job, missing, identity, cache, unasked)
+                _prepare(job, missing, times_of, identity, cache, unasked)
                 yield job
 
 
 def _prepare(
-    job: Job, questions: Sequence[Question], identity: str, cache: ResponseCache | None, unasked: dict[str, str]
-) -> None:
+    job: Job, questions: Sequence[Question], times_of: TimesOf, identity: str, cache: ResponseCache | None,
+    unasked: dict[str, str],
+) -> None:  # fmt: skip
     """Fetch the media, look into the cache."""
     conversations, asked = [], []
     for question in questions:
         try:
-            conversation = question.conversation()
+            conversation = question.conversation(times_of)
             media = [part for message in conversation for part in message.parts if hasattr(part, "digest")]
             job.media.append(tuple(medium.digest for medium in media))
         except SensoriumError as error:

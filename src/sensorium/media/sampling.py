@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
@@ -18,7 +19,7 @@ from sensorium.conversation import Video
 from sensorium.errors import SensoriumError, did_you_mean
 from sensorium.media.change import Rows, most_different, scene_times
 from sensorium.media.container import Source
-from sensorium.media.subtitles import Line, read_subtitles
+from sensorium.media.subtitles import Line
 from sensorium.media.video import (
     DEFAULT_LIMITS,
     Check,
@@ -67,7 +68,7 @@ class Plan:
         """How many frames of so long a video at most. Raises SensoriumError when a rate gives more than MAX_FRAMES."""
         if self.method != "fps":
             return self.n_frames or FRAMES
-        n_frames = max(1, int(duration_s * self.fps + 1e-6))
+        n_frames = max(1, ceil(duration_s * self.fps - 1e-6))  # at 0, 1 / fps, … below the length
         if self.n_frames is None and n_frames > MAX_FRAMES:
             what = f"takes {n_frames:,} frames of {clock(duration_s)}; at most {MAX_FRAMES:,} are taken."
             raise SensoriumError(f"fps:{self.fps:g}", what, "Give a lower rate, or a number of frames.")
@@ -140,17 +141,6 @@ def sample_as(
         return Sampled(reader.info, tuple(frames), _remark(reader))
 
 
-def times_of(video: Video, limits: VideoLimits = DEFAULT_LIMITS) -> list[float]:
-    """The times at which a video's frames will be taken, in seconds, decoding as little as that needs.
-
-    Raises SensoriumError as `sample` does.
-    """
-    plan = Plan.of(video)
-    lines = () if video.subtitles is None else read_subtitles(video.subtitles)
-    with open_video(video, limits) as reader:
-        return _times(reader, plan, reader.info.duration_s, lines, None)
-
-
 def _times(
     reader: VideoReader, plan: Plan, duration_s: float, lines: Sequence[Line], features: Features | None
 ) -> list[float]:
@@ -161,10 +151,15 @@ def _times(
     if plan.method == "difference":
         times, rows = _glances(reader, duration_s, _DIFFERENCE_FPS, features)
         return [times[i] for i in most_different(rows, n)]
-    if plan.method == "subtitles" and not lines:
-        raise SensoriumError("sampling", "`subtitles` needs subtitles.", "Give them, or choose another sampling.")
+    require_lines(plan, lines)
     frame_s = 1 / reader.info.fps if reader.info.fps else 0.0
     return planned_times(plan, duration_s, frame_s, lines)
+
+
+def require_lines(plan: Plan, lines: Sequence[Line]) -> None:
+    """Raises SensoriumError when a plan goes by subtitles and there are none."""
+    if plan.method == "subtitles" and not lines:
+        raise SensoriumError("sampling", "`subtitles` needs subtitles.", "Give them, or choose another sampling.")
 
 
 def planned_times(plan: Plan, duration_s: float, frame_s: float, lines: Sequence[Line] = ()) -> list[float]:
@@ -179,7 +174,7 @@ def planned_times(plan: Plan, duration_s: float, frame_s: float, lines: Sequence
         return [float(time_s) for time_s in np.linspace(0, max(0.0, duration_s - frame_s), n)]
     if plan.method == "uniform-inner":
         return [duration_s * k / (n + 1) for k in range(1, n + 1)]
-    if plan.method == "fps" and (n + 1) / plan.fps > duration_s:
+    if plan.method == "fps" and n >= duration_s * plan.fps - 1e-6:
         return [k / plan.fps for k in range(n)]
     if plan.method == "subtitles":
         middles = sorted({(line.start_s + line.end_s) / 2 for line in lines if line.start_s < duration_s})

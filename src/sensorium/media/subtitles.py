@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import codecs
 import importlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sensorium.errors import SensoriumError
+from sensorium.media.encodings import old_encoding
 from sensorium.media.sources import open_source
 
 MAX_BYTES = 4 * 2**20  # the words of a four-hour film take a tenth; the parser, a second for each 300 kB
@@ -22,7 +22,6 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-_CHINESE = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,27 @@ class Line:
     text: str
 
 
+@dataclass(frozen=True)
+class Subtitles:
+    """lines: in the order of their times; remark: what had to be guessed about the file, "" where nothing had."""
+
+    lines: tuple[Line, ...]
+    remark: str = ""
+
+
 def read_subtitles(source: str | Path | bytes) -> tuple[Line, ...]:
+    """The lines of `open_subtitles`."""
+    return open_subtitles(source).lines
+
+
+def open_subtitles(source: str | Path | bytes) -> Subtitles:
     """The lines in the order of their times, without markup, drawings, comments and empty ones.
 
     source: a path, a `data:` URL or bytes. Raises SensoriumError when it cannot be read or holds no line.
     """
     where, stream = open_source(source, "subtitle", MAX_BYTES)
     with stream:
-        text = decode_text(stream.read())
+        text, guessed = decode_text(stream.read())
     pysubs2 = _pysubs2(where)
     try:
         events = pysubs2.SSAFile.from_string(text).events
@@ -56,27 +68,24 @@ def read_subtitles(source: str | Path | bytes) -> tuple[Line, ...]:
     lines = sorted((line for line in lines if line.text), key=lambda line: (line.start_s, line.end_s))
     if not lines:
         raise SensoriumError(where, "holds no subtitles.", "Give an SRT, WebVTT or ASS file.")
-    return tuple(lines)
+    return Subtitles(tuple(lines), f"its subtitles tell no encoding and were read as {guessed}" if guessed else "")
 
 
-def decode_text(data: bytes) -> str:
-    """Bytes of a text file -> text, its encoding found out: a byte order mark, UTF-16 by its zeros, UTF-8 where that is
-    possible, else GB 18030 where most of what is not ASCII comes out Chinese, else Windows' Latin, which never fails.
+def decode_text(data: bytes) -> tuple[str, str]:
+    """Bytes of a text file -> (text, the encoding that was guessed, "" where there was no need to guess).
+
+    A byte order mark says it, or the zeros of UTF-16, or that all is sound UTF-8; else see `encodings`.
     """
     for mark, name in _MARKS:
         if data.startswith(mark):
-            return data.decode(name, errors="replace")
+            return data.decode(name, errors="replace"), ""
     if b"\0" in data[:1000]:  # every other byte of ASCII written in UTF-16
-        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", errors="replace")
-    for name in ("utf-8", "gb18030"):
-        try:
-            text = data.decode(name)
-        except UnicodeDecodeError:
-            continue
-        strange = [c for c in text if c > "\x7f"]
-        if name == "utf-8" or 2 * len(_CHINESE.findall(text)) > len(strange):
-            return text
-    return data.decode("cp1252", errors="replace")
+        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", errors="replace"), ""
+    try:
+        return data.decode("utf-8"), ""
+    except UnicodeDecodeError:
+        name, called = old_encoding(data)
+        return data.decode(name, errors="replace"), called
 
 
 def lines_at(lines: Sequence[Line], times: Iterable[float]) -> list[Line]:

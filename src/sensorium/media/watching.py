@@ -18,8 +18,8 @@ from threading import Lock
 from sensorium.conversation import Conversation, Image, Part, Text, Video
 from sensorium.errors import SensoriumError
 from sensorium.media.images import encode_image
-from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, sample_as
-from sensorium.media.subtitles import Line, line_at, read_subtitles
+from sensorium.media.sampling import MAX_SIDE, Features, Frame, Plan, Sampled, require_lines, sample_as
+from sensorium.media.subtitles import Line, Subtitles, line_at, open_subtitles, read_subtitles
 from sensorium.media.video import DEFAULT_LIMITS, Check, VideoInfo, VideoLimits, clock, no_check, shrunk, video_info
 
 REMEMBERED_BYTES = 256 * 2**20
@@ -32,8 +32,8 @@ TokensOf = Callable[[tuple[int, int]], int]  # (width, height) of a picture -> i
 
 @dataclass(frozen=True)
 class Watched:
-    """info: of the video; parts: what a model is shown; times_s: of its frames; remark: what was wrong with the file,
-    "" where nothing was."""
+    """info: of the video; parts: what a model is shown; times_s: of its frames; remark: what was wrong with the file
+    or had to be guessed about its subtitles, "" where nothing was."""
 
     info: VideoInfo
     parts: tuple[Text | Image, ...]
@@ -97,18 +97,19 @@ class Watcher:
             mine.set_result(None)
 
     def _watch(self, video: Video, check: Check) -> Watched:
-        lines = () if video.subtitles is None else read_subtitles(video.subtitles)
+        subtitles = Subtitles(()) if video.subtitles is None else open_subtitles(video.subtitles)
+        lines = subtitles.lines
         sampled = sample_as(_encoded, video, Plan.of(video), lines, self.features, MAX_SIDE, self._limits, check)
         times_s = tuple(frame.time_s for frame in sampled.frames)
-        return Watched(sampled.info, _parts(sampled, lines, video.timestamps), times_s, sampled.remark)
+        remark = "; ".join(filter(None, (sampled.remark, subtitles.remark)))
+        return Watched(sampled.info, _parts(sampled, lines, video.timestamps), times_s, remark)
 
     def expect(self, video: Video, check: Check = no_check) -> tuple[VideoInfo, int]:
         """What the header says, and how many frames will be shown at most, decoding one of them.
 
         Raises SensoriumError as `watch` does, but for damage behind the first frame.
         """
-        if video.subtitles is not None:
-            read_subtitles(video.subtitles)
+        require_lines(Plan.of(video), () if video.subtitles is None else read_subtitles(video.subtitles))
         info = video_info(video, self._limits, check)
         return info, Plan.of(video).most(info)
 

@@ -10,6 +10,7 @@ from sensorium.conversation import Video
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks import BENCHMARKS, Answer, Data, MissingMedia
 from sensorium.media import open_image
+from sensorium.media.watching import Watcher
 
 LAYOUTS = ("official", "parquet", "tsv")
 OWN = ("easy-vqa",)  # of one layout; beside what is made of scenes, see `test_scenes_benchmarks`
@@ -21,6 +22,10 @@ QUESTIONS = {"mme": 6, "pope": 4, "refcoco": 2}  # of the look-alikes; the other
 def questions_of(name, path, prompt=None):
     benchmark = BENCHMARKS[name]
     return list(benchmark.read(Data(path), benchmark.known_prompt(prompt)))
+
+
+def seen_at(video):
+    return Watcher().watch(video).times_s
 
 
 def right_reply(name, truth):
@@ -80,7 +85,7 @@ def test_every_variant_scores_and_judges(lookalike, name, layout):
 @pytest.mark.parametrize(("name", "layout"), [pair for pair in ALL if pair[0] != "videomme"])
 def test_pictures_are_fetched_when_a_question_is_asked(lookalike, name, layout):
     for question in questions_of(name, lookalike(name, layout)):
-        images = question.conversation().images
+        images = question.conversation(seen_at).images
         assert images and all(open_image(image).size == (64, 48) for image in images)
 
 
@@ -101,7 +106,7 @@ def test_a_question_about_a_video_shows_the_video(lookalike, layout):
     path = lookalike("videomme", layout)
     data = Data(path.parent if path.is_file() else path)
     for question in BENCHMARKS["videomme"].read(data, "official"):
-        [video] = [part for part in question.conversation().messages[0].parts if isinstance(part, Video)]
+        [video] = [part for part in question.conversation(seen_at).messages[0].parts if isinstance(part, Video)]
         assert str(video.source).endswith(".mp4")
 
 
@@ -126,7 +131,7 @@ def test_subtitles_are_told_as_video_mme_tells_them(lookalike, film):
 
     def text(prompt, **options):
         question = next(iter(BENCHMARKS["videomme"].read(Data(path, with_subtitles=True, **options), prompt)))
-        return question.conversation().messages[0].text.split("\n")
+        return question.conversation(seen_at).messages[0].text.split("\n")
 
     bare = questions_of("videomme", path, "official")[0].text.split("\n")
     lead, *told = text("official", frames=2)  # at 1 and 3 s
@@ -196,7 +201,7 @@ def test_a_missing_picture_is_found_when_it_is_asked_for(lookalike):
     (path / "images" / "red.png").unlink()
     question = next(one for one in questions_of("pope", path) if one.cluster == "red.png")
     with pytest.raises(MissingMedia, match=r"red\.png: this picture is not there\. .*--media"):
-        question.conversation()
+        question.conversation(seen_at)
 
 
 def test_names_in_the_data_do_not_lead_out_of_its_folder(tmp_path):

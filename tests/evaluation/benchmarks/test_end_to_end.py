@@ -165,6 +165,18 @@ def test_a_damaged_video_costs_its_own_questions_and_no_others(sensorium, lookal
     assert all("001.mp4" in why for why in results["unasked"].values())
 
 
+def test_a_video_beyond_a_limit_is_asked_about_where_an_option_says_so(sensorium, lookalike, model, film, tmp_path):
+    data = lookalike("videomme", "official")
+    film(data / "videos" / "001.mp4", [10, 200], times_s=[0, 15_000])
+    words = ["evaluate", "videomme", "-d", data, "-o", tmp_path / "out", "-m", model, "--frames", 2,
+             "--max-new-tokens", 2, "--json"]  # fmt: skip
+    long = ["--max-seconds", 20_000]
+    for more, named in ([], "seconds"), ([*long, "--max-pixels", 3000], "pixels"), ([*long, "--max-bytes", 9], "bytes"):
+        with pytest.raises(SensoriumError, match=rf"could not be asked, nor .*\(--max-{named}\)"):
+            CliRunner().invoke(app, list(map(str, [*words, *more])), catch_exceptions=False)
+    assert json.loads(sensorium(*words, *long))["answered"] == 3
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -173,7 +185,9 @@ def test_a_damaged_video_costs_its_own_questions_and_no_others(sensorium, lookal
         (["mme", "--data", "{tmp}/nothing"], "does not exist"),
         (["mme", "--data", "{tmp}", "--no-blind"], "--blind: is of `scenes` alone"),
         (["mme", "--data", "{tmp}", "--frames", "4"], "--frames: is about videos; MME shows none"),
+        (["mme", "--data", "{tmp}", "--max-seconds", "4"], "--max-seconds: is about videos; MME shows none"),
         (["videomme", "--data", "{tmp}", "--sampling", "scene"], "Did you mean `scenes`"),
+        (["videomme", "--data", "{tmp}", "--sampling", "subtitles"], "goes by what is said. Add --subtitles"),
         (["scenes", "--data", "{tmp}", "--repeats", "2"], "--repeats: is of other benchmarks"),
         (["mme", "--data", "{tmp}", "--repeats", "2"], "greedy replies are all the same"),
         (["mme", "--data", "{tmp}", "--prompt", "lmms"], "Did you mean `lmms-eval`"),

@@ -18,6 +18,7 @@ from sensorium.evaluation.scorers.outcome import Outcome
 if TYPE_CHECKING:
     from sensorium.evaluation.benchmarks.layouts import Data
 
+TimesOf = Callable[[Video], Sequence[float]]  # of the frames that whoever is asked is shown of a video
 SHORT_ANSWER = "\nAnswer the question using a single word or phrase."  # LLaVA-1.5's line, which all harnesses took over
 
 
@@ -25,7 +26,8 @@ SHORT_ANSWER = "\nAnswer the question using a single word or phrase."  # LLaVA-1
 class Question:
     """One question. cluster: its picture or video, whose questions belong together; task: a part of the benchmark that
     is scored by itself; text: what is said after the media; truth: what scoring needs, as JSON; where: file and row;
-    said: what a video's subtitles add before the text, found out when the question is asked.
+    said: what a video's subtitles add before the text, found out when the question is asked; None where they are not
+    told or there are none.
 
     media and said raise SensoriumError when a file is not there or cannot be opened.
     """
@@ -37,10 +39,12 @@ class Question:
     truth: Mapping[str, Any]
     media: Callable[[], tuple[Image | Video, ...]] = field(repr=False, compare=False)
     where: str = field(default="", compare=False)
-    said: Callable[[], str] = field(default=str, repr=False, compare=False)
+    said: Callable[[TimesOf], str] | None = field(default=None, repr=False, compare=False)
 
-    def conversation(self) -> Conversation:
-        return Conversation((user(*self.media(), self.said() + self.text),))
+    def conversation(self, times_of: TimesOf) -> Conversation:
+        """What is asked. times_of: of the engine that is asked, as subtitles are told for the frames that it sees."""
+        said = "" if self.said is None else self.said(times_of)
+        return Conversation((user(*self.media(), said + self.text),))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ asked about likewise.
 
 Without a word about frames, eight are looked at, at the places where each protocol takes them. With subtitles, only the
 lines on the screen at the times of those frames are told; a video that has none is asked about without, and a set of
-which none has any is refused.
+which none has any is refused. Where frames are taken by subtitles, each line stands before its frame instead.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from typing import Any
 
 from sensorium.conversation import Video
 from sensorium.errors import SensoriumError
-from sensorium.evaluation.benchmarks.base import Answer, Benchmark, Judged, Question
+from sensorium.evaluation.benchmarks.base import Answer, Benchmark, Judged, Question, TimesOf
 from sensorium.evaluation.benchmarks.cells import one_of, require_columns, strings, words
 from sensorium.evaluation.benchmarks.layouts import Data
 from sensorium.evaluation.scorers import videomme
 from sensorium.evaluation.scorers.choices import lmms_eval_letter, videomme_letter, videomme_letter_of_vlmevalkit
 from sensorium.evaluation.scorers.outcome import Outcome
 from sensorium.evaluation.scorers.rows import read_trailing_rows
-from sensorium.media.sampling import times_of
 from sensorium.media.subtitles import Line, lines_at, read_subtitles
 
 _REQUEST = (
@@ -114,6 +113,11 @@ def _question(
     answer = one_of(words(row, where, "answer"), "ABCD", where, "answer")
     url = str(row.get("videoID") or row.get("url", "")).rpartition("v=")[2]
 
+    path: str | None = None
+    if data.with_subtitles:
+        lies = known_subtitles if known else data.subtitles(video) or data.subtitles(url)
+        path = None if lies is None else str(lies)
+
     def shown() -> Video:
         try:
             found = known or data.video(video)
@@ -121,15 +125,12 @@ def _question(
             if not url or url == video:
                 raise
             found = data.video(url)
-        return replace(found, frames=data.frames, sampling=data.sampling or _SAMPLING[prompt], timestamps=False)
+        beside = path if data.sampling == "subtitles" else None
+        return replace(found, frames=data.frames, sampling=data.sampling or _SAMPLING[prompt], subtitles=beside,
+                       timestamps=False)  # fmt: skip
 
-    def said() -> str:
-        if not data.with_subtitles:
-            return ""
-        path = known_subtitles if known else data.subtitles(video) or data.subtitles(url)
-        if path is None:
-            return ""
-        told = _told(read_subtitles(path), times_of(replace(shown(), subtitles=str(path))), prompt)
+    def said(times_of: TimesOf) -> str:
+        told = _told(read_subtitles(str(path)), times_of(shown()), prompt)
         return f"{_LEAD}\n{told}\n" if told else ""
 
     def media() -> tuple[Video, ...]:
@@ -138,7 +139,8 @@ def _question(
     asked = words(row, where, "question")
     text = _text(asked, options, prompt)
     truth = {**kinds, "answer": answer, "options": options, "question": asked}
-    return Question(name, video, kinds["duration"], text, truth, media, where, said)
+    return Question(name, video, kinds["duration"], text, truth, media, where,
+                    None if path is None or data.sampling == "subtitles" else said)  # fmt: skip
 
 
 def _told(lines: Sequence[Line], times: Sequence[float], prompt: str) -> str:

@@ -23,8 +23,8 @@ def with_one_frame(questions: Sequence[Question]) -> list[Question]:
 
 
 def with_subtitles_alone(questions: Sequence[Question]) -> list[Question]:
-    """Raises SensoriumError where nothing is said of any: they would be questions without anything."""
-    if not any(question.said() for question in questions):
+    """Raises SensoriumError where none is asked with subtitles: they would be questions without anything."""
+    if all(question.said is None for question in questions):
         raise SensoriumError("--probe subtitles-only", "no question of the run is asked with subtitles.",
                              "Add --subtitles, or take --probe no-picture.")
     return [replace(question, media=tuple) for question in questions]
