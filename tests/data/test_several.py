@@ -16,6 +16,7 @@ from sensorium.data.records import Scene
 from sensorium.data.scenes.balance import Balance
 from sensorium.data.scenes.phrases import Phrases, name_words, placeholders
 from sensorium.data.scenes.several import PHRASES, SeveralWriter
+from sensorium.rendering import Renderer
 
 from .test_write import NAMES, NUMBERS, scene
 
@@ -130,6 +131,15 @@ def test_pictures_stand_in_the_first_turn_and_are_sometimes_named(writer):
         assert talk.images == talk.messages[0].images
         named += "Picture 1: " in talk.messages[0].text
     assert 40 < named < 120
+
+
+def test_pictures_that_the_data_names_have_one_name_where_the_model_names_them_too(writer, tiny_model):
+    named = Renderer(tiny_model.tokenizer, 1, named=True)
+    for row in writer.write(60):
+        talk = Conversation.from_json(row.messages)
+        shown = named.tokenizer.decode(named.render(talk).ids)
+        names = [f"Picture {number}: " for number in range(1, len(talk.images) + 1)]
+        assert [shown.count(name) for name in names] == [shown.count(f"{name}<img>") for name in names] == [1] * len(names)
 
 
 def test_the_same_seed_says_the_same(catalogue, writer):
