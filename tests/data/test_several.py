@@ -139,7 +139,7 @@ def test_pictures_that_the_data_names_have_one_name_where_the_model_names_them_t
         talk = Conversation.from_json(row.messages)
         shown = named.tokenizer.decode(named.render(talk).ids)
         names = [f"Picture {number}: " for number in range(1, len(talk.images) + 1)]
-        assert [shown.count(name) for name in names] == [shown.count(f"{name}<img>") for name in names] == [1] * len(names)
+        assert all(shown.count(name) == shown.count(f"{name}<img>") == 1 for name in names)
 
 
 def test_the_same_seed_says_the_same(catalogue, writer):

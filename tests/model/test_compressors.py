@@ -53,7 +53,7 @@ def test_lots_differ_from_picture_to_picture_and_are_the_same_for_one():
     drawn = [places(one) for one in pictures]
     assert len(set(drawn)) == 200 and drawn == [places(one) for one in pictures]
     often = np.bincount(np.ravel(drawn), minlength=64)  # 50 each on average, with a deviation of 6.1
-    assert 20 < often.min() and often.max() < 80
+    assert often.min() > 20 and often.max() < 80
 
 
 def test_lots_go_by_the_name_where_there_is_one_so_that_engines_draw_alike():

@@ -70,7 +70,7 @@ class Compression:
         """
         names = digests or [""] * len(pictures)
         if not all(self.is_needed(views) for _, views in pictures):
-            return [part for one, name in zip(pictures, names, strict=True) for part in self._alone(one, question, name)]
+            return [p for one, name in zip(pictures, names, strict=True) for p in self._alone(one, question, name)]
         if len({(len(views), views.n_tokens, views.grid) for _, views in pictures}) > 1:
             return [p for one, name in zip(pictures, names, strict=True) for p in self.apply([one], question, [name])]
         views = pictures[0][1]
