@@ -22,6 +22,7 @@ from sensorium.cli.video import (
     Watching,
     cost,
     cost_lines,
+    draw_frames,
 )
 from sensorium.engine.names import RUN_BY, find_model
 from sensorium.errors import SensoriumError
@@ -58,6 +59,7 @@ def info(
     max_bytes: MaxBytes = None,
     visual_tokens: VisualTokens = None,
     compressor: CompressorOption = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the video's frames with their times into a picture.")] = None,
     api_key: ApiKeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
 ) -> None:
@@ -74,6 +76,7 @@ def info(
       sensorium info runs/mine --json
       sensorium info photo.jpg --visual-tokens 16
       sensorium info clip.mp4 --frames 32 --visual-tokens 16 --compressor frames
+      sensorium info clip.mp4 --frames 8 --sampling difference --draw frames.png
       sensorium info HuggingFaceTB/SmolVLM-256M-Instruct --video clip.mp4 --sampling fps:0.5
     """
     if image is None and video is None and Path(model).suffix.lower() in SUFFIXES:
@@ -84,8 +87,12 @@ def info(
     fewer = _fewer(visual_tokens, compressor)
     watching = Watching(frames, sampling, subtitles, max_pixels, max_seconds, max_bytes)
     clip = None if video is None else watching.of(video)
+    if draw is not None:
+        picture.require_drawable(draw)
     if clip is None:
         watching.require_unused()
+        if draw is not None:
+            raise SensoriumError("--draw", "is about a video, and there is none.", "Add --video PATH.")
     else:
         cost(clip, 0, 0, watching.limits)  # a file that cannot be read is found out before the model is looked at
     with Preparation() as preparation:
@@ -100,6 +107,8 @@ def info(
             content = _card(found, api_key, preparation)
     if clip is not None:
         seen = cost(clip, content["visual_tokens"], content["context_length"], watching.limits)
+        if draw is not None:
+            seen |= draw_frames(clip, draw, watching.limits)
         if json:
             emit_json(seen)
         else:
