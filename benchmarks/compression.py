@@ -1,14 +1,17 @@
 """How few visual tokens will do, and by which method? Score, tokens and time of each, on scenes the model never saw.
 
-Every method is asked the questions of scenes-mme with every budget, and held against the model as it is and against
-`random` of the same budget, picture by picture. The time of a first answer is taken in one run with all of them in
-turns, each round about a picture that none has seen, so that what else the machine does hits all alike.
+Every method is asked the questions of scenes-mme with every budget, and those of films, where a folder of films is
+given too; it is held against the model as it is, and against `random` of as many tokens as it really leaves, picture by
+picture and film by film. (`pool` of 32 leaves 30, since they make a grid; then `random` is asked with 30 as well.) The
+time of a first answer is taken in one run with all of them in turns, each round about a picture or frames that none has
+seen, so that what else the machine does hits all alike.
 
 What is done is not done again: replies are ordinary runs in OUT/METHOD-BUDGET, times are in OUT/times.json. FastV and
 PyramidDrop, which leave tokens out between the language model's layers, need `--engine torch`; their budget is the
-average over the layers.
+average over the layers. `frames` compares the frames of a film; of one picture it is `tome`, and not measured there.
 
     python benchmarks/compression.py runs/scenes --out runs/compression
+    python benchmarks/compression.py runs/scenes runs/video --frames 16 --methods random pool tome frames
     python benchmarks/compression.py runs/scenes --out runs/dropping --engine torch --methods random pool fastv
 """
 
@@ -21,7 +24,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +35,24 @@ from sensorium.conversation import Conversation, Image, user
 from sensorium.engine import Sampling
 from sensorium.engine.loading import load_engine
 from sensorium.evaluation.asking import Here
-from sensorium.evaluation.benchmarks import BENCHMARKS, Answer, Data
+from sensorium.evaluation.benchmarks import BENCHMARKS, Answer, Benchmark, Data
 from sensorium.evaluation.identity import engine_identity
 from sensorium.evaluation.methods import Trial
 from sensorium.evaluation.run import run
 from sensorium.evaluation.statistics.paired import Difference, difference
 from sensorium.files import write_whole
 from sensorium.media import open_image
-from sensorium.model.compressors import COMPRESSORS
+from sensorium.media.watching import Watcher
+from sensorium.model.compressors import COMPRESSORS, Compression
 from sensorium.model.dropping import DROPPINGS, DroppingBudget
 from sensorium.model.fewer import Fewer, fewer_tokens
 from sensorium.progress import ProgressCallback
 
-BENCHMARK = BENCHMARKS["scenes-mme"]
+Scores = dict[str, tuple[float, str]]  # what is scored together -> its score, and the picture or film it is about
 SAME_AS = {"deco": "pool"}  # one rule with two names is measured once
 QUESTION = "What is in the picture?"
-COLUMNS = ("method", "visual tokens", "score of 200", "to all tokens (95 %)", "to random (95 %)", "first answer, ms")
+ROOM, ROOM_OF_FRAME = 1024, 128  # tokens: for a picture, a question and its answer; beside them for each frame
+COLUMNS = ("asked", "method", "visual tokens", "score", "to all tokens (95 %)", "to random (95 %)", "first answer, ms")
 
 
 @dataclass(frozen=True)
@@ -61,58 +66,108 @@ class Way:
     def name(self) -> str:
         return "none" if self.fewer is None else f"{self.fewer.method}-{self.fewer.budget}"
 
+    @property
+    def visual_tokens(self) -> int:
+        """Of a picture, that are really left: not all methods can leave any number."""
+        return self.fewer.budget if isinstance(self.fewer, DroppingBudget) else int(self.engine.card.visual_tokens)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked about: the pictures or the films of a folder. limit: so many of each task."""
+
+    benchmark: Benchmark
+    data: Data
+    limit: int | None
+
+    @classmethod
+    def of(cls, folder: Path, options: argparse.Namespace) -> Subject:
+        data = Data(folder, None, options.split, frames=options.frames)
+        is_film = data.scenes.has_films(data.scene_splits[0])
+        return cls(BENCHMARKS["videomme" if is_film else "scenes-mme"], data, options.limit)
+
+    @property
+    def is_film(self) -> bool:
+        return self.benchmark.modality == "video"
+
+    @property
+    def title(self) -> str:
+        return f"films, {self.data.frames} frames (of 100)" if self.is_film else f"{self.benchmark.name} (of 200)"
+
+    def trial(self, out: Path) -> Trial:
+        return Trial(self.benchmark, self.data, self.limit, out, None, {})
+
+    def ways(self, ways: Sequence[Way]) -> list[Way]:
+        """Those that are worth asking about this: what compares frames has nothing to compare in a picture."""
+        return [way for way in ways if self.is_film or not (isinstance(way.fewer, Compression) and way.fewer.compares)]
+
 
 def main() -> None:
     options = _options()
-    engine = load_engine(options.model, engine=options.engine, context_length=options.context_length)
+    subjects = [Subject.of(folder, options) for folder in options.data]
+    room = options.context_length or ROOM + ROOM_OF_FRAME * options.frames * any(one.is_film for one in subjects)
+    engine = load_engine(options.model, engine=options.engine, context_length=room)
+    rows, n_questions = [], 0
     with closing(engine) if hasattr(engine, "close") else nullcontext():
-        ways = _ways(engine, options)
-        answers = {way.name: _asked(way, options) for way in ways}
-        times = _times(ways, options) if options.rounds else {}
-    rows = [_row(way, answers, times) for way in ways]
+        all_ways = _ways(engine, options)
+        for subject in subjects:
+            ways = subject.ways(all_ways)
+            answers = {way.name: _asked(way, subject, options) for way in ways}
+            times = _times(ways, subject, options) if options.rounds else {}
+            rows += [_row(way, subject, answers, times) for way in ways]
+            n_questions += len(answers["none"])
     table = _table(rows)
     write_whole(options.out / "compression.md", table)
     print(table, end="")
     if options.json:
-        print(json.dumps({"questions": len(answers["none"]), "rows": rows}))
+        print(json.dumps({"questions": n_questions, "rows": rows}))
 
 
 def _ways(engine: Any, options: argparse.Namespace) -> list[Way]:
-    """The model as it is, then every method with every budget below what a picture takes there."""
-    ways = [Way(None, engine)]
+    """The model as it is, then every method with every budget below what a picture takes there, and as many by lot as
+    each of them leaves."""
+    ways = {"none": Way(None, engine)}
     for budget in options.budgets:
         if budget >= engine.card.visual_tokens:
             continue
-        for method in options.methods:
-            fewer = fewer_tokens(budget, method)
-            dropping = isinstance(fewer, DroppingBudget)
-            ways.append(Way(fewer, engine.dropping_by(fewer) if dropping else engine.compressing(fewer)))
-    return ways
+        asked = [_way(engine, budget, method) for method in options.methods]
+        if "random" in options.methods:
+            left = {way.visual_tokens for way in asked}
+            asked = [_way(engine, n, "random") for n in sorted(left, reverse=True)] + asked
+        ways |= {way.name: way for way in asked}
+    return list(ways.values())
 
 
-def _asked(way: Way, options: argparse.Namespace) -> list[Answer]:
+def _way(engine: Any, budget: int, method: str) -> Way:
+    fewer = fewer_tokens(budget, method)
+    return Way(fewer, engine.dropping_by(fewer) if isinstance(fewer, DroppingBudget) else engine.compressing(fewer))
+
+
+def _asked(way: Way, subject: Subject, options: argparse.Namespace) -> list[Answer]:
     """Replies to all questions; those that OUT holds are not asked for."""
-    trial = Trial(BENCHMARK, Data(options.data, None, options.split), options.limit, options.out, None, {})
+    trial = subject.trial(options.out)
     identity = engine_identity(options.model, way.engine.card, "float32")
     about = trial.header({"name": way.engine.card.name, "provenance": way.engine.card.provenance})
     done = run(trial.questions(), Here(way.engine), trial.folder(way.name, identity), identity, trial.sampling,
-               progress=_told(way.name), about=about)  # fmt: skip
+               progress=_told(f"{subject.benchmark.name}, {way.name}"), about=about)  # fmt: skip
     return done.answers
 
 
-def _times(ways: Sequence[Way], options: argparse.Namespace) -> dict[str, list[float]]:
-    """Milliseconds to the first word about a new picture, one for each round; all in one run, or those of the last."""
-    path = options.out / "times.json"
+def _times(ways: Sequence[Way], subject: Subject, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Milliseconds to the first word about a new picture or new frames, one for each round; all in one run, or those of
+    the last. What decoding a film takes is the same on all ways and left out."""
+    path = options.out / (f"times-of-{subject.data.frames}-frames.json" if subject.is_film else "times.json")
     header = {"ways": [way.name for way in ways], "rounds": options.rounds,
               "engine": engine_identity(options.model, ways[0].engine.card, "float32")}  # fmt: skip
     if path.exists() and (kept := json.loads(path.read_text()))["of"] == header:
         return kept["ms"]  # type: ignore[no-any-return]
-    tell, found = _told("times"), dict[str, list[float]]()
-    shown = _pictures(options)
+    tell, found = _told(f"{subject.benchmark.name}, times"), dict[str, list[float]]()
+    shown = _pictures(subject, options)
     for number in range(options.rounds + 1):  # the first one warms up
         first = number % len(ways)
         for way in (*ways[first:], *ways[:first]):
-            asked = Conversation((user(_unseen(shown[number % len(shown)], number), QUESTION),))
+            unseen = [_unseen(picture, number) for picture in shown[number % len(shown)]]
+            asked = Conversation((user(*unseen, QUESTION),))
             began = time.perf_counter()
             stream = way.engine.stream(asked, Sampling(max_new_tokens=2))
             next(stream)
@@ -125,9 +180,11 @@ def _times(ways: Sequence[Way], options: argparse.Namespace) -> dict[str, list[f
     return found
 
 
-def _pictures(options: argparse.Namespace) -> list[PILImage.Image]:
-    trial = Trial(BENCHMARK, Data(options.data, None, options.split), 4, options.out, None, {})
-    return [open_image(question.media()[0]) for question in trial.questions()[:8]]
+def _pictures(subject: Subject, options: argparse.Namespace) -> list[list[PILImage.Image]]:
+    """What some questions show: a picture, or the frames of a film."""
+    questions = replace(subject, limit=4).trial(options.out).questions()[:8]
+    shown = (Watcher().shown(question.conversation(watcher.times_s)).images for question in questions)
+    return [[open_image(image) for image in images] for images in shown]
 
 
 def _unseen(picture: PILImage.Image, number: int) -> Image:
@@ -139,46 +196,62 @@ def _unseen(picture: PILImage.Image, number: int) -> Image:
     return Image(data.getvalue())
 
 
-def _row(way: Way, answers: dict[str, list[Answer]], times: dict[str, list[float]]) -> dict[str, Any]:
-    plain, ours = answers["none"], answers[way.name]
+def _row(
+    way: Way, subject: Subject, answers: dict[str, list[Answer]], times: dict[str, list[float]]
+) -> dict[str, Any]:
+    plain, ours = _scores(subject, answers["none"]), _scores(subject, answers[way.name])
     fewer = way.fewer
-    # What leaves between the layers is held against a draw between the layers, where there is one.
-    drawn = None if fewer is None else [f"{fewer.method}-random-{fewer.budget}", f"random-{fewer.budget}"]
-    chance = next((answers[name] for name in drawn or () if name in answers and name != way.name), None)
+    drawn = []
+    if fewer is not None and fewer.method != "random":
+        # What leaves between the layers is held against a draw between the layers, where there is one.
+        drawn = [f"{fewer.method}-random-{fewer.budget}", f"random-{way.visual_tokens}"]
+    chance = next((_scores(subject, answers[name]) for name in drawn if name in answers), None)
     took = times.get(way.name)
     return {
+        "asked": subject.title,
         "method": "all of them" if fewer is None else fewer.method,
-        "visual_tokens": fewer.budget if isinstance(fewer, DroppingBudget) else way.engine.card.visual_tokens,
-        "score": float(np.mean(list(_scores(ours).values()))),
+        "visual_tokens": way.visual_tokens,
+        "score": float(np.mean([worth for worth, _ in ours.values()])),
         "to_none": None if fewer is None else _paired(plain, ours),
         "to_random": None if chance is None else _paired(chance, ours),
         "first_answer_ms": None if took is None else statistics.median(took),
     }
 
 
-def _paired(before: Sequence[Answer], after: Sequence[Answer]) -> dict[str, float | None]:
-    """after - before over the pairs of questions that both answered."""
-    one, other = _scores(before), _scores(after)
-    both = [pair for pair in one if pair in other]
-    found: Difference = difference([one[p] for p in both], [other[p] for p in both], both, are_binary=False)
+def _paired(one: Scores, other: Scores) -> dict[str, float | None]:
+    """other - one over what both answered; what is about one picture or film falls together."""
+    both = [key for key in one if key in other]
+    pictures = [one[key][1] for key in both]
+    found: Difference = difference([one[k][0] for k in both], [other[k][0] for k in both], pictures, are_binary=False)
     low, high = found.mean.interval or (None, None)
     return {"value": found.mean.value, "low": low, "high": high, "p": found.p}
 
 
-def _scores(answers: Sequence[Answer]) -> dict[str, float]:
-    """MME's score of each pair of questions: of 200, half for the answers, half for both of them."""
-    judged = BENCHMARK.judge(answers, BENCHMARK.known_variant(None, BENCHMARK.prompts[0]))
+def _scores(subject: Subject, answers: Sequence[Answer]) -> Scores:
+    """Of each pair of questions MME's score of 200, half for the answers, half for both of them; of each question about
+    a film 100 for the right letter. And which picture or film it is about."""
+    benchmark = subject.benchmark
+    judged = benchmark.judge(answers, benchmark.known_variant(None, benchmark.prompts[0]))
+    if subject.is_film:
+        return {one.id: (100 * read.worth, _seen(one)) for one, read in zip(answers, judged, strict=True)}
     pairs: dict[str, list[float]] = {}
-    for answer, one in zip(answers, judged, strict=True):
-        pairs.setdefault(answer.cluster, []).append(one.worth)
-    return {pair: 100 * sum(worth) / len(worth) + 100 * all(one == 1 for one in worth) for pair, worth in pairs.items()}
+    for one, read in zip(answers, judged, strict=True):
+        pairs.setdefault(one.cluster, []).append(read.worth)
+    about = {one.cluster: _seen(one) for one in answers}
+    return {pair: (100 * sum(worth) / len(worth) + 100 * all(one == 1 for one in worth), about[pair])
+            for pair, worth in pairs.items()}  # fmt: skip
+
+
+def _seen(answer: Answer) -> str:
+    """A picture is asked about in several pairs, and lots are drawn once for it."""
+    return " ".join(answer.media)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * (len(COLUMNS) - 1)]
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * (len(COLUMNS) - 2)]
     for row in rows:
         took = row["first_answer_ms"]
-        cells = (row["method"], str(row["visual_tokens"]), f"{row['score']:.1f}", _shown(row["to_none"]),
+        cells = (row["asked"], row["method"], str(row["visual_tokens"]), f"{row['score']:.1f}", _shown(row["to_none"]),
                  _shown(row["to_random"]), "–" if took is None else f"{took:.0f}")  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -197,18 +270,20 @@ def _told(name: str) -> ProgressCallback:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    methods = [name for name in COMPRESSORS if name not in SAME_AS and name != "frames"]  # which is ToMe's of a picture
+    methods = [name for name in COMPRESSORS if name not in SAME_AS]
     known = [*methods, *DROPPINGS]
-    parser.add_argument("data", type=Path, help="a dataset folder made by `sensorium data build scenes`")
+    parser.add_argument("data", type=Path, nargs="+",
+                        help="a dataset folder made by `sensorium data build scenes`, or by `… video`, or one of each")
+    parser.add_argument("--frames", type=int, default=8, help="so many of each film")
     parser.add_argument("--out", type=Path, default=Path("runs/compression"))
     parser.add_argument("--model", default="default")
     parser.add_argument("--engine", choices=("llamacpp", "torch"), default="llamacpp")
     parser.add_argument("--methods", nargs="+", choices=known, default=methods)
     parser.add_argument("--budgets", nargs="+", type=int, default=[64, 32, 16, 8, 4])
     parser.add_argument("--split", help="only splits with that word; all test splits if left out")
-    parser.add_argument("--limit", type=int, help="ask only about so many pictures of each task")
+    parser.add_argument("--limit", type=int, help="ask only about so many pictures or films of each task")
     parser.add_argument("--rounds", type=int, default=15, help="first answers of each whose time is taken; 0: none")
-    parser.add_argument("--context-length", type=int, default=1024)
+    parser.add_argument("--context-length", type=int, help=f"tokens; {ROOM:,} and {ROOM_OF_FRAME} more a frame")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

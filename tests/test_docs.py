@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -107,15 +108,21 @@ def test_the_correction_in_the_guide_comes_out_as_it_shows():
         assert done.stdout == printed, done.stderr
 
 
-def test_what_a_file_costs_comes_out_as_the_guide_shows(monkeypatch):
+def test_what_a_file_costs_and_which_frames_are_seen_comes_out_as_the_guide_shows(tmp_path, monkeypatch):
+    from PIL import Image, ImageChops
+
     from sensorium.cli.main import app
 
-    monkeypatch.chdir(ROOT)
+    shutil.copytree(ROOT / "docs" / "pictures", tmp_path / "docs" / "pictures")
+    monkeypatch.chdir(tmp_path)
     blocks = "".join(_blocks(ROOT / "docs" / "see-more.md", "console"))
     shown = re.findall(r"^\$ sensorium (info .+)\n((?:(?!\$ ).*\n)*)", blocks, re.M)
     assert shown
     for command, printed in shown:
         assert CliRunner().invoke(app, shlex.split(command)).stdout == printed, command
+    with Image.open("frames.png") as drawn, Image.open("docs/pictures/frames.png") as in_the_guide:
+        difference = ImageChops.difference(drawn, in_the_guide).convert("L").histogram()
+    assert sum(difference[16:]) < 0.01 * sum(difference), "decoders may round otherwise, and see the same"
 
 
 def test_compressors_that_a_guide_lists_are_those_that_there_are():

@@ -6,10 +6,14 @@ import json
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from sensorium.errors import SensoriumError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -113,44 +117,120 @@ def test_choices_of_replies_start_from_the_warm_row_of_their_model(tmp_path):
             assert tree["start"] == str(tmp_path / row) and "model" not in tree
 
 
-def test_compressions_are_held_against_all_tokens_and_random_and_nothing_is_asked_twice(
-    tiny_model, tmp_path, monkeypatch, capsys
-):
-    from PIL import Image
-
-    from sensorium.engine.torch import TorchEngine
+@pytest.fixture
+def compressed(tiny_model, tmp_path, monkeypatch, capsys) -> Callable[..., dict[str, Any]]:
+    """`compression.py` with a tiny model of 2 x 2 visual tokens; what it found."""
     from sensorium.model.checkpoint import save_model
 
     folder = save_model(tiny_model, tmp_path / "model", ["vision", "connector"])
+
+    def measured(*words: object) -> dict[str, Any]:
+        fixed = ["--out", tmp_path / "out", "--model", folder, "--engine", "torch", "--rounds", 1, "--json"]
+        monkeypatch.setattr(sys, "argv", ["compression.py", *map(str, [*words, *fixed])])
+        runpy.run_path(str(BENCHMARKS / "compression.py"), run_name="__main__")
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return measured
+
+
+@pytest.fixture
+def scenes(tmp_path) -> Path:
+    """Three pictures, each asked about in two pairs."""
+    from PIL import Image
+
     pictures = tmp_path / "scenes" / "test_seen" / "images"
     pictures.mkdir(parents=True)
     probes = []
     for number in range(3):
         Image.new("RGB", (60, 40), (80 * number, 90, 200)).save(pictures / f"{number}.png")
         pair = [{"question": "Is there a dog?", "answer": "Yes"}, {"question": "Is there a cat?", "answer": "No"}]
-        probes.append({"id": f"{number}-existence", "scene": str(number), "image": f"images/{number}.png",
-                       "subset": "existence", "questions": pair})  # fmt: skip
+        probes += [{"id": f"{number}-{subset}", "scene": str(number), "image": f"images/{number}.png",
+                    "subset": subset, "questions": pair} for subset in ("existence", "count")]  # fmt: skip
     (pictures.parent / "probes.jsonl").write_text("".join(json.dumps(probe) + "\n" for probe in probes))
     (pictures.parent / "scenes.jsonl").write_text("")
     (pictures.parents[1] / "dataset.json").write_text(json.dumps({
         "format": "sensorium-conversations-1", "name": "three", "seed": 0, "fingerprint": "f",
         "splits": {"test_seen": {}}, "vocabulary": ["cat", "dog"],
     }))  # fmt: skip
-    words = [str(pictures.parents[1]), "--out", str(tmp_path / "out"), "--model", str(folder), "--engine", "torch",
-             "--budgets", "4", "2", "--methods", "random", "pool", "--rounds", "1", "--json"]  # fmt: skip
+    return pictures.parents[1]
 
-    def measured() -> dict[str, object]:
-        monkeypatch.setattr(sys, "argv", ["compression.py", *words])
-        runpy.run_path(str(BENCHMARKS / "compression.py"), run_name="__main__")
-        return json.loads(capsys.readouterr().out.splitlines()[-1])
 
-    found = measured()
-    rows = {row["method"]: row for row in found["rows"]}
-    assert found["questions"] == 6 and {name: row["visual_tokens"] for name, row in rows.items()} == {
-        "all of them": 4, "random": 2, "pool": 2,
-    }  # fmt: skip
-    assert rows["pool"]["to_random"]["value"] == pytest.approx(rows["pool"]["score"] - rows["random"]["score"])
-    assert rows["random"]["to_random"] is None and all(row["first_answer_ms"] > 0 for row in rows.values())
+def test_compressions_are_held_against_all_tokens_and_as_many_by_lot_and_nothing_is_asked_twice(
+    compressed, scenes, tmp_path, monkeypatch
+):
+    """Of 2 x 2 tokens a grid of at most 3 has 2: `random` is asked with 3, which was wanted, and with 2."""
+    from sensorium.engine.torch import TorchEngine
+
+    words = (scenes, "--budgets", 4, 3, "--methods", "random", "pool", "tome", "frames")
+    found = compressed(*words)
+    rows = {(row["method"], row["visual_tokens"]): row for row in found["rows"]}
+    assert found["questions"] == 12 and list(rows) == [
+        ("all of them", 4), ("random", 3), ("random", 2), ("pool", 2), ("tome", 3)
+    ]  # fmt: skip
+    for name in (("pool", 2), ("tome", 3)):
+        expected = rows[name]["score"] - rows["random", name[1]]["score"]
+        assert rows[name]["to_random"]["value"] == pytest.approx(expected)
+    assert all(row["first_answer_ms"] > 0 for row in rows.values())
+    assert all(row["to_random"] is None for (method, _), row in rows.items() if method in ("all of them", "random"))
     monkeypatch.setattr(TorchEngine, "answer", lambda *given: pytest.fail("was asked again"))
     monkeypatch.setattr(TorchEngine, "stream", lambda *given: pytest.fail("was timed again"))
-    assert measured() == found and (tmp_path / "out" / "compression.md").read_text().count("\n") == 5
+    assert compressed(*words) == found and (tmp_path / "out" / "compression.md").read_text().count("\n") == 7
+
+
+def test_what_is_asked_about_one_picture_counts_as_one_draw(monkeypatch):
+    """Six pairs about three pictures, the second of each a copy of the first: the interval is that of three."""
+    names = runpy.run_path(str(BENCHMARKS / "compression.py"))
+    gains = [0.0, 50.0, 100.0]
+    before = {str(number): (0.0, f"picture {number // 2}") for number in range(6)}
+    after = {str(number): (gains[number // 2], f"picture {number // 2}") for number in range(6)}
+    apart = {name: (worth, name) for name, (worth, _) in after.items()}
+    found = names["_paired"](before, after)
+    narrow = names["_paired"]({name: (0.0, name) for name in apart}, apart)
+    assert found["value"] == narrow["value"] == 50 and found["high"] - found["low"] > 1.3 * (
+        narrow["high"] - narrow["low"]
+    )
+
+
+@pytest.fixture
+def films(film, tmp_path) -> Path:
+    """Two films of a second that grow brighter, two questions about each."""
+    from PIL import Image
+
+    from sensorium.data.films.records import Film, FilmQuestion
+
+    root = tmp_path / "films" / "test_seen"
+    root.mkdir(parents=True)
+    shown, asked = [], []
+    for number in range(2):
+        film(root / f"{number}.mp4", [Image.new("RGB", (64, 48), (20 * i, 200 * number, 60)) for i in range(8)], 8)
+        shown.append(Film(f"film-{number}", f"{number}.mp4", 64, 48, 8, 1.0, 0, (), (), ()))
+        for kind in ("card", "enters"):
+            asked.append(FilmQuestion(f"film-{number}-{kind}", f"film-{number}", kind, "OCR Problems", "seen", "Which?",
+                                      ("one", "two", "three", "four"), "A", ((0.0, 1.0),)))  # fmt: skip
+    for name, rows in (("films", shown), ("questions", asked)):
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(row.to_json()) + "\n" for row in rows))
+    (root.parent / "dataset.json").write_text(json.dumps({
+        "format": "sensorium-conversations-1", "name": "two", "seed": 0, "fingerprint": "f",
+        "splits": {"test_seen": {"films": 2}}, "vocabulary": ["cat", "dog"],
+    }))  # fmt: skip
+    return root.parent
+
+
+def test_films_and_pictures_stand_in_one_table(compressed, scenes, films, tmp_path):
+    words = ("--budgets", 2, "--methods", "random", "pool", "frames", "--frames")
+    found = compressed(scenes, films, *words, 3)
+    asked = [(row["asked"], row["method"]) for row in found["rows"]]
+    of_scenes, of_films = "scenes-mme (of 200)", "films, 3 frames (of 100)"
+    ways = ("all of them", "random", "pool")
+    assert asked == [(of_scenes, way) for way in ways] + [(of_films, way) for way in (*ways, "frames")]
+    rows = {row["method"]: row for row in found["rows"] if row["asked"] == of_films}
+    assert rows["frames"]["to_random"]["value"] == pytest.approx(rows["frames"]["score"] - rows["random"]["score"])
+    assert all(0 <= row["score"] <= 100 and row["first_answer_ms"] > 0 for row in rows.values())
+    whole, fewer = (
+        [json.loads(line) for line in (tmp_path / "out" / way / "videomme/replies.jsonl").read_text().splitlines()[1:]]
+        for way in ("none", "frames-2")
+    )
+    spared = [a["n_prompt"] - b["n_prompt"] for a, b in zip(whole, fewer, strict=True)]
+    assert spared == [3 * (4 - 2)] * 4 and found["questions"] == 12 + 4, "two of four are left of each frame"
+    with pytest.raises(SensoriumError, match="videos"):
+        compressed(films, *words, 2)

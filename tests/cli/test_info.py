@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 
 RECIPE = """
 name: tiny
@@ -139,6 +140,27 @@ def test_what_a_video_costs_is_told_before_it_is_watched(sensorium, recipe, film
     assert (found["duration_s"], found["width"], found["height"], found["has_sound"]) == (4.0, 64, 48, True)
     said = sensorium("info", recipe, "--video", clip, "--frames", 5).out
     assert "0:04 of 64x48, 10 frames a second, h264, with sound" in said and "take 80 visual tokens of 8,192" in said
+
+
+def test_frames_are_drawn_side_by_side_as_the_sampling_chose_them(sensorium, film, tmp_path):
+    """Forty greys in four seconds; two a second are eight, each a little lighter than the one before."""
+    clip, out = film(tmp_path / "clip.mp4", range(40, 240, 5)), tmp_path / "frames.png"
+    found = json.loads(sensorium("info", clip, "--sampling", "fps:2", "--draw", out, "--json").out)
+    times = found["times_s"]
+    assert found["drawn"] == str(out) and len(times) == found["frames"] == 8
+    with Image.open(out) as strip:
+        assert strip.size == (8 * 120, 90)
+        greys = [strip.getpixel((120 * number + 60, 60))[0] for number in range(8)]
+    assert greys == pytest.approx([40 + 5 * round(10 * time_s) for time_s in times], abs=4)
+    said = sensorium("info", clip, "--sampling", "fps:2", "--draw", out)
+    assert f"8 frames with their times are in {out}" in said.out
+
+
+def test_frames_cannot_be_drawn_where_there_is_no_video_or_no_place_for_them(sensorium, film, tmp_path):
+    clip = film(tmp_path / "clip.mp4", [40, 80])
+    assert "--draw: is about a video" in sensorium("info", "--draw", tmp_path / "frames.png").error
+    assert "`.txt` is no picture format" in sensorium("info", clip, "--draw", tmp_path / "frames.txt").error
+    assert "its folder does not exist" in sensorium("info", clip, "--draw", tmp_path / "none" / "frames.png").error
 
 
 def test_a_file_that_ends_like_a_video_is_one(sensorium, film, tmp_path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from sensorium.data.records import Scene
 from sensorium.data.scenes.balance import Balance
 from sensorium.data.scenes.phrases import Phrases, name_words, placeholders
 from sensorium.data.scenes.several import PHRASES, SeveralWriter
+from sensorium.data.scenes.several_probes import SeveralProber
+from sensorium.rendering import Renderer
 
 from .test_write import NAMES, NUMBERS, scene
 
@@ -100,7 +103,8 @@ def test_what_may_be_called_by_a_name_is_not_denied(catalogue):
 
 
 def test_the_odd_one_out_is_the_one_without(writer):
-    rows = [row for row in writer.write(600) if len(Conversation.from_json(row.messages).images) == 3]
+    three = [row for row in writer.write(600) if len(Conversation.from_json(row.messages).images) == 3]
+    rows = [row for row in three if in_order(row) is None]
     by_image = {of.image: of for of in SCENES}
     places = Counter()
     for row in rows:
@@ -111,6 +115,44 @@ def test_the_odd_one_out_is_the_one_without(writer):
         assert any(name not in shown[place].counts for name in common)
         places[place] += 1
     assert len(rows) > 30 and min(places.values()) > len(rows) / 6
+
+
+def in_order(row) -> list[int] | None:
+    """The places that an answer names, the smallest first; None where it is about something else."""
+    numbers = re.findall(r"[Pp]icture (\d)", Conversation.from_json(row.messages).messages[-1].text)
+    return [int(number) - 1 for number in numbers] if len(numbers) == 3 else None
+
+
+def test_an_order_goes_from_small_to_large_in_plain_steps_and_every_order_is_as_likely(writer):
+    by_image = {of.image: of for of in SCENES}
+    rows = [(row, places) for row in writer.write(1500) if (places := in_order(row))]
+    for row, places in rows:
+        talk = Conversation.from_json(row.messages)
+        shown = [by_image[talk.images[place].source] for place in places]
+        [name] = [name for name in NAMES if name.split()[-1] in talk.messages[0].text]
+        assert all(of.counts[name] == 1 for of in shown)
+        areas = [area(of, name) for of in shown]
+        assert areas[1] >= 1.6 * areas[0] and areas[2] >= 1.6 * areas[1]
+    found = Counter(tuple(places) for _, places in rows)
+    assert len(rows) > 80 and len(found) == 6 and max(found.values()) < len(rows) / 3
+
+
+def test_no_blind_guess_of_an_order_is_better_than_another(writer):
+    probes = [probe for probe in SeveralProber(writer).write() if probe.subset == "several_order"]
+    truths = Counter(probe.questions[0][1] for probe in probes)
+    orders = {" ".join(order) for order in permutations(("first", "second", "third"))}
+    assert set(truths) == orders and len(probes) > 60 and max(truths.values()) - min(truths.values()) <= 2
+    assert all(len(probe.images) == len(set(probe.images)) == 3 for probe in probes)
+
+
+def test_of_what_may_be_called_by_a_name_no_order_is_asked(catalogue):
+    """Where a duck stands beside the bird, "the bird" may be either."""
+    sizes = ((0, 0, 100, 100), (0, 0, 300, 300), (0, 0, 900, 900))
+    birds = [scene(("bird", box, "red"), number=number) for number, box in enumerate(sizes)]
+    with_duck = scene(("bird", sizes[2], "red"), ("duck", (0, 0, 50, 50), "red"), number=2)
+    for shown, is_asked in ((birds, True), ([*birds[:2], with_duck], False)):
+        writer = SeveralWriter(catalogue.vocabulary, shown, seed=0)
+        assert any(writer.order(0, np.random.default_rng(seed)) for seed in range(20)) == is_asked
 
 
 def test_yes_is_half_of_the_answers_and_first_half_of_the_places(writer):
@@ -132,6 +174,15 @@ def test_pictures_stand_in_the_first_turn_and_are_sometimes_named(writer):
     assert 40 < named < 120
 
 
+def test_pictures_that_the_data_names_have_one_name_where_the_model_names_them_too(writer, tiny_model):
+    named = Renderer(tiny_model.tokenizer, 1, named=True)
+    for row in writer.write(60):
+        talk = Conversation.from_json(row.messages)
+        shown = named.tokenizer.decode(named.render(talk).ids)
+        names = [f"Picture {number}: " for number in range(1, len(talk.images) + 1)]
+        assert all(shown.count(name) == shown.count(f"{name}<img>") == 1 for name in names)
+
+
 def test_the_same_seed_says_the_same(catalogue, writer):
     again = SeveralWriter(catalogue.vocabulary, SCENES, seed=1)
     other = SeveralWriter(catalogue.vocabulary, SCENES, seed=2)
@@ -141,6 +192,7 @@ def test_the_same_seed_says_the_same(catalogue, writer):
 
 def test_every_wording_can_be_filled_in(catalogue):
     more = {"which": "first", "number": "1", "total": "five dogs", "common": "a dog"}
+    more |= {"small": "2", "middle": "1", "large": "3"}
     words = {**name_words(catalogue.vocabulary, "car"), **more}
     phrases = Phrases.load(PHRASES)
     for key in phrases.lists:

@@ -43,6 +43,34 @@ def test_chosen_tokens_are_unchanged_different_and_in_order(name, side, budget):
     assert places == sorted(set(places))
 
 
+def test_lots_differ_from_picture_to_picture_and_are_the_same_for_one():
+    """Were they one draw for all, all differences to `random` would move together, and their interval be too narrow."""
+    def places(one: Seen) -> tuple[int, ...]:
+        found = COMPRESSORS["random"](16)(one)
+        return tuple(int(np.flatnonzero((one.tokens == token).all(1))[0]) for token in found)
+
+    pictures = [seen(8, 8, seed=number) for number in range(200)]
+    drawn = [places(one) for one in pictures]
+    assert len(set(drawn)) == 200 and drawn == [places(one) for one in pictures]
+    often = np.bincount(np.ravel(drawn), minlength=64)  # 50 each on average, with a deviation of 6.1
+    assert often.min() > 20 and often.max() < 80
+
+
+def test_lots_go_by_the_name_where_there_is_one_so_that_engines_draw_alike():
+    """Two engines compute tokens that differ a little, and what is made of their bytes would differ altogether."""
+    views = Sight(ViewsConfig(tiles={"scheme": "internvl", "max_tiles": 2}), 56, 7).views((112, 56))
+    tokens = np.arange(len(views) * views.n_tokens, dtype=np.float32)[:, None] + np.zeros(4, np.float32)
+    compression = Compression(len(views) * 4, "random")
+    [one], [alike] = (compression.apply([(tokens + noise, views)], digests=["cat"]) for noise in (0, 1e-3))
+    np.testing.assert_allclose(one, alike, atol=2e-3)
+    [other] = compression.apply([(tokens, views)], digests=["dog"])
+    assert not np.array_equal(one, other)
+    of_views = one[:, 0].reshape(len(views), 4) % views.n_tokens
+    assert len({tuple(places) for places in of_views.tolist()}) == len(views), "views of a picture share no draw"
+    both = compression.apply([(tokens, views), (tokens, views)], digests=["cat", "dog"])
+    assert np.array_equal(both[0], one) and np.array_equal(both[1], other)
+
+
 @pytest.mark.parametrize(
     ("grid", "budget", "kept"), [((8, 8), 16, (4, 4)), ((8, 8), 32, (5, 6)), ((4, 16), 16, (2, 8))]
 )

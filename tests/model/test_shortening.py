@@ -238,6 +238,28 @@ def test_lots_are_the_same_in_any_company_and_take_nobody_twice():
 
 
 @torch.no_grad()
+def test_lots_differ_from_picture_to_picture_and_are_the_same_for_one():
+    """Were they one draw for all, a lucky one would move every picture of a measurement together."""
+    language, dropping = language_of("llama"), Dropping.pyramiddrop((1, 3), 0.5).at_random()
+    decoder = prepared(language, dropping, True)
+    embeddings, mask, visual, _ = batch((".." + "v" * 16 + "..",) * 40)
+
+    def kept(given: Tensor) -> list[list[int]]:
+        """The places of each row's visual tokens behind the last stage."""
+        run = Shortening(decoder, dropping, mask, visual)
+        run(given.clone())
+        last = run._present[-1]
+        return [positions[shown].tolist() for positions, shown in zip(last.positions, last.visual, strict=True)]
+
+    drawn = kept(embeddings)
+    assert drawn == kept(embeddings) and {len(places) for places in drawn} == {4}
+    assert len(set(map(tuple, drawn))) > 30
+    words = embeddings.clone()
+    words[:, -1] += 1
+    assert kept(words) == drawn, "another question about the same picture"
+
+
+@torch.no_grad()
 def test_a_model_that_can_drop_runs_as_ever_when_it_is_not_asked_to():
     language = language_of("qwen2")
     embeddings = torch.randn(2, 7, WIDTH)

@@ -178,6 +178,23 @@ def test_named_pictures_are_counted_through_the_turns_and_never_supervised(rende
     assert [label for label in out.labels if label != IGNORE] == [label for label in plain.labels if label != IGNORE]
 
 
+def test_a_picture_that_was_just_named_is_not_named_again(renderer):
+    named = Renderer(renderer.tokenizer, 1, named=True)
+
+    def shown(*parts: str | Text | Image) -> str:
+        rendered = named.render(Conversation((user(*parts), assistant("Yes."))))
+        return named.tokenizer.decode(rendered.ids)
+
+    one, other = (Image(f"{name}.png") for name in "ab")
+    seen = "<img><visual></img>"
+    told = shown("Picture 1: ", one, " Picture 2:\n", other, "Same?")
+    assert f"Picture 1: {seen}\n Picture 2:\n{seen}\nSame?" in told
+    assert "Picture 1: Pic" not in shown(Text("Pict"), Text("ure 1:"), Text(" "), one)
+    assert f"Picture 2: Picture 1: {seen}\n" in shown("Picture 2: ", one), "that is another's name"
+    assert f"Picture 1: is it? Picture 1: {seen}\n" in shown("Picture 1: is it? ", one)
+    assert f"Picture 1: {seen}\nPicture 2: {seen}\n" in shown("Picture 1: ", one, other)
+
+
 def test_a_system_message_is_rendered_and_not_supervised(renderer):
     talk = Conversation((system("Be brief."), user("Hi"), assistant("Hello")))
     if "System role" in renderer.tokenizer.chat_template:

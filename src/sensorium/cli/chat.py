@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.options import ApiKeyOption, CompressorOption, EngineOption, ModelArgument, VisualTokens
+from sensorium.cli.picture import require_drawable
 from sensorium.cli.terminal import Preparation, emit, emit_json, error_line, note
 from sensorium.cli.video import Frames, MaxBytes, MaxPixels, MaxSeconds, SamplingOf, Subtitles, Watching
 from sensorium.engine.names import find_model
@@ -145,7 +146,6 @@ def _check(
 ) -> None:
     """Find what is wrong with the options and media by looking at headers only. Raises SensoriumError."""
     from sensorium.media import image_size, require_pixels
-    from sensorium.media.images import SUFFIXES
 
     for path in pictures:
         image_size(path)
@@ -158,12 +158,8 @@ def _check(
         raise SensoriumError("--json", "answers one question.", "Add --question.")
     if question is not None and not question.strip():
         raise SensoriumError("--question", "is empty.", "Leave it out for a chat.")
-    if draw is not None and draw.suffix.lower() not in SUFFIXES:
-        raise SensoriumError(draw, f"`{draw.suffix}` is no picture format.", f"End it in {', '.join(SUFFIXES)}.")
-    if draw is not None and not draw.absolute().parent.is_dir():
-        raise SensoriumError(draw, "its folder does not exist.", "Make the folder, or choose another.")
-    if draw is not None and draw.is_dir():
-        raise SensoriumError(draw, "is a folder.", "Name a file for the picture.")
+    if draw is not None:
+        require_drawable(draw)
     if question is not None or ends_with_user:
         _require_picture(draw is not None, correct, pictures, videos, before)
 

@@ -22,6 +22,7 @@ from sensorium.cli.video import (
     Watching,
     cost,
     cost_lines,
+    draw_frames,
     size_of_frame,
 )
 from sensorium.engine.names import RUN_BY, find_model
@@ -59,6 +60,7 @@ def info(
     max_bytes: MaxBytes = None,
     visual_tokens: VisualTokens = None,
     compressor: CompressorOption = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the video's frames with their times into a picture.")] = None,
     api_key: ApiKeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
 ) -> None:
@@ -75,6 +77,7 @@ def info(
       sensorium info runs/mine --json
       sensorium info photo.jpg --visual-tokens 16
       sensorium info clip.mp4 --frames 32 --visual-tokens 16 --compressor frames
+      sensorium info clip.mp4 --frames 8 --sampling difference --draw frames.png
       sensorium info HuggingFaceTB/SmolVLM-256M-Instruct --video clip.mp4 --sampling fps:0.5
     """
     if image is None and video is None and Path(model).suffix.lower() in SUFFIXES:
@@ -85,8 +88,12 @@ def info(
     fewer = _fewer(visual_tokens, compressor)
     watching = Watching(frames, sampling, subtitles, max_pixels, max_seconds, max_bytes)
     clip = None if video is None else watching.of(video)
+    if draw is not None:
+        picture.require_drawable(draw)
     if clip is None:
         watching.require_unused()
+        if draw is not None:
+            raise SensoriumError("--draw", "is about a video, and there is none.", "Add --video PATH.")
     else:
         # A file that cannot be read is found out before the model is looked at; and a frame's size may decide its cost.
         width, height = size_of_frame(clip, watching.limits)
@@ -104,6 +111,8 @@ def info(
             content = _card(found, None if clip is None else (width, height), api_key, preparation)
     if clip is not None:
         seen = cost(clip, content["visual_tokens"], content["context_length"], watching.limits)
+        if draw is not None:
+            seen |= draw_frames(clip, draw, watching.limits)
         if json:
             emit_json(seen)
         else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensorium.errors import SensoriumError
+
 if TYPE_CHECKING:
     from sensorium.media.sight import Sight
     from sensorium.media.views import Views
@@ -16,6 +18,18 @@ def is_picture(name: str) -> bool:
     from sensorium.media.images import READ_SUFFIXES
 
     return Path(name).suffix.lower() in set(READ_SUFFIXES) - {".gif"}
+
+
+def require_drawable(path: Path) -> None:
+    """Raises SensoriumError when no picture can be written there."""
+    from sensorium.media.images import SUFFIXES
+
+    if path.suffix.lower() not in SUFFIXES:
+        raise SensoriumError(path, f"`{path.suffix}` is no picture format.", f"End it in {', '.join(SUFFIXES)}.")
+    if not path.absolute().parent.is_dir():
+        raise SensoriumError(path, "its folder does not exist.", "Make the folder, or choose another.")
+    if path.is_dir():
+        raise SensoriumError(path, "is a folder.", "Name a file for the picture.")
 
 
 def cost(path: Path, size: tuple[int, int], content: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sensorium.media.video import VideoLimits
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".wmv", ".ogv", ".gif")
+ACROSS, FRAME_WIDTH = 8, 120  # of drawn frames: how many side by side, and pixels
 Frames = Annotated[int | None, typer.Option(min=1, help="Look at so many frames of a video at most; 8 if left out.")]
 SamplingOf = Annotated[
     str | None,
@@ -92,6 +93,22 @@ def cost(video: Video, visual_tokens: int, context_length: int, limits: VideoLim
     }  # fmt: skip
 
 
+def draw_frames(video: Video, out: Path, limits: VideoLimits) -> dict[str, Any]:
+    """Write the frames that a model is shown, with their times, as one picture; which file, and the times in seconds.
+
+    `difference` goes by colours here, since nobody's vision encoder is at hand.
+    Raises SensoriumError when the video cannot be opened.
+    """
+    from sensorium.media import open_image, save_image
+    from sensorium.media.strip import strip_of
+    from sensorium.media.watching import Watcher, stamps_of
+
+    watched = Watcher(limits=limits).watch(video)
+    pictures = [open_image(frame) for frame in watched.frames]
+    save_image(strip_of(pictures, stamps_of(watched.times_s), ACROSS, FRAME_WIDTH), out)
+    return {"drawn": str(out), "times_s": list(watched.times_s)}
+
+
 def cost_lines(content: dict[str, Any]) -> list[str]:
     """`cost` for people."""
     from sensorium.media.video import clock
@@ -107,4 +124,6 @@ def cost_lines(content: dict[str, Any]) -> list[str]:
     if content["visual_tokens"]:
         room = f" of {content['context_length']:,} tokens that there is room for" if content["context_length"] else ""
         lines.append(f"  and take {content['visual_tokens']:,} visual tokens{room}")
+    if "drawn" in content:
+        lines.append(f"  {len(content['times_s'])} frames with their times are in {content['drawn']}")
     return lines

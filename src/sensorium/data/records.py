@@ -28,6 +28,7 @@ PAIR_SUBSETS = (*QUESTION_SUBSETS, "small_existence", "small_count", "reading_fi
 BOX_SUBSETS = ("grounding", "reading_box")
 SEVERAL_SUBSETS = (
     "several_both", "several_same", "several_which", "several_odd", "several_sum", "several_larger", "several_more",
+    "several_order",
 )  # fmt: skip
 ANSWER_SUBSETS = ("reading_card", "reading_page", *SEVERAL_SUBSETS)  # a short answer each
 SUBSETS = (

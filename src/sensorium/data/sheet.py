@@ -19,6 +19,7 @@ from sensorium.data.records import ConversationRow, Scene
 from sensorium.errors import SensoriumError
 from sensorium.grounding import Grounded, draw_grounded
 from sensorium.media.sampling import Plan, sample
+from sensorium.media.strip import strip_of
 
 Line = tuple[str, str]  # words, and the colour they are written in
 
@@ -91,15 +92,8 @@ def _film_cell(film: Film, said: list[Line]) -> Image.Image:
     """A few frames of a film, each with its time, what happens in it, and what is said about it, below them."""
     across, down = _FRAMES
     frames = sample(film.video, Plan("uniform", across * down)).frames
-    width = _CELL // across
-    height = round(film.height * width / film.width)
-    strip = Image.new("RGB", (_CELL, down * height), "white")
-    pen, font = ImageDraw.Draw(strip), ImageFont.load_default(size=11)
-    for number, frame in enumerate(frames):
-        corner = (number % across * width, number // across * height)
-        strip.paste(frame.picture.resize((width - 2, height - 2), Image.Resampling.BICUBIC), corner)
-        pen.text((corner[0] + 3, corner[1] + 2), f"{frame.time_s:.1f} s", fill="white", font=font, stroke_width=1,
-                 stroke_fill="black")  # fmt: skip
+    times = [f"{frame.time_s:.1f} s" for frame in frames]
+    strip = strip_of([frame.picture for frame in frames], times, across, _CELL // across)
     styles = ", ".join(f"{actor.name} ({actor.style})" for actor in film.actors)
     happened = "; ".join(
         f"{one.span[0]:.1f} {one.name} {one.kind} {' '.join(one.detail)}".rstrip() for one in film.happenings

@@ -246,7 +246,8 @@ class TorchEngine:
             words = self.model.embed_ids(torch.tensor([ids], device=self.model.device))[0]
             question = words.float().mean(0).cpu().numpy()
         pictures = [(tokens.float().cpu().numpy(), views) for tokens, views in encoded]
-        return [torch.from_numpy(kept).to(encoded[0][0]) for kept in self.compression.apply(pictures, question)]
+        kept = self.compression.apply(pictures, question, [image.digest for image in run.images])
+        return [torch.from_numpy(tokens).to(encoded[0][0]) for tokens in kept]
 
     def _visual(self, image: Image, method: Method | None = None) -> Tensor:
         """Visual tokens [t', d] of a picture as the prompt shows them, none left out."""

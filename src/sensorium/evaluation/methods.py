@@ -96,10 +96,11 @@ class Trial:
 
     def folder(self, way: str, identity: str) -> RunFolder:
         sampling = dict(self.sampling.__dict__) | {"stop": list(self.sampling.stop)}
+        seen = {"frames": self.data.frames, "sampling": self.data.sampling, "subtitles": self.data.with_subtitles}
         return RunFolder(self.out / way / self.benchmark.name, {
             "benchmark": self.benchmark.name, "prompt": self.benchmark.prompts[0], "data": self.data.sha256,
             "split": self.data.split, "engine": identity, "sampling": sampling,
-        })  # fmt: skip
+        } | ({"videos": seen} if self.benchmark.modality == "video" else {}))  # fmt: skip
 
     def header(self, model: Mapping[str, Any]) -> dict[str, Any]:
         return {"model": dict(model), "limit": self.limit,

@@ -36,7 +36,7 @@ PICTURES_AT_ONCE = 32  # all questions about so many are asked before the next, 
 _BOX = Sampling(max_new_tokens=64)
 _SAMPLING = {"caption": Sampling(max_new_tokens=128), **dict.fromkeys(BOX_SUBSETS, _BOX)}
 _SAMPLING["reading_card"] = Sampling(max_new_tokens=32)  # three long words that are no tokens of their own
-_SAMPLING["reading_page"] = _SAMPLING["reading_card"]
+_SAMPLING["reading_page"] = _SAMPLING["several_order"] = _SAMPLING["reading_card"]
 _SHORT = Sampling(max_new_tokens=8)
 
 Shown = tuple[str | bytes, ...]  # the pictures of a question

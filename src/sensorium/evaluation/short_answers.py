@@ -1,4 +1,4 @@
-"""Read a short answer in a reply: yes or no, which picture, a number, or printed words.
+"""Read a short answer in a reply: yes or no, which picture, an order of pictures, a number, or printed words.
 
 What is looked for depends on the subset. A reply that holds nothing of the kind is unread: wrong, and counted.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from sensorium.evaluation.metrics import yes_or_no
 
 _PLACES = ("first", "second", "third")
+_ORDINALS = (*_PLACES, "1st", "2nd", "3rd")
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _PLACE = re.compile(r"\b(?:(first|1st|1|(?:picture|image) one)|(second|2nd|2|(?:picture|image) two)|"
                     r"(third|3rd|3|(?:picture|image) three))\b", re.I)  # fmt: skip
@@ -22,8 +23,10 @@ _QUOTED = re.compile("[\"\u201c\u201d]([^\"\u201c\u201d]+)[\"\u201c\u201d]")
 def read_answer(reply: str, subset: str) -> str:
     """What a reply says, in the form of the subset's answers but in lower case; "" where it says nothing of the kind.
 
-    Yes or no by MME's rule; a place in the row of pictures: the first ordinal, or a numeral up to three; a number: the
-    first, in words or digits; printed words: what stands in quotation marks, else the whole reply, without its point.
+    Yes or no by MME's rule; a place in the row of pictures: the first ordinal, or a numeral up to three; an order: all
+    three places as they are first named, by numerals if there are any, since "first" may be how one counts; a number:
+    the first, in words or digits; printed words: what stands in quotation marks, else the whole reply, without its
+    point.
     """
     return _READERS[subset](reply)
 
@@ -48,6 +51,13 @@ def _place(reply: str) -> str:
     return "" if found is None or found.lastindex is None else _PLACES[found.lastindex - 1]
 
 
+def _order(reply: str) -> str:
+    found = list(_PLACE.finditer(reply))
+    numerals = [one for one in found if one[0].lower() not in _ORDINALS]
+    places = dict.fromkeys(_PLACES[one.lastindex - 1] for one in numerals or found if one.lastindex)
+    return " ".join(places) if len(places) == len(_PLACES) else ""
+
+
 def _number(reply: str) -> str:
     found = _NUMBER.search(reply)
     if found is None:
@@ -69,6 +79,7 @@ _READERS: dict[str, Callable[[str], str]] = {
     "several_larger": _place,
     "several_more": _place,
     "several_sum": _number,
+    "several_order": _order,
     "reading_card": _words,
     "reading_page": _words,
 }

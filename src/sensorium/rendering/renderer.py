@@ -140,6 +140,7 @@ class Renderer:
         require_images_only(conversation)
         out = Rendered()
         opened = None  # the assistant's message just rendered, whose end is still to be supervised
+        said = ""  # right before a picture
         for piece in pieces(self.tokenizer, conversation, generate):
             if opened not in (None, piece.message):
                 ids = self._encode_template(piece.template)
@@ -147,10 +148,11 @@ class Renderer:
             elif piece.part is None:
                 self._append(out, self._encode_template(piece.template), 0)
             if isinstance(piece.part, Image):
-                self._append_slot(out, piece.part, piece.message)
+                self._append_slot(out, piece.part, piece.message, said)
             elif piece.part is not None:
                 ids = self._encode_part(piece)
                 self._append(out, ids, len(ids) if piece.role == "assistant" else 0)
+            said = said + piece.part.text if isinstance(piece.part, Text) else ""
             opened = piece.message if piece.role == "assistant" else None
         if opened is not None:
             self._turn_end([])  # the template ends with the answer's last word: an error
@@ -228,15 +230,16 @@ class Renderer:
             return self.visual_tokens
         return self._views(image_size(shown) if isinstance(shown, Image) else shown)
 
-    def _append_slot(self, out: Rendered, image: Image, message: int) -> None:
+    def _append_slot(self, out: Rendered, image: Image, message: int, said: str) -> None:
         views = self._views_of(image)
         if isinstance(views, Views):
             seen = [self.slot_id if isinstance(item, int) else self._added_id(item) for item in views.layout]
         else:
             seen = [self.slot_id] * views
         known = views if isinstance(views, Views) else None
-        if self._named:
-            self._append(out, self.encode_text(f"Picture {len(out.slots) + 1}: "), 0)
+        name = f"Picture {len(out.slots) + 1}: "
+        if self._named and not said.rstrip().endswith(name.rstrip()):  # people's own words may name it already
+            self._append(out, self.encode_text(name), 0)
         out.slots.append(Slot(len(out.ids) + 1, len(seen), image, known, message))
         self._append(out, [self.open_id, *seen, self.close_id], 0)
         if self._named:

@@ -9,6 +9,7 @@ import pytest
 from sensorium.errors import SensoriumError
 from sensorium.evaluation.benchmarks import Data, MissingMedia
 from sensorium.evaluation.benchmarks.videomme import VIDEOMME
+from sensorium.media.watching import Watcher
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -23,6 +24,10 @@ def read(path, **options):
     return list(VIDEOMME.read(Data(path, **options), "official"))
 
 
+def _times(video):
+    return Watcher().watch(video).times_s
+
+
 def table_of(folder):
     [path] = folder.glob("**/*.parquet")
     return path, parquet.read_table(path)
@@ -34,7 +39,7 @@ def test_videos_and_subtitles_are_found_by_their_id(published, film):
     (published / "subtitle" / "xyz.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nHi.\n")
     plain, told = read(published, frames=2)[0], read(published, frames=2, with_subtitles=True)[0]
     assert plain.media()[0].source == str(published / "data" / "xyz.mp4")
-    assert told.id == "001-1" and told.said().endswith("Hi.\n") and plain.said() == ""
+    assert told.id == "001-1" and told.said(_times).endswith("Hi.\n") and plain.said is None
 
 
 def test_the_file_of_questions_may_be_named_itself_with_the_folder_of_media(published):
@@ -47,7 +52,7 @@ def test_a_video_without_subtitles_is_asked_about_without_where_others_have_some
     film(published / "data" / "xyz.mp4", range(40, 240, 5))
     (published / "subtitle").mkdir()
     (published / "subtitle" / "other.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nHi.\n")
-    assert read(published, with_subtitles=True)[0].said() == ""
+    assert read(published, with_subtitles=True)[0].said is None
 
 
 @pytest.mark.parametrize("empty_folder", [False, True])
@@ -67,11 +72,11 @@ def test_a_missing_video_is_named_and_so_are_archives_that_may_hold_it(published
     (published / "data" / "xyz.mp4").unlink()
     [question, *_] = read(published)
     with pytest.raises(MissingMedia, match=r": xyz: this video is not there\. Name the folder of videos with"):
-        question.conversation()
+        question.conversation(_times)
     for name in ("subtitle", "videos_chunked_01", "videos_chunked_02", "videos_chunked_03"):
         zipfile.ZipFile(published / f"{name}.zip", "w").close()
     with pytest.raises(MissingMedia, match=r"Unpack videos_chunked_01\.zip and 2 more in that folder") as found:
-        question.conversation()
+        question.conversation(_times)
     assert "\n" not in str(found.value)
 
 

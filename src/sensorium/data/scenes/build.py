@@ -42,7 +42,7 @@ PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same 
 WORDS_VERSION = 4  # raise when `write` or `probes` say other things about the same scenes
 # As the two above, of what has an option of its own: who leaves it out is not asked to build anew.
 SMALL_VERSION = PRINTED_VERSION = READING_VERSION = 1
-SEVERAL_VERSION = 2
+SEVERAL_VERSION = 3
 SHARD = 200
 # Not every picture offers every probe; of 450, at least 200 offer each, in every test split.
 SIZES = {"train": 16000, "val": 300, **dict.fromkeys(TEST_SPLITS, 450)}

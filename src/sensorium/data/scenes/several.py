@@ -1,4 +1,5 @@
-"""Conversations about two or three scenes at once: same or different, which, how many together, the odd one out.
+"""Conversations about two or three scenes at once: same or different, which, how many together, the odd one out, from
+small to large.
 
 Partners are drawn so that pictures often share something, since two drawn by lot hardly ever do; whatever a background
 may hold, and whatever could be called by the name that is asked about, is left alone. Yes and no are kept even over
@@ -25,11 +26,13 @@ from sensorium.data.scenes.vocabulary import Vocabulary
 PHRASES = Path(__file__).with_name("several.yaml")
 ORDINALS = ("first", "second", "third")
 _SHARING = 0.7  # of partners share a name with the first picture
-_ODD = 0.15  # of conversations are about three pictures
+_ODD = 0.15  # of conversations are about three pictures, one of which is the odd one out
+_ORDER = 0.1  # are about three, to be put in order
 _NAMED = 0.4  # of conversations announce each picture by its number
 _SHORT = 0.5  # of yes/no questions ask for a bare word
 _TURNS = (2, 4)
 _LARGER = 1.6  # times the area of the other: plainly larger
+_TRIED = 12  # pictures of a name, to find two more of other sizes
 YES_NO = " Please answer yes or no."
 
 
@@ -37,8 +40,8 @@ YES_NO = " Please answer yes or no."
 class Question:
     """A question about several pictures. kind: what is asked; about: the name, where it is about one.
 
-    truth: the answer in one word, as it is measured: Yes or No, "first", or a numeral; claim: what was asked with yes
-    or no, to be taken off the balance once it is said.
+    truth: the answer as it is measured: Yes or No, "first", a numeral, or "second first third"; claim: what was asked
+    with yes or no, to be taken off the balance once it is said.
     """
 
     kind: str
@@ -74,13 +77,27 @@ class SeveralWriter:
                 found.setdefault(name, []).append(number)
         return found
 
+    @cached_property
+    def _with_one(self) -> dict[str, list[int]]:
+        """Name -> numbers of the scenes that show one, and nothing else that might be called so."""
+        found: dict[str, list[int]] = {}
+        for name, numbers in self._with_name.items():
+            for number in numbers:
+                facts = self._facts(self.scenes[number])
+                called = [other for other in (*facts.counts, *facts.shows) if self.vocabulary.confusable(name, other)]
+                if called == [name] and facts.counts[name] == 1:
+                    found.setdefault(name, []).append(number)
+        return found
+
     def write(self, count: int) -> Iterator[ConversationRow]:
         """That many conversations, the split's scenes one after the other as first pictures."""
         balance = Balance()
         for number in range(count):
             rng = np.random.default_rng((self.seed, 7, number))
             first = number % len(self.scenes)
-            made = self.odd(first, rng) if rng.random() < _ODD else None
+            way, made = rng.random(), None
+            if way < _ODD + _ORDER:
+                made = self.odd(first, rng) if way < _ODD else self.order(first, rng)
             scenes, questions = made or self._talk(first, rng, balance)
             if questions:
                 messages = _messages(scenes, questions, rng)
@@ -137,6 +154,33 @@ class SeveralWriter:
         question = Question("odd", self.phrases.say("odd.question", rng, words),
                             self.phrases.say("odd.answer", rng, words), name, ORDINALS[place])
         return [self.scenes[number] for number in shown], [question]
+
+    def order(self, first: int, rng: np.random.Generator) -> tuple[list[Scene], list[Question]] | None:
+        """Three pictures of one such thing each, every one plainly larger than the one before, in any order; None where
+        that is not found."""
+        names = [name for name in self.scenes[first].counts if first in self._with_one.get(name, ())]
+        if not names:
+            return None
+        name = pick(names, rng)
+        chosen = [first]
+        for number in (pick(self._with_one[name], rng) for _ in range(_TRIED)):
+            if all(self._is_plain(name, number, other) for other in chosen) and len(chosen) < len(ORDINALS):
+                chosen.append(number)
+        if len(chosen) < len(ORDINALS):
+            return None
+        places = [int(place) for place in rng.permutation(len(ORDINALS))]  # of the smallest, the next, the largest
+        by_size = sorted(chosen, key=lambda number: self._area(name, number))
+        shown = [self.scenes[number] for _, number in sorted(zip(places, by_size, strict=True))]
+        words = dict(zip(("small", "middle", "large"), (str(place + 1) for place in places), strict=True))
+        return shown, [self._said("order", name, " ".join(ORDINALS[place] for place in places), rng, **words)]
+
+    def _area(self, name: str, number: int) -> int:
+        return self.scenes[number].of(name)[0].box.area
+
+    def _is_plain(self, name: str, number: int, other: int) -> bool:
+        """Whether of two pictures of one thing each the one is plainly larger."""
+        areas = [self._area(name, one) for one in (number, other)]
+        return max(areas) >= _LARGER * min(areas)
 
     def _facts(self, scene: Scene) -> Facts:
         return Facts(scene, self.shows.get(scene.background, ()))

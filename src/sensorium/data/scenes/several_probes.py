@@ -1,7 +1,7 @@
 """Probes about two or three scenes at once: what a model is asked to see whether it can hold one picture to another.
 
-Each kind of question is a subset of its own, with a short answer: yes or no, which picture, or a number. The pictures
-are paired, and the questions worded, as in training; only yes and no are always asked for as bare words.
+Each kind of question is a subset of its own, with a short answer: yes or no, which picture, a number, or an order. The
+pictures are paired, and the questions worded, as in training; only yes and no are always asked for as bare words.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -25,9 +26,10 @@ _SUBSETS = {
     "sum": "several_sum",
     "larger": "several_larger",
     "more": "several_more",
+    "order": "several_order",
 }
-MOST = 120  # probes of a kind in a split: seven kinds of them take as long to ask as all about single pictures
-_AHEAD = 1  # one place in the row may be the answer so much more often than another
+MOST = 120  # probes of a kind in a split: eight kinds of them take as long to ask as all about single pictures
+_AHEAD = 1  # one place in the row, or one order, may be the answer so much more often than another
 _PARTNERS = 6  # tried for each first picture; not every pair offers every question
 
 
@@ -45,6 +47,8 @@ class SeveralProber:
             if odd := self.writer.odd(first, rng):
                 self._keep(asked, first, *odd, balance, said)
             for _ in range(_PARTNERS):
+                if order := self.writer.order(first, rng):
+                    self._keep(asked, first, *order, balance, said)
                 if pair := self.writer.pair(first, rng):
                     questions = self.writer.ask(pair[0], pair[1], rng, balance)
                     self._keep(asked, first, pair, questions, balance, said)
@@ -64,7 +68,9 @@ class SeveralProber:
             subset = _SUBSETS.get(question.kind)
             if subset is None or subset in asked or said[subset] >= MOST:
                 continue
-            answers = ORDINALS[: len(shown)] if question.truth in ORDINALS else ()
+            answers: Sequence[str] = ORDINALS[: len(shown)] if question.truth in ORDINALS else ()
+            if question.kind == "order":
+                answers = [" ".join(order) for order in permutations(ORDINALS)]
             if any(said[subset, question.truth] > said[subset, other] + _AHEAD for other in answers):
                 continue
             if question.kind == "sum" and said[subset, question.truth] >= MOST // 3:  # most sums are of one and one

@@ -169,7 +169,8 @@ class LlamaCppEngine:
             return [self._visual(image) for image in run.images]
         ids = self.renderer.encode_text(run.question)
         question = self._words.mean(ids) if ids else None
-        return self.compression.apply([self._encoded(image) for image in run.images], question)
+        digests = [image.digest for image in run.images]
+        return self.compression.apply([self._encoded(image) for image in run.images], question, digests)
 
     def _visual(self, image: Image) -> Array:
         """Visual tokens [t', d] of a picture as the prompt shows them, none left out."""

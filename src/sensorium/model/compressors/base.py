@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +19,24 @@ class Seen:
 
     tokens: float32 [t, d]. grid: their rows and columns, in reading order; None where tokens stand for no place.
     question: mean embedding of the words of the question [d], for methods that look for what is asked; None: nothing.
+    name: the same for this view of this picture in every engine, for methods that draw lots; "": see `seed`.
     """
 
     tokens: Array
     grid: tuple[int, int] | None = None
     question: Array | None = None
+    name: str = ""
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def seed(self) -> int:
+        """To draw lots by: another for another picture. By its name it is the same whatever the tokens were computed
+        with; without one it is that of the tokens in half precision, the same only where they were computed alike.
+        """
+        content = self.name.encode() or self.tokens.astype(np.float16).tobytes()
+        return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
 
 
 class Compressor(ABC):

@@ -8,10 +8,12 @@ from sensorium.model.compressors.base import Array, Compressor, Seen, evenly
 
 
 class Random(Compressor):
-    """Tokens drawn by lot, the same ones for every picture of a size, so that a reply can be had again."""
+    """Tokens drawn by lot: for a picture the same ones each time, so that a reply can be had again, and for another
+    one others, so that no lucky draw moves all pictures together.
+    """
 
     def compress(self, seen: Seen, n: int) -> Array:
-        drawn = np.random.default_rng(len(seen)).permutation(len(seen))[:n]
+        drawn = np.random.default_rng(seen.seed).permutation(len(seen))[:n]
         return seen.tokens[np.sort(drawn)]
 
 

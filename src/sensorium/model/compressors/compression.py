@@ -62,25 +62,32 @@ class Compression:
         """How a picture stands in the prompt: as many visual tokens, or as it always does where those are not more."""
         return self.count(views) if self.is_needed(views) else views
 
-    def apply(self, pictures: Sequence[tuple[Array, Views]], question: Array | None = None) -> list[Array]:
+    def apply(
+        self, pictures: Sequence[tuple[Array, Views]], question: Array | None = None, digests: Sequence[str] = ()
+    ) -> list[Array]:
         """What the connector made of pictures that follow one another, float32 [views * n_tokens, d] of each, as the
-        prompt shows them: [count, d] of each. question: see Seen.
+        prompt shows them: [count, d] of each. question: see Seen. digests: of the pictures themselves, to draw lots by.
         """
+        names = digests or [""] * len(pictures)
         if not all(self.is_needed(views) for _, views in pictures):
-            return [part for picture in pictures for part in self._alone(*picture, question)]
+            return [p for one, name in zip(pictures, names, strict=True) for p in self._alone(one, question, name)]
         if len({(len(views), views.n_tokens, views.grid) for _, views in pictures}) > 1:
-            return [part for picture in pictures for part in self.apply([picture], question)]
+            return [p for one, name in zip(pictures, names, strict=True) for p in self.apply([one], question, [name])]
         views = pictures[0][1]
         compressor = self._compressor(views)
         of_views = [tokens.reshape(len(views), views.n_tokens, -1) for tokens, _ in pictures]
         kept = [
-            compressor.several([Seen(picture[view], views.grid, question) for picture in of_views])
+            compressor.several([
+                Seen(picture[view], views.grid, question, name and f"{name} {view}")
+                for picture, name in zip(of_views, names, strict=True)
+            ])
             for view in range(len(views))
         ]
         return [np.concatenate(of_picture) for of_picture in zip(*kept, strict=True)]
 
-    def _alone(self, tokens: Array, views: Views, question: Array | None) -> list[Array]:
-        return self.apply([(tokens, views)], question) if self.is_needed(views) else [tokens[list(views.order)]]
+    def _alone(self, picture: tuple[Array, Views], question: Array | None, name: str) -> list[Array]:
+        tokens, views = picture
+        return self.apply([picture], question, [name]) if self.is_needed(views) else [tokens[list(views.order)]]
 
     def is_needed(self, views: Views) -> bool:
         """Whether a picture shown so has more tokens than it may take."""

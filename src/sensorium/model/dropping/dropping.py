@@ -33,8 +33,8 @@ class Stage:
 @dataclass(frozen=True)
 class Dropping:
     """ranking: who stays. `attention`: whom the prompt's last token looks at most in the layer just run, on average
-    over its heads; `ahead`: the same in the layer about to run; `random`: drawn by lot, the same places for every
-    prompt with as many visual tokens.
+    over its heads; `ahead`: the same in the layer about to run; `random`: drawn by lot, for a prompt's pictures the
+    same places each time and others for others, so that no lucky draw moves all of them together.
 
     The prompt's last token asks, as in both papers: it is where the reply begins and has read the whole question, so
     what stays depends on the prompt alone, not on the reply or a candidate that is scored, and one row of attention is

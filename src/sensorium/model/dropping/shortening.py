@@ -10,6 +10,7 @@ Prompts are padded on the left, so that each ends in the last column however man
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -58,6 +59,7 @@ class Shortening:
         self._windows = _windows(decoder, len(blocks_of(decoder)))
         self._masks: dict[tuple[int, int | None], Tensor] = {}
         self._look: Look | None = None
+        self._seeds: list[bytes] = []  # to draw lots by, of each prompt
         self._cache: Any = None
         self._is_read = False
 
@@ -77,6 +79,8 @@ class Shortening:
             from transformers import DynamicCache
 
             cache = DynamicCache()  # one without windows: ours are in the masks, by places in the prompt
+        if self.dropping.ranking == "random" and not self._is_read:
+            self._seeds = [_seed(row[shown]) for row, shown in zip(embeddings, self._present[0].visual, strict=True)]
         self._masks, self._look, self._cache = {}, None, cache
         positions = self._present[0].positions[:, -embeddings.shape[1] :]
         output = self.decoder(
@@ -124,7 +128,7 @@ class Shortening:
     def _paid(self, stage: int, number: int, layer: nn.Module, hidden: Tensor, named: dict[str, Any]) -> Tensor:
         """What decides who of a stage's tokens goes on to the next one: [b, s], more is better."""
         if self.dropping.ranking == "random":
-            return _lots(self._present[stage].visual)
+            return _lots(self._present[stage].visual, self._seeds)
         if self.dropping.ranking == "attention":
             assert self._look is not None and self._look.paid is not None, "`allow_dropping` has seen it look"
             return self._look.paid
@@ -199,12 +203,18 @@ def _windows(decoder: nn.Module, n_layers: int) -> list[int | None]:
     return [window if kind == "sliding_attention" else None for kind in kinds]
 
 
-def _lots(visual: Tensor) -> Tensor:
-    """Numbers by lot for the visual tokens of each row, the same for every row with as many: [b, s]."""
+def _seed(tokens: Tensor) -> bytes:
+    """Of a prompt's visual tokens [n, d] before the first layer: what half precision does not see changes nothing."""
+    return hashlib.sha256(tokens.to(torch.float16).cpu().numpy().tobytes()).digest()
+
+
+def _lots(visual: Tensor, seeds: list[bytes]) -> Tensor:
+    """Numbers by lot for the visual tokens of each row, others for other pictures and at each stage: [b, s]."""
     lots = torch.zeros(visual.shape)
-    for row, there in zip(lots, visual.cpu(), strict=True):
+    for row, there, seed in zip(lots, visual.cpu(), seeds, strict=True):
         n = int(there.sum())
-        row[there] = torch.randperm(n, generator=torch.Generator().manual_seed(n)).float()
+        drawn = hashlib.sha256(seed + n.to_bytes(4, "big")).digest()[:7]
+        row[there] = torch.randperm(n, generator=torch.Generator().manual_seed(int.from_bytes(drawn, "big"))).float()
     return lots.to(visual.device)
 
 
