@@ -183,7 +183,9 @@ def _times(ways: Sequence[Way], subject: Subject, options: argparse.Namespace) -
 def _pictures(subject: Subject, options: argparse.Namespace) -> list[list[PILImage.Image]]:
     """What some questions show: a picture, or the frames of a film."""
     questions = replace(subject, limit=4).trial(options.out).questions()[:8]
-    shown = (Watcher().shown(question.conversation(watcher.times_s)).images for question in questions)
+    watcher = Watcher()
+    asked = (question.conversation(lambda video: watcher.watch(video).times_s) for question in questions)
+    shown = (watcher.shown(conversation).images for conversation in asked)
     return [[open_image(image) for image in images] for images in shown]
 
 
