@@ -69,11 +69,10 @@ def test_the_guide_to_training_runs_from_its_first_line_to_its_last_on_tiny_part
         text = text.replace(real, tiny.format(**tiny_parts))
     names: dict[str, object] = {"__name__": "guide"}
     ran = []
-    for language, block in re.findall(r"^```(python|)\n(.*?)^```", text, re.M | re.S):
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S):
         if language == "python":
             exec(compile(block, str(TRAINING), "exec"), names)
-            continue
-        for command in block.splitlines():
+        for command in block.splitlines() if not language else ():
             if command.startswith("sensorium ") and "recipes/" not in command:
                 done = CliRunner().invoke(app, shlex.split(command)[1:])
                 assert done.exit_code == 0, f"{command}: {done.output}"

@@ -18,5 +18,5 @@ def test_frames_stand_in_reading_order_with_their_times(n, across, size):
         x, y = number % across * 40, number // across * 20
         assert plain.getpixel((x, y)) == plain.getpixel((x + 37, y + 17)) == (0, 0, 100 + 20 * number)
         corner = (x, y, x + 38, y + 18)
-        assert (255, 255, 255) in {colour for _, colour in told.crop(corner).getcolors()}, "white letters"
+        assert max(red for _, (red, _, _) in told.crop(corner).getcolors()) > 128, "white letters"
         assert plain.crop(corner).getcolors() == [(38 * 18, (0, 0, 100 + 20 * number))]
