@@ -24,7 +24,7 @@ CARD = Path(__file__).parents[1] / "src" / "sensorium" / "model" / "default" / "
 def main() -> None:
     options = _options()
     out: Path = options.out
-    common = ["--model", options.model, "--precision", options.precision]
+    common = ["--model", options.model, "--engine", options.engine, "--precision", options.precision]
     common += ["--limit", str(options.limit)] if options.limit else []
     _sensorium("evaluate", "scenes", "--data", options.scenes, "--out", out / "scenes", *common)
     runs = []
@@ -50,7 +50,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/scores"))
     parser.add_argument("--card", type=Path, default=CARD)
     parser.add_argument("--limit", type=int, default=150, help="pictures of each task; 0 for all")
-    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--engine", default="llamacpp", help="the engine of `chat` on a processor, if left out")
+    parser.add_argument("--precision", default="float32", help="of torch")
     parser.add_argument("--forms", nargs="*", choices=FORMS, default=FORMS)
     return parser.parse_args()
 
