@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.correct_other import PATIENCE, check_protocol, check_run, correct_finished_run, load_woodpecker
+from sensorium.cli.picture import require_drawable
 from sensorium.cli.terminal import Preparation, emit, emit_json, note
 from sensorium.errors import SensoriumError, did_you_mean
 
@@ -136,7 +137,6 @@ def _check(
     """Find what is wrong with the options before anything is loaded. Raises SensoriumError."""
     from sensorium.correction.language import check_language
     from sensorium.media import image_size
-    from sensorium.media.images import SUFFIXES
 
     if rows is not None:
         if out is None:
@@ -153,11 +153,10 @@ def _check(
         raise SensoriumError("--question", "is missing: the model must be asked something.")
     if text is not None:
         check_language(text, "--text")
-    if draw is not None and draw.suffix.lower() not in SUFFIXES:
-        raise SensoriumError(draw, f"`{draw.suffix}` is no picture format.", f"End it in {', '.join(SUFFIXES)}.")
-    for path in (html, draw):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise SensoriumError(path, "its folder does not exist.", "Make the folder, or choose another.")
+    if draw is not None:
+        require_drawable(draw)
+    if html is not None and not html.absolute().parent.is_dir():
+        raise SensoriumError(html, "its folder does not exist.", "Make the folder, or choose another.")
 
 
 def _engine(name: str | None, method: str | None, preparation: Preparation) -> Engine | None:
