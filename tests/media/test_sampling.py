@@ -117,6 +117,11 @@ def test_what_is_seen_for_a_moment_is_found_by_difference_and_missed_by_even_ste
     assert not any(is_red(frame) for frame in sample(needle, Plan("uniform", 4)).frames)
 
 
+def test_a_clip_of_seconds_is_looked_at_more_closely_than_once_a_second(film, tmp_path):
+    clip = film(tmp_path / "clip.mp4", flat(GREY, 34) + flat(RED, 2) + flat(GREY, 3))
+    assert any(is_red(frame) for frame in sample(clip, Plan("difference", 8)).frames)
+
+
 def test_differences_are_those_of_the_features_that_are_given(needle):
     """Features that see nothing but how light a picture is, and call red dark."""
 

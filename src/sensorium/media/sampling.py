@@ -45,6 +45,7 @@ _GLANCES = 2048  # at most; of an hour, one each 1.8 s
 _GLANCE_SIDE, _POINTS = 64, 16
 _FEATURE_SIDE, _FEATURE_BATCH = 256, 32
 _SCENE_FPS, _DIFFERENCE_FPS = 4.0, 1.0  # LongVU looks at one frame a second as well
+_GLANCES_A_FRAME, _CLIP_FPS = 4, 8.0  # in a clip of seconds: so many to choose from for each frame wanted
 _CUT_OFF_S = 1.0  # by how much a file may end early without a word
 
 
@@ -149,7 +150,8 @@ def _times(
         times, rows = _glances(reader, duration_s, _SCENE_FPS, None)
         return scene_times(rows, times, duration_s, n)
     if plan.method == "difference":
-        times, rows = _glances(reader, duration_s, _DIFFERENCE_FPS, features)
+        fps = max(_DIFFERENCE_FPS, min(_CLIP_FPS, _GLANCES_A_FRAME * n / max(duration_s, 1e-6)))
+        times, rows = _glances(reader, duration_s, fps, features)
         return [times[i] for i in most_different(rows, n)]
     require_lines(plan, lines)
     frame_s = 1 / reader.info.fps if reader.info.fps else 0.0
@@ -188,7 +190,7 @@ def _glances(
 ) -> tuple[list[float], Rows]:
     """Times at an even rate, and a row of numbers for the frame at each; the pictures are kept while they are used."""
     step = max(1 / fps, duration_s / _GLANCES)
-    wanted = [k * step for k in range(max(1, int(duration_s / step + 1e-6)))]
+    wanted = [k * step for k in range(max(1, ceil(duration_s / step - 1e-6)))]
     times: list[float] = []
     rows: list[Any] = []
     frames = reader.frames_at(wanted, _GLANCE_SIDE if features is None else _FEATURE_SIDE)

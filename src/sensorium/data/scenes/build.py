@@ -39,7 +39,7 @@ from sensorium.errors import SensoriumError
 from sensorium.progress import ProgressCallback
 
 PICTURES_VERSION = 1  # raise when `compose` makes other pictures from the same seed
-WORDS_VERSION = 4  # raise when `write` or `probes` say other things about the same scenes
+WORDS_VERSION = 5  # raise when `write` or `probes` say other things about the same scenes
 # As the two above, of what has an option of its own: who leaves it out is not asked to build anew.
 SMALL_VERSION = PRINTED_VERSION = READING_VERSION = 1
 SEVERAL_VERSION = 3
