@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from sensorium.conversation import Image
-from sensorium.data.dataset import FORMAT
+from sensorium.data.dataset import FORMAT, Dataset
 from sensorium.data.defects import find_defects
 from sensorium.data.films.records import Film
 from sensorium.data.rewriters import Rewriter
@@ -22,10 +23,11 @@ from sensorium.rendering import Renderer
 from sensorium.training.data import provenance
 from sensorium.training.journal import read_journal
 from sensorium.training.loop import train
-from sensorium.training.measure import mean_tokens
+from sensorium.training.measure import mean_tokens, render_sample
 from sensorium.training.preview import preview
 from sensorium.training.recipe import Recipe
-from sensorium.training.samples import SourceSamples
+from sensorium.training.replies import ReplyObjective
+from sensorium.training.samples import SceneSamples, SourceSamples
 
 TITLES = ("clips train", "tiny train", "talks.jsonl")
 
@@ -120,6 +122,23 @@ def test_shares_of_tokens_count_the_frames_of_films(mixed, tiny_model):
     of_films, of_talks = (sum(samples.source(i) == number for i in range(60)) for number in (0, 1))
     assert tokens[0] > tokens[1] + 3 * 4  # frames' visual tokens, and their times
     assert of_films * tokens[0] == pytest.approx(of_talks * tokens[1], abs=max(tokens))
+
+
+def test_conversations_about_one_film_share_its_frames_and_lose_what_they_lose_apart(clips, tiny_model):
+    def drawn(together: int) -> SceneSamples:
+        return SceneSamples.of(Dataset(clips), "train", {"video": 1.0}, 8, 0, together)
+
+    samples, renderer = drawn(3), Renderer.of(tiny_model)
+    assert [len(samples[i]) for i in range(len(samples))] == [2, 2, 2, 2]
+    for number in range(len(samples)):
+        joined = render_sample(renderer, samples[number])
+        apart = [render_sample(renderer, [talk]) for talk in samples[number]]
+        assert len(joined.slots) == 3 and [len(one.slots) for one in apart] == [3, 3]
+        assert len(joined) < sum(map(len, apart)) - 3 * 4  # frames' visual tokens, and their times
+    objective, alone = (ReplyObjective(tiny_model, drawn(together)) for together in (3, 1))
+    with torch.no_grad():
+        lost = [one.loss(one.batch(range(len(one.samples)))) for one in (objective, alone)]
+    assert float(lost[0].total) == pytest.approx(float(lost[1].total), rel=1e-4)
 
 
 def test_features_of_films_are_not_kept_and_to_ask_for_them_is_refused(tree, mixed, clips, tmp_path):

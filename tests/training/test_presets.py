@@ -15,7 +15,7 @@ from sensorium.training.loop import train
 from sensorium.training.recipe import load_recipe
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
-PRESETS = sorted(path for path in RECIPES.glob("*.yaml") if path.stem != "default")
+PRESETS = sorted(path for path in RECIPES.glob("*.yaml") if not path.stem.startswith("default"))
 TINY = [
     "model.vision.image_size=56", "checkpoint_minutes=1000",
     "validation_samples=2",

@@ -54,7 +54,7 @@ class StageConfig(BaseModel):
     kept on the disk, in 16 bits; refused where that part trains, and of films. Without it, yes for a dataset folder
     of pictures wherever it can be, and no for sources: pictures by the million fill a disk, and a GPU may be faster
     than reading.
-    together: replies only; at most so many conversations about one picture share a row and its visual tokens.
+    together: replies only; at most so many conversations about one picture or film share a row and its visual tokens.
     weighting: replies only; `token` or `square`, how much the tokens of long answers count (see ReplyObjective).
     accumulate: packs a step, over all processes: a step is the same step however many share it.
     """

@@ -263,9 +263,9 @@ def _draw(
 
 
 def _opening_picture(row: ConversationRow) -> str | None:
-    """The scene of a conversation that opens with its picture: words before the picture leave nothing to share."""
+    """The scene of a conversation that opens with its picture or film: words before it leave nothing to share."""
     content = next((m["content"] for m in row.messages if m["role"] == "user"), None)
-    opens = isinstance(content, list) and bool(content) and content[0].get("type", "").startswith("image")
+    opens = isinstance(content, list) and bool(content) and content[0].get("type", "").startswith(("image", "video"))
     return row.scene if opens else None
 
 
