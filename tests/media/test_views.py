@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     GotOcr2ImageProcessorPil,
@@ -32,6 +33,7 @@ schemes = st.sampled_from([
     ViewsConfig(), ViewsConfig(fit="pad"), ViewsConfig(fit="letterbox"), ViewsConfig(fit="native"),
     ViewsConfig(tiles=InternVLTiles()), ViewsConfig(tiles=InternVLTiles(max_tiles=6, thumbnail=False)),
     ViewsConfig(tiles=AnyResTiles()), ViewsConfig(tiles=NanoVLMTiles(max_side=SIDE * 8)),
+    ViewsConfig(tiles=InternVLTiles(), whole_up_to=200),
 ])
 
 
@@ -80,6 +82,23 @@ def test_internvl_shows_the_whole_last_and_only_beside_several_tiles():
     assert len(seen(ViewsConfig(tiles=InternVLTiles()), 20, 20)) == 1
     assert views.layout == tuple(range(4 * 4))
     assert len(seen(ViewsConfig(tiles=InternVLTiles(thumbnail=False)), 60, 20)) == 3
+
+
+def test_a_picture_that_is_small_enough_stays_whole_and_a_larger_one_is_cut():
+    config = ViewsConfig(tiles=InternVLTiles(), whole_up_to=60)
+    assert [len(seen(config, *size)) for size in ((60, 20), (20, 60), (61, 20))] == [1, 1, 4]
+    whole, squashed = seen(config, 60, 20), seen(ViewsConfig(), 60, 20)
+    assert (whole.layout, whole.canvases) == (squashed.layout, squashed.canvases)
+    sight = Sight(config, SIDE, TOKEN)
+    assert [sight.in_words((side, 20)) for side in (60, 61)] == [
+        "squashed to 28x28 pixels", "cut into 4 views of 28x28 pixels (internvl)",
+    ]
+
+
+@pytest.mark.parametrize("others", [{}, {"tiles": {"scheme": "internvl"}, "fit": "native"}])
+def test_what_stays_whole_is_said_only_where_others_are_cut(others):
+    with pytest.raises(ValidationError, match="it needs tiles, and another fit than native"):
+        ViewsConfig.model_validate({"whole_up_to": 60} | others)
 
 
 @pytest.mark.parametrize(("grids", "side"), [(AnyResTiles().grids, 336), (AnyResTiles().grids, 7), (ONEVISION, 384)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sensorium.conversation import Image
 from sensorium.media import image_size
@@ -22,6 +22,8 @@ USUAL_PICTURE: Size = (640, 480)  # what is told of a picture before one is ther
 class ViewsConfig(BaseModel):
     """fit: how a whole picture becomes a view. tiles: cut large pictures instead, by a scheme that says how itself.
 
+    whole_up_to: a picture whose longer side has no more pixels is not cut. Published schemes do not know this: they cut
+    what is just larger than the encoder's square, for several times the tokens and nothing more to see.
     named: "Picture 1: " stands before the first picture of a conversation, and so on, as Qwen-VL's prompts have it, so
     that words can speak of one of several. min_pixels, max_pixels: the budget of `native`. mean, std: per RGB channel,
     of pixels 0–1.
@@ -31,11 +33,18 @@ class ViewsConfig(BaseModel):
 
     fit: Fit = "squash"
     tiles: TilesConfig | None = None
+    whole_up_to: int | None = Field(default=None, ge=1)
     named: bool = False
     min_pixels: int = Field(default=56 * 56, ge=1)
     max_pixels: int = Field(default=448 * 448, ge=1)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _whole_of_something(self) -> ViewsConfig:
+        if self.whole_up_to is not None and (self.tiles is None or self.fit == "native"):
+            raise ValueError("whole_up_to says which pictures are not cut: it needs tiles, and another fit than native")
+        return self
 
     @property
     def added_tokens(self) -> tuple[str, ...]:
@@ -80,13 +89,13 @@ class Sight:
 
     def in_words(self, picture: Size) -> str:
         """What is done to a picture of that size."""
-        views, config = self.views(picture), self.config
+        views, tiles = self.views(picture), self._tiles_of(picture)
         n, (width, height) = len(views), views.size
-        if config.tiles is None:
+        if tiles is None:
             how = {"squash": "squashed", "pad": "padded and shrunk", "letterbox": "shrunk and padded",
-                   "native": "resized"}[config.fit]
+                   "native": "resized"}[self.config.fit]
             return f"{how} to {width}x{height} pixels"
-        return f"cut into {n} view{'s' * (n > 1)} of {width}x{height} pixels ({config.tiles.scheme})"
+        return f"cut into {n} view{'s' * (n > 1)} of {width}x{height} pixels ({tiles.scheme})"
 
     def views_of(self, image: Image) -> Views:
         """How a picture is shown, by its header. Raises SensoriumError when it is none, or the scheme cannot."""
@@ -94,13 +103,18 @@ class Sight:
 
     def views(self, picture: Size) -> Views:
         """How a picture of that width and height is shown. Raises SensoriumError where the scheme cannot."""
-        config, square = self.config, (self.size, self.size)
-        if config.tiles is not None:
-            return config.tiles.views(picture, self.size, *self._tokens(square))
+        tiles = self._tiles_of(picture)
+        if tiles is not None:
+            return tiles.views(picture, self.size, *self._tokens((self.size, self.size)))
         canvas = self._canvas(picture)
         n_tokens, grid = self._tokens(canvas.size)
         views = (View(0),)
         return Views((canvas,), views, canvas.size, n_tokens, grid, in_order(views, n_tokens))
+
+    def _tiles_of(self, picture: Size) -> TilesConfig | None:
+        """The scheme that a picture of that size is cut by, if it is cut."""
+        config = self.config
+        return None if config.whole_up_to is not None and max(picture) <= config.whole_up_to else config.tiles
 
     def _tokens(self, view: Size) -> tuple[int, tuple[int, int] | None]:
         if self.queries is not None:
