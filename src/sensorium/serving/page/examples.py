@@ -19,6 +19,6 @@ class Example:
 EXAMPLES = (
     Example(_PICTURES / "penguin.jpg", "What is in the picture?"),
     Example(_PICTURES / "owls.jpg", "How many owls are there?"),
-    Example(_PICTURES / "cat.jpg", "What color is the balloon?"),
+    Example(_PICTURES / "cat.jpg", "Where is the balloon?"),
     Example(_PICTURES / "guitars.jpg", "Is there a chair in the picture? Please answer yes or no."),
 )
