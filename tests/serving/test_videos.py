@@ -300,8 +300,8 @@ def test_while_a_video_is_decoded_everybody_else_is_answered(told, serve, clip):
         go_on.set()
         slow.join(60)
     assert answers[0][0] == 200
-    # `difference` looks once a second
-    assert [len(conversation.images) for conversation, _ in told.asked] == [0, 2, 4]
+    # `difference` looks at a clip of seconds more often than once a second
+    assert [len(conversation.images) for conversation, _ in told.asked] == [0, 2, 8]
 
 
 def test_of_a_caller_who_leaves_nothing_more_is_decoded(told, film, clip, tmp_path):
