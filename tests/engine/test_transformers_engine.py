@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image as PILImage
 
 from sensorium.conversation import Audio, Conversation, Image, assistant, system, user
 from sensorium.engine import Boxes, JsonSchema, OneOf, Sampling
@@ -121,6 +123,24 @@ def test_of_a_size_they_tell_what_one_of_that_size_costs(checkpoint):
     engine = TransformersEngine.load(checkpoint("internvl"))
     assert [engine.visual_tokens(size) for size in ((32, 32), (64, 32), (640, 480))] == [4, 3 * 4, 5 * 4]
     assert card_of_folder(checkpoint("internvl"), "internvl", (32, 32)).visual_tokens == 4
+
+
+def test_info_tells_what_a_size_costs_with_a_folder_of_transformers(checkpoint, tmp_path, monkeypatch, capsys):
+    """InternVL of 32 pixels a tile, 4 tokens each: 64x32 is two tiles and the whole."""
+    from sensorium.cli.main import run
+
+    def info(*words: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["sensorium", "info", str(checkpoint("internvl")), *words])
+        with pytest.raises(SystemExit):
+            run()
+        said = capsys.readouterr()
+        return said.out, said.err
+
+    assert "12 of them a picture of 64x32 takes" in info("--size", "64x32")[0]
+    assert "20 of them a picture of 640x480 takes" in info()[0]
+    PILImage.new("RGB", (32, 32)).save(tmp_path / "small.png")
+    assert "takes 4 visual tokens, of 1,024 tokens" in info("--image", str(tmp_path / "small.png"))[0]
+    assert "at most 100,000,000" in info("--size", "50000x50000")[1]
 
 
 def _questions(engine: TransformersEngine) -> list[Conversation]:

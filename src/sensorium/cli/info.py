@@ -108,7 +108,7 @@ def info(
                 from sensorium.model.fewer import require_engine
 
                 require_engine(fewer, RUN_BY[found.kind][0])
-            content = _card(found, None if clip is None else (width, height), api_key, preparation)
+            content = _card(found, (width, height), api_key, preparation)
     if clip is not None:
         seen = cost(clip, content["visual_tokens"], content["context_length"], watching.limits)
         if draw is not None:
@@ -137,7 +137,11 @@ def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.lower())
     if not match or not all(int(side) for side in match.groups()):
         raise SensoriumError("--size", f"`{text}` is no picture size.", "Write it as 640x480.")
-    return int(match[1]), int(match[2])
+    from sensorium.media.images import require_size
+
+    size = int(match[1]), int(match[2])
+    require_size("--size", size)
+    return size
 
 
 def _size_of_file(image: Path, video: Path | None) -> tuple[int, int]:
@@ -184,11 +188,10 @@ def _collect(
 
 
 def _card(
-    found: Named, frame: tuple[int, int] | None, api_key: str | None, progress: Preparation
+    found: Named, size: tuple[int, int], api_key: str | None, progress: Preparation
 ) -> dict[str, Any]:
-    """What a model that is not ours tells of itself; of a folder also its parameters. No weights are loaded.
-
-    frame: of that size the visual tokens are told where the model is at hand, else those of a usual picture.
+    """What a model that is not ours tells of itself; of one that is at hand also its parameters, and what a picture of
+    that size takes. No weights are loaded.
     """
     from dataclasses import asdict
 
@@ -200,12 +203,11 @@ def _card(
         return asdict(engine.card)
     from sensorium.engine.transformers.engine import card_of_folder
     from sensorium.engine.transformers.folder import count_parameters
-    from sensorium.media.sight import USUAL_PICTURE
     from sensorium.parts.hub import hub_folder
 
     folder = found.folder or hub_folder(found.name, progress)
-    card = card_of_folder(folder, found.name, frame or USUAL_PICTURE)
-    return asdict(card) | {"parameters": {"total": count_parameters(folder)}}
+    card = card_of_folder(folder, found.name, size)
+    return asdict(card) | {"size": list(size), "parameters": {"total": count_parameters(folder)}}
 
 
 def _described(
@@ -274,11 +276,15 @@ def _print(content: dict[str, Any]) -> None:
 
 
 def _print_card(content: dict[str, Any]) -> None:
+    from sensorium.media.sight import USUAL_PICTURE
+
     emit(content["name"])
     if "parameters" in content:
         emit(f"\n{content['parameters']['total']:,} parameters")
     emit(f"\ntakes {' and '.join(content['modalities'])}")
-    told = {"context_length": "tokens of a conversation at most", "visual_tokens": "of them a picture of 640x480 takes"}
+    width, height = content.get("size", USUAL_PICTURE)
+    told = {"context_length": "tokens of a conversation at most",
+            "visual_tokens": f"of them a picture of {width}x{height} takes"}
     for key, meaning in told.items():
         emit(f"  {content[key] or 'not told:'} {meaning}")
     emit(f"\nlicence: {content['licence'] or 'see its source'}")

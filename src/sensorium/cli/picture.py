@@ -86,7 +86,7 @@ def _with_fewer(fewer: Fewer, sight: Sight, n_layers: int, views: Views) -> tupl
 def cost_lines(cost: dict[str, Any], content: dict[str, Any]) -> list[str]:
     """`cost` for people."""
     way = f", {content['picture']['way']}" if "picture" in content else ""
-    known = "" if "picture" in content else ", as one of 640x480 does"
+    known = "" if {"picture", "size"} & content.keys() else ", as one of 640x480 does"
     room = f", of {cost['context_length']:,} tokens that there is room for" if cost["context_length"] else ""
     lines = [str(cost["source"]), f"  {cost['width']}x{cost['height']} pixels{way}"]
     if cost["visual_tokens"]:

@@ -86,7 +86,7 @@ def open_image(image: Source, limits: ImageLimits = DEFAULT_LIMITS) -> PILImage.
         try:
             orientation = _orientation(picture, stream)
             picture.load()
-            _check_size(where, picture.size, limits)  # a frame may be larger than its file's header said
+            require_size(where, picture.size, limits)  # a frame may be larger than its file's header said
             upright = to_rgb(picture)
         except _DAMAGE as error:
             raise _damaged(where, error) from error
@@ -146,7 +146,7 @@ def _opened(image: Source, limits: ImageLimits) -> Iterator[tuple[str, BinaryIO,
                 raise _damaged(where, None) from error
             raise SensoriumError(where, f"is {kind.name}, not a picture that can be read.", kind.remedy) from error
         with picture:
-            _check_size(where, picture.size, limits)
+            require_size(where, picture.size, limits)
             yield where, stream, picture
 
 
@@ -158,7 +158,8 @@ def _too_many_pixels(where: str, error: BaseException, limits: ImageLimits) -> S
     return SensoriumError(where, what, "Make the picture smaller.")
 
 
-def _check_size(where: str, size: tuple[int, int], limits: ImageLimits) -> None:
+def require_size(where: str, size: tuple[int, int], limits: ImageLimits = DEFAULT_LIMITS) -> None:
+    """Raises SensoriumError when a picture may not have that (width, height)."""
     width, height = size
     if width < 1 or height < 1:
         raise SensoriumError(where, f"is {width} x {height} pixels: there is nothing in it.", "Get the file again.")
@@ -179,7 +180,7 @@ def _check_icon(where: str, stream: BinaryIO, limits: ImageLimits) -> None:
                 width, height = struct.unpack_from(">II", data, at + 16)
             else:
                 width, height = map(abs, struct.unpack_from("<ii", data, at + 4))
-            _check_size(where, (width, height), limits)
+            require_size(where, (width, height), limits)
     except struct.error as error:
         raise _damaged(where, error) from error
 
